@@ -1,0 +1,47 @@
+"""bpftool in Python: list, dump and explain the BPF objects of a Linux machine.
+
+The command line lives in :mod:`pybpftool.cli`; the library's names are loaded on
+first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+UPSTREAM_VERSION = "7.8.0"
+"""The bpftool release whose output this version reproduces."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.btf.parser import Btf as Btf
+    from pybpftool.errors import BpfError as BpfError
+    from pybpftool.errors import FormatError as FormatError
+    from pybpftool.errors import KernelError as KernelError
+    from pybpftool.kernel.interface import Kernel as Kernel
+    from pybpftool.kernel.live import LiveKernel as LiveKernel
+    from pybpftool.kernel.snapshot import SnapshotKernel as SnapshotKernel
+    from pybpftool.prog import Program as Program
+    from pybpftool.prog import programs as programs
+
+_HOMES = {
+    "Btf": "pybpftool.btf.parser",
+    "BpfError": "pybpftool.errors",
+    "FormatError": "pybpftool.errors",
+    "Kernel": "pybpftool.kernel.interface",
+    "KernelError": "pybpftool.errors",
+    "LiveKernel": "pybpftool.kernel.live",
+    "Program": "pybpftool.prog",
+    "SnapshotKernel": "pybpftool.kernel.snapshot",
+    "programs": "pybpftool.prog",
+}
+
+__all__ = ["UPSTREAM_VERSION", "__version__", *sorted(_HOMES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pybpftool' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)

@@ -1,0 +1,1 @@
+"""The command line: options, grammar, and one module for each object."""

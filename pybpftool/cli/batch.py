@@ -1,0 +1,134 @@
+"""``batch file FILE``: one command a line, until one fails."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.errors import BpfError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+
+_BLANKS = " \t\r\n"
+
+
+def split_words(line: str, number: int) -> list[str]:
+    """The words of a batch line.
+
+    A word that begins with a quote runs to the same quote (there are no escapes);
+    anything else runs to the next blank.
+    """
+    words = []
+    at = 0
+    while True:
+        while at < len(line) and line[at] in _BLANKS:
+            at += 1
+        if at == len(line):
+            return words
+        if line[at] in "'\"":
+            end = line.find(line[at], at + 1)
+            if end < 0:
+                raise UsageError(f"the quote opened in command {number} is never closed")
+            words.append(line[at + 1 : end])
+        else:
+            end = at
+            while end < len(line) and line[end] not in _BLANKS:
+                end += 1
+            words.append(line[at:end])
+        at = end + 1
+        if at > len(line):
+            return words
+
+
+def _lines(name: str) -> Iterator[str]:
+    """The lines of a file (``-``: standard input) as they arrive, comments removed."""
+    if name == "-":
+        fd = 0
+    else:
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise BpfError(f"cannot open the batch file '{name}': {reason}") from None
+    try:
+        pending = b""
+        while True:
+            try:
+                block = os.read(fd, 1 << 16)
+            except OSError as error:
+                raise BpfError(f"cannot read the batch file '{name}': {error.strerror}") from None
+            if not block:
+                break
+            *whole, pending = (pending + block).split(b"\n")
+            for line in whole:
+                yield _uncomment(line) if b"#" in line else _text(line) + "\n"
+        if pending:
+            yield _uncomment(pending)
+    finally:
+        if fd:
+            os.close(fd)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _uncomment(line: bytes) -> str:
+    return _text(line.partition(b"#")[0])
+
+
+def commands(name: str) -> Iterator[list[str]]:
+    """The commands of a batch file, each as its words; empty ones are left out."""
+    number = 0
+    lines = _lines(name)
+    for line in lines:
+        while "\\\n" in line:
+            more = next(lines, None)
+            if more is None:
+                raise UsageError(f"command {number} is continued, but the file ends there")
+            line = line.replace("\\\n", "", 1) + more
+        words = split_words(line, number)
+        if words:
+            yield words
+            number += 1
+
+
+def run(ctx: Context, args: Args) -> None:
+    """Run the commands of a file; the first that fails ends the batch."""
+    from pybpftool.cli.main import dispatch
+
+    if not args.accept("file"):
+        word = args.take("'file'")
+        raise UsageError(f"expected 'file' after 'batch', got '{word}'")
+    name = args.take("a file name")
+    args.end()
+    count = 0
+    if ctx.json is not None:
+        ctx.json.begin_array()
+    for words in commands(name):
+        if ctx.json is not None:
+            depth = ctx.json.depth
+            ctx.json.begin_object()
+            ctx.json.fields({"command": words})
+            ctx.json.name("output")
+            try:
+                dispatch(ctx, words)
+            except BpfError as error:
+                ctx.error(error)
+            ctx.json.finish(depth + 1)
+            ctx.json.ensure_value()
+            ctx.json.finish(depth)
+        else:
+            dispatch(ctx, words)
+        ctx.out.flush()
+        if ctx.failed:
+            break
+        count += 1
+    if ctx.json is not None:
+        ctx.json.end()
+    elif not ctx.failed:
+        ctx.out.write(f"processed {count} commands\n")

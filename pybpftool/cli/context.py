@@ -1,0 +1,118 @@
+"""What one run of the program has in hand: options, output, kernel."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.errors import BpfError
+from pybpftool.output.stream import Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.btf.parser import Btf
+    from pybpftool.kernel.interface import Kernel
+    from pybpftool.output.jsontext import JsonStream
+
+
+class Options:
+    """The options of a command line, with upstream's letters."""
+
+    __slots__ = (
+        "base_btf",
+        "bpffs",
+        "debug",
+        "json",
+        "mapcompat",
+        "nomount",
+        "pretty",
+        "resolve",
+        "snapshot",
+        "use_loader",
+    )
+
+    def __init__(self) -> None:
+        self.json = False  # -j
+        self.pretty = False  # -p
+        self.bpffs = False  # -f
+        self.nomount = False  # -n
+        self.debug = False  # -d
+        self.mapcompat = False  # -m
+        self.use_loader = False  # -L
+        self.base_btf: str | None = None  # -B
+        self.snapshot: str | None = None
+        self.resolve = False
+
+
+class Context:
+    """Options, output and kernel of one run, shared by the commands of a batch."""
+
+    __slots__ = ("_base_btf", "_kernel", "failed", "json", "options", "out")
+
+    def __init__(self, options: Options, out: Output) -> None:
+        self.options = options
+        self.out = out
+        self.json: JsonStream | None = None
+        if options.json:
+            from pybpftool.output.jsontext import JsonStream
+
+            out.set_errors("backslashreplace")
+            self.json = JsonStream(out, options.pretty)
+        self.failed = False
+        self._kernel: Kernel | None = None
+        self._base_btf: Btf | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """The live kernel, or the recorded one that ``--snapshot`` names."""
+        if self._kernel is None:
+            if self.options.snapshot is not None:
+                from pybpftool.kernel.snapshot import SnapshotKernel
+
+                self._kernel = SnapshotKernel.open(self.options.snapshot)
+            else:
+                from pybpftool.kernel.live import LiveKernel
+
+                self._kernel = LiveKernel()
+        return self._kernel
+
+    @kernel.setter
+    def kernel(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    @property
+    def base_btf(self) -> Btf | None:
+        """The BTF that ``-B`` names, parsed once."""
+        if self._base_btf is None and self.options.base_btf is not None:
+            from pybpftool.btf.parser import Btf
+
+            self._base_btf = Btf.from_file(self.options.base_btf)
+        return self._base_btf
+
+    def say(self, message: str) -> None:
+        """A remark on stderr; silent with JSON output, as upstream's remarks are."""
+        if self.json is None:
+            self.out.flush()
+            _write_stderr(f"{message}\n")
+
+    def error(self, error: BpfError | str) -> None:
+        """Report an error and go on; the run will end with a failure status."""
+        self.failed = True
+        message = str(error)
+        if self.json is not None:
+            self.json.error(message)
+        else:
+            self.out.flush()
+            _write_stderr(f"Error: {message}\n")
+
+
+def _write_stderr(text: str) -> None:
+    # Control characters of a hostile name must not reach a terminal.
+    clean = "".join(
+        c if c == "\n" or c.isprintable() or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}"
+        for c in text
+    )
+    data = clean.encode("utf-8", "backslashreplace")
+    try:
+        os.write(2, data)
+    except OSError:
+        pass  # nowhere left to report that stderr is gone

@@ -1,0 +1,124 @@
+"""Words of a command line: upstream's prefix rule, numbers as C reads them, a cursor."""
+
+from __future__ import annotations
+
+from pybpftool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
+    Handler = TypeVar("Handler")
+
+
+def is_prefix(word: str, name: str) -> bool:
+    """Whether ``word`` is ``name`` or short for it (``is_prefix()`` of upstream)."""
+    return name.startswith(word)
+
+
+def c_number(text: str) -> int | None:
+    """``text`` as ``strtoull(text, …, 0)`` reads it: decimal, 0x hexadecimal or 0 octal.
+
+    None when it is not such a number; a sign is refused.
+    """
+    if not text.isascii() or "_" in text:
+        return None
+    try:
+        if text[:2] in ("0x", "0X"):
+            return int(text[2:], 16) if text[2:3].isalnum() else None
+        if text[:1] == "0":
+            return int(text, 8)
+        return int(text) if text.isdigit() else None
+    except ValueError:
+        return None
+
+
+class Args:
+    """A cursor over the words of a command.
+
+    Every method that finds the words wrong raises :class:`UsageError` with a
+    sentence that names the word at fault.
+    """
+
+    __slots__ = ("_at", "_words")
+
+    def __init__(self, words: Sequence[str], at: int = 0) -> None:
+        self._words = list(words)
+        self._at = at
+
+    def __len__(self) -> int:
+        """How many words are left."""
+        return len(self._words) - self._at
+
+    def peek(self) -> str | None:
+        """The next word without taking it; None at the end."""
+        return self._words[self._at] if self._at < len(self._words) else None
+
+    def rest(self) -> list[str]:
+        """All words that are left, without taking them."""
+        return self._words[self._at :]
+
+    def previous(self) -> str:
+        """The word taken last (empty before the first)."""
+        return self._words[self._at - 1] if self._at else ""
+
+    def take(self, what: str) -> str:
+        """The next word; ``what`` says in an error what it should have been."""
+        if self._at >= len(self._words):
+            after = f" after '{self.previous()}'" if self._at else ""
+            raise UsageError(f"expected {what}{after}, but the command ends there")
+        word = self._words[self._at]
+        self._at += 1
+        return word
+
+    def accept(self, name: str) -> bool:
+        """Take the next word if it is ``name`` or short for it."""
+        if self._at < len(self._words) and name.startswith(self._words[self._at]):
+            self._at += 1
+            return True
+        return False
+
+    def choose(self, names: Sequence[str]) -> str:
+        """Take the next word as the first of ``names`` that it is short for."""
+        word = self.take(_alternatives(names))
+        for name in names:
+            if name.startswith(word):
+                return name
+        raise UsageError(f"expected {_alternatives(names)}, got '{word}'")
+
+    def number(self, what: str, bits: int = 32) -> int:
+        """The next word as an unsigned number of at most ``bits`` bits."""
+        word = self.take(what)
+        value = c_number(word)
+        if value is None:
+            raise UsageError(f"cannot read '{word}' as {what}")
+        if value >> bits:
+            raise UsageError(f"'{word}' is too large for {what}")
+        return value
+
+    def end(self) -> None:
+        """Insist that no word is left."""
+        if self._at < len(self._words):
+            raise UsageError(f"unexpected argument '{self._words[self._at]}'")
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + f" or {quoted[-1]}"
+
+
+def select(commands: Sequence[tuple[str, Handler]], args: Args, of: str) -> Handler:
+    """The handler of the command that the next word names.
+
+    The first entry is taken when no word is left; otherwise the first one, in
+    the table's order, that the word is short for (``cmd_select()`` of upstream).
+    """
+    word = args.peek()
+    if word is None:
+        return commands[0][1]
+    for name, handler in commands:
+        if name.startswith(word):
+            args.take("a command")
+            return handler
+    raise UsageError(f"unknown command '{word}' for '{of}'; see 'pybpftool {of} help'")

@@ -1,0 +1,1 @@
+"""The kernel behind one interface: live, recorded, or being recorded."""

@@ -1,0 +1,176 @@
+"""What the rest of the package asks a kernel, live or recorded."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from pybpftool.kernel import uapi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+KINDS = ("prog", "map", "link", "btf")
+"""The kinds of objects that have ids of their own."""
+
+
+class InfoLayout:
+    """A ``struct bpf_*_info`` as field names and a struct format without padding."""
+
+    __slots__ = ("_codes", "_decoders", "names", "size")
+
+    def __init__(self, fields: tuple[tuple[str, int, str], ...], size: int) -> None:
+        self.names = tuple(field[0] for field in fields)
+        self.size = size
+        self._codes = "".join(field[2] for field in fields)
+        self._decoders: dict[str, struct.Struct] = {}
+
+    def decode(self, data: bytes | bytearray, byteorder: str) -> dict[str, Any]:
+        """The fields of ``data``, which is zero-padded when a kernel's struct is shorter."""
+        decoder = self._decoders.get(byteorder)
+        if decoder is None:
+            decoder = self._decoders[byteorder] = struct.Struct(byteorder + self._codes)
+        if len(data) < decoder.size:
+            data = bytes(data).ljust(decoder.size, b"\0")
+        return dict(zip(self.names, decoder.unpack_from(data), strict=True))
+
+
+PROG_INFO = InfoLayout(uapi.BPF_PROG_INFO, uapi.BPF_PROG_INFO_SIZE)
+MAP_INFO = InfoLayout(uapi.BPF_MAP_INFO, uapi.BPF_MAP_INFO_SIZE)
+BTF_INFO = InfoLayout(uapi.BPF_BTF_INFO, uapi.BPF_BTF_INFO_SIZE)
+
+PROG_ARRAYS = {
+    # array: (field of its address, field of its length, field of its element size or that size)
+    "xlated": ("xlated_prog_insns", "xlated_prog_len", 1),
+    "jited": ("jited_prog_insns", "jited_prog_len", 1),
+    "map_ids": ("map_ids", "nr_map_ids", 4),
+    "jited_ksyms": ("jited_ksyms", "nr_jited_ksyms", 8),
+    "jited_func_lens": ("jited_func_lens", "nr_jited_func_lens", 4),
+    "func_info": ("func_info", "nr_func_info", "func_info_rec_size"),
+    "line_info": ("line_info", "nr_line_info", "line_info_rec_size"),
+    "jited_line_info": ("jited_line_info", "nr_jited_line_info", "jited_line_info_rec_size"),
+    "prog_tags": ("prog_tags", "nr_prog_tags", 8),
+}
+"""The arrays that ``struct bpf_prog_info`` points to."""
+
+
+class BpfObject:
+    """An open program, map, link or BTF object.
+
+    ``info`` is the kernel's ``struct bpf_*_info`` as bytes, as long as the kernel
+    filled it (its pointers are null). ``orphaned`` is true for a program or map whose
+    network device is gone (the info request fails with ENODEV). ``fd`` is a file
+    descriptor on a live kernel and -1 on a recorded one. Close it with
+    :meth:`Kernel.close`; :meth:`Kernel.objects` does so itself.
+    """
+
+    __slots__ = ("fd", "id", "info", "kind", "orphaned")
+
+    def __init__(self, kind: str, id: int, fd: int, info: bytes, orphaned: bool = False) -> None:
+        self.kind = kind
+        self.id = id
+        self.fd = fd
+        self.info = info
+        self.orphaned = orphaned
+
+    def __repr__(self) -> str:
+        return f"<BpfObject {self.kind} {self.id}>"
+
+
+class Kernel:
+    """The questions that commands ask.
+
+    Those named in :data:`QUESTIONS` take objects, numbers, strings and bytes and
+    answer with None, numbers, strings, bytes, lists, tuples and dicts of them, so
+    that answers can be recorded and replayed. All raise
+    :class:`pybpftool.errors.KernelError` with the kernel's errno.
+    """
+
+    byteorder: str = "<" if sys.byteorder == "little" else ">"
+    """Byte order of the kernel's data, as the struct module writes it."""
+    machine: str = ""
+    """The kernel's ``uname -m``."""
+    release: str = ""
+    """The kernel's ``uname -r``."""
+    is_live: bool = False
+    """Whether the answers come from the running kernel (and can change it)."""
+
+    def objects(self, kind: str) -> Iterator[BpfObject]:
+        """All objects of ``kind`` in the order of their ids, each open until the next is asked for.
+
+        An object that vanishes between two questions is left out.
+        """
+        raise NotImplementedError
+
+    def open(self, kind: str, id: int) -> BpfObject:
+        """Open one object by id (``BPF_*_GET_FD_BY_ID``)."""
+        raise NotImplementedError
+
+    def open_pinned(self, path: str) -> BpfObject:
+        """Open whatever is pinned at ``path`` (``BPF_OBJ_GET``)."""
+        raise NotImplementedError
+
+    def close(self, obj: BpfObject) -> None:
+        """Close an object that :meth:`open` or :meth:`open_pinned` returned."""
+        raise NotImplementedError
+
+    def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
+        """Arrays of a program (names from :data:`PROG_ARRAYS`) and the info that goes with them.
+
+        Each array is its bytes, or None where the kernel withholds it; ``"info"`` is
+        the ``struct bpf_prog_info`` of the same request.
+        """
+        raise NotImplementedError
+
+    def fdinfo(self, obj: BpfObject) -> bytes:
+        """The text of ``/proc/self/fdinfo/FD`` for an open object."""
+        raise NotImplementedError
+
+    def btf_data(self, id: int) -> bytes:
+        """The raw BTF of a BTF object."""
+        raise NotImplementedError
+
+    def btf_name(self, id: int) -> str:
+        """The name of a BTF object: ``vmlinux``, a module, or empty."""
+        raise NotImplementedError
+
+    def map_value(self, map: BpfObject, key: bytes) -> bytes:
+        """The value of one element as ``BPF_MAP_LOOKUP_ELEM`` gives it."""
+        raise NotImplementedError
+
+    def pinned(self, kind: str) -> dict[int, list[str]]:
+        """Paths in all mounted bpf file systems at which objects of ``kind`` are pinned, by id."""
+        raise NotImplementedError
+
+    def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
+        """Processes that hold a file descriptor of an object: id -> [(pid, comm), …]."""
+        raise NotImplementedError
+
+    def file(self, path: str) -> bytes:
+        """The content of a file of /proc or /sys."""
+        raise NotImplementedError
+
+    def boot_time_ns(self) -> int:
+        """Wall clock minus boot clock, in nanoseconds: when the boot clock read zero."""
+        raise NotImplementedError
+
+    def ifname(self, ifindex: int, netns_dev: int, netns_ino: int) -> str | None:
+        """The name of a network device, if it is in our own network namespace."""
+        raise NotImplementedError
+
+
+QUESTIONS = (
+    "prog_arrays",
+    "fdinfo",
+    "btf_data",
+    "btf_name",
+    "map_value",
+    "pinned",
+    "holders",
+    "file",
+    "boot_time_ns",
+    "ifname",
+)
+"""The methods of :class:`Kernel` whose answers a snapshot keeps."""

@@ -1,0 +1,353 @@
+"""The running kernel, asked through bpf(2) and /proc."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel import uapi
+from pybpftool.kernel.interface import BTF_INFO, PROG_ARRAYS, PROG_INFO, BpfObject, Kernel
+from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, same_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_NEXT_ID = {
+    "prog": uapi.BPF_PROG_GET_NEXT_ID,
+    "map": uapi.BPF_MAP_GET_NEXT_ID,
+    "link": uapi.BPF_LINK_GET_NEXT_ID,
+    "btf": uapi.BPF_BTF_GET_NEXT_ID,
+}
+_FD_BY_ID = {
+    "prog": uapi.BPF_PROG_GET_FD_BY_ID,
+    "map": uapi.BPF_MAP_GET_FD_BY_ID,
+    "link": uapi.BPF_LINK_GET_FD_BY_ID,
+    "btf": uapi.BPF_BTF_GET_FD_BY_ID,
+}
+# The names of the anonymous inodes behind file descriptors, as /proc shows them.
+# A link's is spelt in two ways: bpf_link_prime() and bpf_link_new_fd().
+_FD_NAMES = {
+    "anon_inode:bpf-prog": "prog",
+    "anon_inode:bpf-map": "map",
+    "anon_inode:bpf-link": "link",
+    "anon_inode:bpf_link": "link",
+    "anon_inode:btf": "btf",
+}
+_LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF object"}
+# Where struct bpf_*_info keeps the id.
+_ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
+
+_ENOENT = 2
+_EPERM = 1
+_ENODEV = 19
+_EINVAL = 22
+
+_U32 = struct.Struct("=I")
+_ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
+_INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
+_PATH_ATTR = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
+_ELEM_ATTR = struct.Struct("=IxxxxQQQ")  # map_fd, key, value, flags
+
+# Larger than any struct bpf_*_info known today; a kernel fills what it knows and
+# refuses only a tail that is not zero (bpf_check_uarg_tail_zero()).
+_INFO_SIZE = 512
+
+
+class LiveKernel(Kernel):
+    """The running kernel. Needs CAP_SYS_ADMIN for ids, CAP_BPF and CAP_PERFMON for most else."""
+
+    is_live = True
+
+    def __init__(self) -> None:
+        names = os.uname()
+        self.machine = names.machine
+        self.release = names.release
+        self._attr = Buffer(128)
+        self._info = Buffer(_INFO_SIZE)
+        self._no_info = bytes(_INFO_SIZE)
+        self._fdinfo_dir = -1
+
+    def objects(self, kind: str) -> Iterator[BpfObject]:
+        next_id, by_id = _NEXT_ID[kind], _FD_BY_ID[kind]
+        attr = self._attr
+        current = 0
+        while True:
+            _ID_ATTR.pack_into(attr.data, 0, current, 0, 0)
+            result = bpf(next_id, attr.address, 12)
+            if result < 0:
+                if result == -_ENOENT:
+                    return
+                raise _listing_error(kind, -result)
+            current = _U32.unpack_from(attr.data, 4)[0]
+            _ID_ATTR.pack_into(attr.data, 0, current, 0, 0)
+            fd = bpf(by_id, attr.address, 12)
+            if fd < 0:
+                if fd == -_ENOENT:
+                    continue
+                raise _opening_error(kind, current, -fd)
+            try:
+                yield self._describe(kind, fd, current)
+            finally:
+                os.close(fd)
+
+    def open(self, kind: str, id: int) -> BpfObject:
+        attr = self._attr
+        _ID_ATTR.pack_into(attr.data, 0, id, 0, 0)
+        fd = bpf(_FD_BY_ID[kind], attr.address, 12)
+        if fd < 0:
+            raise _opening_error(kind, id, -fd)
+        return self._described_or_closed(kind, fd, id)
+
+    def open_pinned(self, path: str) -> BpfObject:
+        fd = self._open_path(path)
+        if fd < 0:
+            raise _pinned_error(path, -fd)
+        kind = _fd_kind(fd)
+        if kind is None:
+            os.close(fd)
+            raise BpfError(f"'{path}' is pinned, but is no program, map or link")
+        return self._described_or_closed(kind, fd, 0)
+
+    def _open_path(self, path: str) -> int:
+        raw = os.fsencode(path)
+        if b"\0" in raw:
+            return -_EINVAL
+        name = Buffer.of(raw + b"\0")
+        _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, 0)
+        return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
+
+    def _described_or_closed(self, kind: str, fd: int, id: int) -> BpfObject:
+        try:
+            return self._describe(kind, fd, id)
+        except BpfError:
+            os.close(fd)
+            raise
+
+    def _describe(self, kind: str, fd: int, id: int) -> BpfObject:
+        info = self._info
+        info.data[:] = self._no_info
+        length = self._get_info(fd, info, _INFO_SIZE)
+        if length < 0:
+            if length != -_ENODEV:
+                raise KernelError.of(f"cannot get the info of {_LONG_NAMES[kind]} {id}", -length)
+            # The device it was bound to is gone and the kernel tells nothing more.
+            blank = bytearray(PROG_INFO.size)
+            _U32.pack_into(blank, 4, id)
+            return BpfObject(kind, id, fd, bytes(blank), orphaned=True)
+        data = bytes(info.data[:length])
+        return BpfObject(kind, _U32.unpack_from(data, _ID_OFFSET[kind])[0], fd, data)
+
+    def _get_info(self, fd: int, buffer: Buffer, size: int) -> int:
+        """BPF_OBJ_GET_INFO_BY_FD into ``buffer``: the length that was filled, or -errno."""
+        attr = self._attr
+        _INFO_ATTR.pack_into(attr.data, 0, fd, size, buffer.address)
+        result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, 16)
+        if result < 0:
+            return result
+        return int(_U32.unpack_from(attr.data, 4)[0])
+
+    def close(self, obj: BpfObject) -> None:
+        if obj.fd >= 0:
+            os.close(obj.fd)
+            obj.fd = -1
+
+    def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
+        info = PROG_INFO.decode(prog.info, self.byteorder)
+        while True:
+            request = bytearray(PROG_INFO.size)
+            buffers = _array_buffers(info, names, request)
+            buffer = Buffer.of(bytes(request))
+            length = self._get_info(prog.fd, buffer, PROG_INFO.size)
+            if length < 0:
+                raise KernelError.of(f"cannot get the info of program {prog.id}", -length)
+            answer = PROG_INFO.decode(buffer.data[:length], self.byteorder)
+            if any(_array_size(answer, name) > len(buffers[name].data) for name in names):
+                info = answer  # it grew in between (a program's maps can)
+                continue
+            arrays: dict[str, Any] = {"info": bytes(buffer.data[:length])}
+            for name in names:
+                size = _array_size(answer, name)
+                withheld = size and not answer[PROG_ARRAYS[name][0]]
+                arrays[name] = None if withheld else bytes(buffers[name].data[:size])
+            return arrays
+
+    def fdinfo(self, obj: BpfObject) -> bytes:
+        if self._fdinfo_dir < 0:
+            self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
+        try:
+            return _read_small(str(obj.fd), self._fdinfo_dir)
+        except OSError as error:
+            raise KernelError.of(f"cannot read /proc/self/fdinfo/{obj.fd}", error.errno or 0) from None
+
+    def btf_data(self, id: int) -> bytes:
+        obj = self.open("btf", id)
+        try:
+            size = BTF_INFO.decode(obj.info, self.byteorder)["btf_size"]
+            while True:
+                data = Buffer(size or 1)
+                fields = (data.address, size, 0, 0, 0, 0)
+                buffer = Buffer.of(struct.pack("=QIIQII", *fields))
+                length = self._get_info(obj.fd, buffer, BTF_INFO.size)
+                if length < 0:
+                    raise KernelError.of(f"cannot get the data of BTF object {id}", -length)
+                actual = BTF_INFO.decode(buffer.data, self.byteorder)["btf_size"]
+                if actual <= size:
+                    return bytes(data.data[:actual])
+                size = actual
+        finally:
+            self.close(obj)
+
+    def btf_name(self, id: int) -> str:
+        obj = self.open("btf", id)
+        try:
+            name = Buffer(64)
+            buffer = Buffer.of(struct.pack("=QIIQII", 0, 0, 0, name.address, len(name.data), 0))
+            length = self._get_info(obj.fd, buffer, BTF_INFO.size)
+            if length < 0:
+                raise KernelError.of(f"cannot get the name of BTF object {id}", -length)
+            return c_string(name.data)
+        finally:
+            self.close(obj)
+
+    def map_value(self, map: BpfObject, key: bytes) -> bytes:
+        value_size = struct.unpack_from("=I", map.info, 12)[0]
+        key_buffer, value = Buffer.of(key), Buffer(value_size)
+        _ELEM_ATTR.pack_into(self._attr.data, 0, map.fd, key_buffer.address, value.address, 0)
+        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, self._attr.address, _ELEM_ATTR.size)
+        if result < 0:
+            raise KernelError.of(f"cannot look up an element of map {map.id}", -result)
+        return bytes(value.data)
+
+    def pinned(self, kind: str) -> dict[int, list[str]]:
+        from pybpftool.kernel.pins import PinTable, pinned_files
+
+        table = PinTable()
+        for path in pinned_files():
+            fd = self._open_path(path)
+            if fd < 0:
+                continue
+            try:
+                if _fd_kind(fd) == kind:
+                    table.add(self._describe(kind, fd, 0).id, path)
+            except KernelError:
+                continue
+            finally:
+                os.close(fd)
+        return table.paths
+
+    def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
+        from pybpftool.kernel.holders import find_holders
+
+        names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
+        return find_holders(names, f"{kind}_id:".encode(), same_files)
+
+    def file(self, path: str) -> bytes:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
+        try:
+            # Files of /proc tell no size; a large block saves system calls.
+            blocks = []
+            while block := os.read(fd, 1 << 20):
+                blocks.append(block)
+            return b"".join(blocks)
+        except OSError as error:
+            raise KernelError.of(f"cannot read {path}", error.errno or 0) from None
+        finally:
+            os.close(fd)
+
+    def boot_time_ns(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def ifname(self, ifindex: int, netns_dev: int, netns_ino: int) -> str | None:
+        try:
+            own = os.stat("/proc/self/ns/net")
+        except OSError:
+            return None
+        if (own.st_dev, own.st_ino) != (netns_dev, netns_ino):
+            return None
+        return if_indextoname(ifindex)
+
+
+def c_string(data: bytes | bytearray) -> str:
+    """The text of a C string in a fixed-size field."""
+    return bytes(data).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _array_size(info: dict[str, Any], name: str) -> int:
+    _, count, element = PROG_ARRAYS[name]
+    return int(info[count]) * int(info[element] if isinstance(element, str) else element)
+
+
+def _array_buffers(
+    info: dict[str, Any], names: tuple[str, ...], request: bytearray
+) -> dict[str, Buffer]:
+    """Buffers for the arrays, with their addresses and sizes set in a zeroed prog info."""
+    wanted: dict[str, int] = {}
+    buffers = {}
+    for name in names:
+        address, count, element = PROG_ARRAYS[name]
+        size = _array_size(info, name)
+        buffers[name] = Buffer(size)
+        if not size:
+            continue
+        wanted[address] = buffers[name].address
+        wanted[count] = info[count]
+        if isinstance(element, str):
+            wanted[element] = info[element]
+    for field, offset, code in uapi.BPF_PROG_INFO:
+        if field in wanted:
+            struct.pack_into("=" + code, request, offset, wanted[field])
+    return buffers
+
+
+def _fd_kind(fd: int) -> str | None:
+    """What kind of BPF object a file descriptor of ours is."""
+    try:
+        return _FD_NAMES.get(os.readlink(f"/proc/self/fd/{fd}"))
+    except OSError as error:
+        raise KernelError.of(f"cannot read /proc/self/fd/{fd}", error.errno or 0) from None
+
+
+def _read_small(name: str, dir_fd: int) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
+
+
+def _listing_error(kind: str, errno: int) -> KernelError:
+    what = f"cannot list {_LONG_NAMES[kind]}s"
+    if errno == _EPERM:
+        return KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
+    if errno == _EINVAL:
+        return KernelError(f"{what}: this kernel is too old to enumerate them", errno)
+    return KernelError.of(what, errno)
+
+
+def _opening_error(kind: str, id: int, errno: int) -> KernelError:
+    what = f"cannot open {_LONG_NAMES[kind]} {id}"
+    if errno == _ENOENT:
+        return KernelError(f"there is no {_LONG_NAMES[kind]} with id {id}", errno)
+    if errno == _EPERM:
+        return KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
+    return KernelError.of(what, errno)
+
+
+def _pinned_error(path: str, errno: int) -> KernelError:
+    what = f"cannot open the object pinned at '{path}'"
+    if errno in (_EPERM, 13):
+        from pybpftool.kernel.pins import is_bpffs
+
+        if errno == 13 and not is_bpffs(os.path.dirname(path) or "."):
+            return KernelError(f"{what}: it is not in a bpf file system", errno)
+        return KernelError(
+            f"{what}: {os.strerror(errno)}; this needs permission on the file and CAP_BPF", errno
+        )
+    return KernelError.of(what, errno)

@@ -1,0 +1,93 @@
+"""Where objects are pinned: a walk over all mounted bpf file systems."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+
+
+def is_bpffs(path: str) -> bool:
+    """Whether ``path`` lies in a bpf file system (statfs(2): f_type is the first word)."""
+    buffer = (ctypes.c_ulong * 64)()
+    statfs = ctypes.CDLL(None)["statfs"]
+    statfs.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+    try:
+        name = os.fsencode(path)
+    except ValueError:
+        return False
+    return statfs(name, buffer) == 0 and (int(buffer[0]) & 0xFFFFFFFF) == BPF_FS_MAGIC
+
+
+def mount_points() -> list[str]:
+    """The mount points of bpf file systems, in the order of /proc/mounts."""
+    try:
+        with open("/proc/mounts", "rb") as mounts:
+            lines = mounts.read().split(b"\n")
+    except OSError:
+        return []
+    points = []
+    for line in lines:
+        fields = line.split(b" ")
+        if len(fields) > 2 and fields[2].startswith(b"bpf"):
+            points.append(os.fsdecode(_unescape(fields[1])))
+    return points
+
+
+def _unescape(field: bytes) -> bytes:
+    """Undo the octal escapes of /proc/mounts (blank, tab, newline, backslash)."""
+    if b"\\" not in field:
+        return field
+    for code in (b"040", b"011", b"012", b"134"):
+        field = field.replace(b"\\" + code, bytes([int(code, 8)]))
+    return field
+
+
+def pinned_files() -> Iterator[str]:
+    """The regular files of all bpf file systems, in directory order, without following links."""
+    for point in mount_points():
+        yield from _files(point)
+
+
+def _files(directory: str) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.path
+        except OSError:
+            continue
+
+
+class PinTable:
+    """Paths by id, several paths of one id in the order in which upstream prints them.
+
+    Upstream keeps them in libbpf's hash map, which puts a new entry before the others
+    of its bucket and turns every bucket round when the table grows.
+    """
+
+    __slots__ = ("_capacity", "_count", "paths")
+
+    def __init__(self) -> None:
+        self.paths: dict[int, list[str]] = {}
+        self._count = 0
+        self._capacity = 0
+
+    def add(self, id: int, path: str) -> None:
+        """Enter one path."""
+        if self._capacity == 0 or (self._count + 1) * 4 // 3 > self._capacity:
+            self._capacity = max(4, self._capacity * 2)
+            for paths in self.paths.values():
+                paths.reverse()
+        self.paths.setdefault(id, []).insert(0, path)
+        self._count += 1

@@ -1,0 +1,131 @@
+"""bpf(2) and the few other system calls that Python lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pybpftool.errors import KernelError
+
+# __NR_bpf of each architecture (asm/unistd.h); the rest use the generic table.
+_NR_BPF = {
+    "x86_64": 321,
+    "i386": 357,
+    "i486": 357,
+    "i586": 357,
+    "i686": 357,
+    "armv6l": 386,
+    "armv7l": 386,
+    "armv8l": 386,
+    "s390x": 351,
+    "ppc64": 361,
+    "ppc64le": 361,
+    "mips": 4355,
+    "mips64": 5315,
+    "sparc64": 349,
+    "alpha": 515,
+    "parisc64": 341,
+}
+_NR_BPF_GENERIC = 280
+# __NR_kcmp, likewise.
+_NR_KCMP = {
+    "x86_64": 312,
+    "i386": 349,
+    "i486": 349,
+    "i586": 349,
+    "i686": 349,
+    "armv6l": 378,
+    "armv7l": 378,
+    "armv8l": 378,
+    "s390x": 343,
+    "ppc64": 354,
+    "ppc64le": 354,
+    "mips": 4347,
+    "mips64": 5306,
+    "sparc64": 341,
+    "alpha": 517,
+    "parisc64": 332,
+}
+_NR_KCMP_GENERIC = 272
+KCMP_FILES = 2
+
+_machine = os.uname().machine
+_nr_bpf = _NR_BPF.get(_machine, _NR_BPF_GENERIC)
+_nr_kcmp = _NR_KCMP.get(_machine, _NR_KCMP_GENERIC)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_bpf = _libc["syscall"]
+_bpf.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
+_bpf.restype = ctypes.c_long
+
+EINTR = 4
+EAGAIN = 11
+
+
+class Buffer:
+    """Memory with a fixed address that the kernel reads and writes.
+
+    ``data`` is a bytearray that must keep its size.
+    """
+
+    __slots__ = ("_pin", "address", "data")
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+        self._pin = (ctypes.c_char * size).from_buffer(self.data)
+        self.address = ctypes.addressof(self._pin)
+
+    @classmethod
+    def of(cls, content: bytes) -> Buffer:
+        """A buffer that holds ``content``."""
+        buffer = cls(len(content))
+        buffer.data[:] = content
+        return buffer
+
+
+def bpf(cmd: int, attr: int, size: int) -> int:
+    """bpf(cmd, attr, size) with ``attr`` an address; the result, or ``-errno``.
+
+    Interrupted calls, and EAGAIN as libbpf retries it for program loading, are not
+    hidden: callers that need it repeat the call.
+    """
+    result: int = _bpf(_nr_bpf, cmd, attr, size)
+    if result < 0:
+        return -ctypes.get_errno()
+    return result
+
+
+def checked(what: str, result: int) -> int:
+    """``result`` if it is no error; else raise KernelError("what: reason")."""
+    if result < 0:
+        raise KernelError.of(what, -result)
+    return result
+
+
+def same_files(pid: int, tid: int) -> bool:
+    """Whether two threads share their table of file descriptors (kcmp(2)).
+
+    True also where the kernel cannot tell, so that a thread is not looked at twice.
+    """
+    kcmp = _libc["syscall"]
+    kcmp.restype = ctypes.c_long
+    result: int = kcmp(
+        ctypes.c_long(_nr_kcmp),
+        ctypes.c_int(pid),
+        ctypes.c_int(tid),
+        ctypes.c_int(KCMP_FILES),
+        ctypes.c_ulong(0),
+        ctypes.c_ulong(0),
+    )
+    return result <= 0
+
+
+def if_indextoname(index: int) -> str | None:
+    """The name of a network device in this namespace (if_indextoname(3))."""
+    name = ctypes.create_string_buffer(16)
+    function = _libc["if_indextoname"]
+    function.argtypes = (ctypes.c_uint, ctypes.c_char_p)
+    function.restype = ctypes.c_char_p
+    if function(index, name) is None:
+        return None
+    return name.value.decode("utf-8", "surrogateescape")

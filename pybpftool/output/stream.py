@@ -1,0 +1,96 @@
+"""Standard output: collected in pieces, written in large blocks, started early."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.errors import BpfError
+
+# The first block goes out when this many characters are there, so that a reader
+# sees a listing begin; later blocks double up to the largest.
+_FIRST_BLOCK = 512
+_LARGEST_BLOCK = 1 << 18
+
+# What a terminal would act on: C0 but tab and newline, DEL, C1. Names come from
+# processes and object files that the reader need not trust.
+_CONTROLS = {c: f"\\x{c:02x}" for c in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+class ClosedPipe(Exception):
+    """The reader of standard output went away (EPIPE); the program ends quietly."""
+
+
+class Output:
+    """A buffered text stream on a file descriptor.
+
+    :param fd: the descriptor written to; it is not closed.
+    :param errors: codec error handler for characters that UTF-8 lacks.
+        ``surrogateescape`` gives the kernel's bytes back as they were (text);
+        ``backslashreplace`` turns them into JSON's own ``\\udcXX`` escape.
+
+    On a terminal every :meth:`write` is shown at once and control characters
+    (escape sequences in a process name) are shown as ``\\x1b`` instead of acting.
+    """
+
+    __slots__ = ("_errors", "_fd", "_limit", "_pieces", "_size", "_tty")
+
+    def __init__(self, fd: int = 1, errors: str = "surrogateescape") -> None:
+        self._fd = fd
+        self._errors = errors
+        self._pieces: list[str] = []
+        self._size = 0
+        self._tty = os.isatty(fd)
+        self._limit = 0 if self._tty else _FIRST_BLOCK
+
+    def set_errors(self, errors: str) -> None:
+        """Change the codec error handler for what is written from now on."""
+        self.flush()
+        self._errors = errors
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the descriptor is a terminal."""
+        return self._tty
+
+    def write(self, text: str) -> None:
+        """Append ``text``; raises :class:`ClosedPipe` or :class:`BpfError` when a flush fails."""
+        self._pieces.append(text)
+        self._size += len(text)
+        if self._size > self._limit:
+            self.flush()
+            if not self._tty and self._limit < _LARGEST_BLOCK:
+                self._limit *= 2
+
+    def flush(self) -> None:
+        """Write out everything collected so far."""
+        if not self._pieces:
+            return
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        if self._tty:
+            text = text.translate(_CONTROLS)
+        self._write_all(text.encode("utf-8", self._errors))
+
+    def discard(self) -> None:
+        """Forget what was collected and not yet written."""
+        self._pieces.clear()
+        self._size = 0
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BrokenPipeError:
+                raise ClosedPipe from None
+            except BlockingIOError:
+                self._wait_writable()
+            except OSError as error:
+                raise BpfError(f"cannot write the output: {error.strerror}") from None
+
+    def _wait_writable(self) -> None:
+        # A non-blocking standard output (shared with another program) is full.
+        import select
+
+        select.select([], [self._fd], [])

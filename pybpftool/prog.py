@@ -1,0 +1,238 @@
+"""Programs: what ``struct bpf_prog_info`` and its surroundings say of them."""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.interface import MAP_INFO, PROG_INFO
+from pybpftool.kernel.uapi import PROG_TYPES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pybpftool.btf.parser import Btf
+    from pybpftool.kernel.interface import BpfObject, Kernel
+
+NAME_LENGTH = 16
+"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 characters."""
+FULL_NAME_LENGTH = 128
+"""Upstream's MAX_PROG_FULL_NAME: names completed from BTF are cut at 127 characters."""
+
+_MAP_TYPE_ARRAY = 2
+_METADATA_PREFIX = "bpf_metadata_"
+
+
+class Program:
+    """One loaded program.
+
+    ``type_name`` is None for a type that this version does not know (``type`` is its
+    number). ``load_time`` is in nanoseconds of the boot clock, ``run_time_ns`` in
+    nanoseconds, sizes in bytes. ``memlock`` is None where the kernel does not tell.
+    """
+
+    __slots__ = (
+        "btf_id",
+        "gpl_compatible",
+        "id",
+        "ifindex",
+        "jited_size",
+        "load_time",
+        "map_ids",
+        "memlock",
+        "name",
+        "netns_dev",
+        "netns_ino",
+        "orphaned",
+        "recursion_misses",
+        "run_cnt",
+        "run_time_ns",
+        "tag",
+        "type",
+        "type_name",
+        "uid",
+        "xlated_size",
+    )
+
+    id: int
+    type: int
+    type_name: str | None
+    name: str
+    tag: str
+    gpl_compatible: bool
+    run_time_ns: int
+    run_cnt: int
+    recursion_misses: int
+    ifindex: int
+    netns_dev: int
+    netns_ino: int
+    load_time: int
+    uid: int
+    orphaned: bool
+    xlated_size: int
+    jited_size: int
+    memlock: int | None
+    map_ids: tuple[int, ...]
+    btf_id: int
+
+
+class ProgramReader:
+    """Reads programs of one kernel; keeps the BTF objects and maps that several share."""
+
+    __slots__ = ("_btfs", "_kernel", "_metadata_maps")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._btfs: dict[int, Btf] = {}
+        self._metadata_maps: dict[int, dict[str, Any] | None] = {}
+
+    def read(self, obj: BpfObject) -> Program:
+        """Everything that one listing entry needs but its holders, pins and metadata."""
+        kernel = self._kernel
+        info = PROG_INFO.decode(obj.info, kernel.byteorder)
+        prog = Program()
+        prog.id = info["id"]
+        prog.type = info["type"]
+        prog.type_name = PROG_TYPES[prog.type] if prog.type < len(PROG_TYPES) else None
+        prog.name = self._full_name(obj, info)
+        prog.tag = info["tag"].hex()
+        prog.gpl_compatible = bool(info["gpl_compatible"] & _gpl_bit(kernel.byteorder))
+        prog.run_time_ns = info["run_time_ns"]
+        prog.run_cnt = info["run_cnt"]
+        prog.recursion_misses = info["recursion_misses"]
+        prog.ifindex = info["ifindex"]
+        prog.netns_dev = info["netns_dev"]
+        prog.netns_ino = info["netns_ino"]
+        prog.load_time = info["load_time"]
+        prog.uid = info["created_by_uid"]
+        prog.orphaned = obj.orphaned
+        prog.xlated_size = info["xlated_prog_len"]
+        prog.jited_size = info["jited_prog_len"]
+        prog.memlock = self._memlock(obj)
+        prog.map_ids = self._map_ids(obj) if info["nr_map_ids"] else ()
+        prog.btf_id = info["btf_id"]
+        return prog
+
+    def header(self, obj: BpfObject) -> Program:
+        """Like :meth:`read`, but without ``memlock`` and ``map_ids``."""
+        raise NotImplementedError
+
+    def btf(self, id: int) -> Btf:
+        """The parsed BTF object ``id``; raises KernelError or FormatError."""
+        btf = self._btfs.get(id)
+        if btf is None:
+            from pybpftool.btf.parser import Btf
+
+            btf = self._btfs[id] = Btf.from_id(id, self._kernel)
+        return btf
+
+    def name_of(self, obj: BpfObject) -> str:
+        """The program's name, completed from BTF where the kernel cut it."""
+        return self._full_name(obj, PROG_INFO.decode(obj.info, self._kernel.byteorder))
+
+    def _full_name(self, obj: BpfObject, info: dict[str, Any]) -> str:
+        raw: bytes = info["name"].partition(b"\0")[0]
+        name = raw.decode("utf-8", "surrogateescape")
+        if len(raw) < NAME_LENGTH - 1 or not info["btf_id"] or not info["nr_func_info"]:
+            return name
+        try:
+            func_info = self._kernel.prog_arrays(obj, ("func_info",))["func_info"]
+            if not func_info:
+                return name
+            order = "little" if self._kernel.byteorder == "<" else "big"
+            type_id = int.from_bytes(func_info[4:8], order)  # struct bpf_func_info
+            return self.btf(info["btf_id"]).function_name(type_id)[: FULL_NAME_LENGTH - 1] or name
+        except BpfError:
+            return name
+
+    def _memlock(self, obj: BpfObject) -> int | None:
+        try:
+            text = self._kernel.fdinfo(obj)
+        except KernelError:
+            return None
+        _, key, rest = text.partition(b"memlock:\t")
+        return int(rest.partition(b"\n")[0]) if key else None
+
+    def _map_ids(self, obj: BpfObject) -> tuple[int, ...]:
+        try:
+            ids = self._kernel.prog_arrays(obj, ("map_ids",))["map_ids"] or b""
+        except KernelError:
+            return ()
+        order = "little" if self._kernel.byteorder == "<" else "big"
+        return tuple(int.from_bytes(ids[at : at + 4], order) for at in range(0, len(ids), 4))
+
+    def metadata(
+        self, prog: Program, render: Callable[[Btf, int, bytes, int], Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """The ``bpf_metadata_*`` variables of a program: (name without the prefix, value).
+
+        ``render(btf, type_id, data, offset)`` makes the value of a variable of type
+        ``type_id`` that stands at ``offset`` of the map value ``data``.
+        """
+        found = self._metadata_map(prog)
+        if found is None:
+            return
+        info, value = found
+        try:
+            btf = self.btf(info["btf_id"])
+            variables = btf.variables(info["btf_value_type_id"])
+        except BpfError:
+            return
+        for name, type_id, offset in variables:
+            if name.startswith(_METADATA_PREFIX):
+                yield name[len(_METADATA_PREFIX) :], render(btf, type_id, value, offset)
+
+    def _metadata_map(self, prog: Program) -> tuple[dict[str, Any], bytes] | None:
+        """The program's first map that can hold metadata, and its only value."""
+        for id in prog.map_ids:
+            try:
+                info = self._rodata_info(id)
+                if info is None:
+                    continue
+                obj = self._kernel.open("map", id)
+                try:
+                    return info, self._kernel.map_value(obj, bytes(4))
+                finally:
+                    self._kernel.close(obj)
+            except KernelError:
+                return None
+        return None
+
+    def _rodata_info(self, id: int) -> dict[str, Any] | None:
+        """The info of map ``id`` if it is a .rodata section with BTF, else None."""
+        if id in self._metadata_maps:
+            return self._metadata_maps[id]
+        obj = self._kernel.open("map", id)
+        self._kernel.close(obj)
+        info: dict[str, Any] | None = MAP_INFO.decode(obj.info, self._kernel.byteorder)
+        if info is None or not (
+            info["type"] == _MAP_TYPE_ARRAY
+            and info["key_size"] == 4
+            and info["max_entries"] == 1
+            and info["btf_value_type_id"]
+            and b".rodata" in info["name"]
+        ):
+            info = None
+        self._metadata_maps[id] = info
+        return info
+
+
+def _gpl_bit(byteorder: str) -> int:
+    # A one-bit field is the lowest bit of its word, or the highest on big-endian machines.
+    return 1 if byteorder == "<" else 1 << 31
+
+
+def programs(kernel: Kernel) -> Iterator[Program]:
+    """All programs of ``kernel`` in the order of their ids."""
+    reader = ProgramReader(kernel)
+    for obj in kernel.objects("prog"):
+        yield reader.read(obj)
+
+
+def find(
+    kernel: Kernel, reader: ProgramReader, matches: Callable[[BpfObject], bool]
+) -> Iterator[BpfObject]:
+    """The programs that ``matches`` accepts, each open until the next is asked for."""
+    for obj in kernel.objects("prog"):
+        if matches(obj):
+            yield obj
