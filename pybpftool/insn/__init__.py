@@ -1,0 +1,1 @@
+"""BPF instructions: disassembly, kernel symbols, dumps of translated programs."""

@@ -1,0 +1,157 @@
+"""Kernel symbols by address, out of the text of ``/proc/kallsyms``.
+
+A dump needs a handful of the 100,000 and more symbols, so the text is searched,
+not parsed: the kernel's own symbols stand in it in the order of their addresses
+(``kernel/kallsyms.c`` walks a table sorted by ``scripts/kallsyms.c``), those of
+modules, ftrace and BPF programs follow without an order.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Beyond so many addresses one pass over the whole text is cheaper than a search
+# for each of them (a search by bisection takes about 10 us, the pass some 30 ms).
+_BULK = 1500
+# The same for addresses that bisection did not find (a scan takes about 1 ms).
+_FEW_SCANS = 16
+
+
+class KernelSymbols:
+    """Symbols of one kernel.
+
+    :param text: what ``/proc/kallsyms`` holds: lines of ``ADDRESS TYPE NAME [MODULE]``.
+
+    ``call_base`` is the address of ``__bpf_call_base``, to which the immediate of a
+    helper or kfunc call in a translated program is relative; 0 when unknown.
+    ``restricted`` tells that the kernel shows addresses as zero to this reader
+    (``kernel.kptr_restrict``); no symbol has a name then.
+    """
+
+    __slots__ = ("_text", "_width", "call_base", "restricted")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        # 16 digits on 64-bit kernels, 8 on 32-bit ones.
+        self._width = max(text.find(b" ", 0, 64), 0)
+        self.call_base = 0
+        self.restricted = False
+        needle = b" __bpf_call_base"
+        at = text.find(needle)
+        while at >= 0:
+            end = at + len(needle)
+            if text[end : end + 1] in (b"", b"\n", b"\t", b" "):
+                self.call_base = self._address(text.rfind(b"\n", 0, at) + 1)
+                if not self.call_base:
+                    self.restricted = True
+                    self._text = b""
+                    break
+            at = text.find(needle, end)
+
+    def _address(self, line: int) -> int:
+        try:
+            return int(self._text[line : line + self._width], 16)
+        except ValueError:
+            return 0
+
+    def name(self, address: int) -> str | None:
+        """The name of the symbol that begins at ``address``."""
+        return self.names((address,)).get(address)
+
+    def names(self, addresses: Iterable[int]) -> dict[int, str]:
+        """The names of those of ``addresses`` at which a symbol begins.
+
+        Of several symbols at one address, that one is taken which a binary search
+        (``bsearch(3)``) over all symbols in a stable order by address meets first.
+        """
+        wanted = {a: b"%0*x" % (self._width, a) for a in set(addresses) if a > 0}
+        text = self._text
+        if not text or not self._width:
+            return {}
+        lines: dict[int, int] = {}
+        if len(wanted) <= _BULK:
+            for address, key in wanted.items():
+                at = self._bisect(key)
+                if at >= 0:
+                    lines[address] = at
+        missing = [address for address in wanted if address not in lines]
+        if len(missing) > _FEW_SCANS:
+            self._scan_all(missing, wanted, lines)
+        else:
+            for address in missing:
+                at = 0 if text.startswith(wanted[address] + b" ") else -1
+                if at < 0:
+                    at = text.find(b"\n" + wanted[address] + b" ") + 1 or -1
+                if at >= 0:
+                    lines[address] = at
+        found = {}
+        keys: list[bytes] = []
+        for address, at in lines.items():
+            end = text.find(b"\n", at) + 1
+            if end and text.startswith(wanted[address], end):
+                keys = keys or self._sorted_keys()
+                at = self._met_first(wanted[address], keys, at)
+                end = text.find(b"\n", at) + 1
+            fields = text[at : end - 1 if end else len(text)].split(None, 3)
+            if len(fields) > 2:
+                found[address] = fields[2].decode("utf-8", "surrogateescape")
+        return found
+
+    def _bisect(self, key: bytes) -> int:
+        """Where the first line with ``key`` begins among the sorted lines, else -1."""
+        text = self._text
+        width = self._width
+        low = 0
+        high = len(text)
+        # Module symbols lie above the kernel's: bisection that runs into them may
+        # go astray, which only means that the caller scans.
+        while low < high:
+            middle = (low + high) // 2
+            line = text.rfind(b"\n", low, middle) + 1 or low
+            if text[line : line + width] < key:
+                low = text.find(b"\n", middle) + 1 or high
+            else:
+                high = line
+        return low if text.startswith(key + b" ", low) else -1
+
+    def _scan_all(
+        self, missing: list[int], wanted: dict[int, bytes], lines: dict[int, int]
+    ) -> None:
+        """Enter the first line of each of the ``missing`` addresses that exists."""
+        width = self._width
+        by_key = {wanted[address]: address for address in missing}
+        at = 0
+        for line in self._text.split(b"\n"):
+            address = by_key.pop(line[:width], 0)
+            if address:
+                lines[address] = at
+            at += len(line) + 1
+
+    def _sorted_keys(self) -> list[bytes]:
+        width = self._width
+        zero = b"0" * width
+        keys = [line[:width] for line in self._text.split(b"\n")]
+        return sorted(key for key in keys if key != zero and len(key) == width)
+
+    def _met_first(self, key: bytes, keys: list[bytes], at: int) -> int:
+        """The line, among those with ``key`` from ``at`` on, that ``bsearch`` picks."""
+        from bisect import bisect_left
+
+        low = 0
+        high = len(keys)
+        while True:
+            middle = (low + high) // 2
+            if keys[middle] < key:
+                low = middle + 1
+            elif keys[middle] > key:
+                high = middle
+            else:
+                break
+        for _ in range(middle - bisect_left(keys, key)):
+            following = self._text.find(b"\n" + key + b" ", at) + 1
+            if not following:
+                break
+            at = following
+        return at
