@@ -1,0 +1,715 @@
+"""Reading BTF: types, names, members, sizes (``include/uapi/linux/btf.h``).
+
+Everything is read on demand from the type section as it stands in memory, so
+that opening the 126,000 types of a kernel to look at one of them costs little.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+from pybpftool.errors import BpfError, FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, Protocol
+
+    class BtfSource(Protocol):
+        """The part of the kernel interface that BTF needs."""
+
+        def btf_data(self, btf_id: int, /) -> bytes:
+            """The raw BTF of one object (BPF_OBJ_GET_INFO_BY_FD)."""
+            ...
+
+
+VMLINUX = "/sys/kernel/btf/vmlinux"
+SYSFS = "/sys/kernel/btf/"
+
+UNKN, INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(10)
+CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(10, 20)
+KIND_MAX = ENUM64
+KIND_NAMES = (
+    "UNKNOWN", "INT", "PTR", "ARRAY", "STRUCT", "UNION", "ENUM", "FWD", "TYPEDEF", "VOLATILE",
+    "CONST", "RESTRICT", "FUNC", "FUNC_PROTO", "VAR", "DATASEC", "FLOAT", "DECL_TAG", "TYPE_TAG",
+    "ENUM64",
+)  # fmt: skip
+
+# Bits of an INT's encoding.
+INT_SIGNED, INT_CHAR, INT_BOOL = 1, 2, 4
+
+MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
+MAX_RESOLVE_DEPTH = 32  # of libbpf: longer chains of references count as broken
+
+_MAGIC = 0xEB9F
+_HEADER = 32  # as far as this program knows the header
+_HEADER_MIN = 24  # up to and including str_len
+_MAX_STR = 0x7FFFFFFF
+# BTF above this size that has not come from the kernel is still read as a whole;
+# a file claiming more is refused rather than pulled into memory.
+_MAX_FILE = 1 << 30
+# Up to this size a string section is split into names as a whole.
+_MAX_NAMES = 64 << 20
+
+# Words that follow the three of struct btf_type, and words per element, by kind.
+_TRAILER = {
+    PTR: (0, 0), FWD: (0, 0), TYPEDEF: (0, 0), VOLATILE: (0, 0), CONST: (0, 0), RESTRICT: (0, 0),
+    FUNC: (0, 0), FLOAT: (0, 0), TYPE_TAG: (0, 0), INT: (1, 0), ARRAY: (3, 0), VAR: (1, 0),
+    DECL_TAG: (1, 0), STRUCT: (0, 3), UNION: (0, 3), ENUM: (0, 2), ENUM64: (0, 3),
+    FUNC_PROTO: (0, 2), DATASEC: (0, 3),
+}  # fmt: skip
+
+# Names under which compilers know `long`; its size is the target's pointer size.
+_LONG_NAMES = frozenset(
+    (
+        "long", "long int", "int long", "unsigned long", "long unsigned", "unsigned long int",
+        "unsigned int long", "long unsigned int", "long int unsigned", "int unsigned long",
+        "int long unsigned",
+    )
+)  # fmt: skip
+
+_SIZED = frozenset((INT, STRUCT, UNION, ENUM, ENUM64, DATASEC, FLOAT))
+_REFERRING = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, VAR, DECL_TAG, TYPE_TAG))
+_U32 = 0xFFFFFFFF
+
+
+class Type:
+    """One type's fixed part (``struct btf_type``).
+
+    ``size_or_type`` is a size in bytes or a type id, as the kind has it;
+    ``name`` is empty for anonymous types.
+    """
+
+    __slots__ = ("kind", "kind_flag", "name", "name_off", "size_or_type", "vlen")
+
+    def __init__(self, name: str, name_off: int, info: int, size_or_type: int) -> None:
+        self.name = name
+        self.name_off = name_off
+        self.kind = info >> 24 & 0x7F
+        self.vlen = info & 0xFFFFFF
+        self.kind_flag = info >> 31
+        self.size_or_type = size_or_type
+
+    def __repr__(self) -> str:
+        kind = KIND_NAMES[self.kind] if self.kind <= KIND_MAX else str(self.kind)
+        return f"<{kind} {self.name!r} size/type={self.size_or_type} vlen={self.vlen}>"
+
+
+class Member:
+    """A struct's or union's member: offset and width in bits (width 0: not a bit-field)."""
+
+    __slots__ = ("bit_offset", "bit_size", "name", "type_id")
+
+    def __init__(self, name: str, type_id: int, bit_offset: int, bit_size: int) -> None:
+        self.name = name
+        self.type_id = type_id
+        self.bit_offset = bit_offset
+        self.bit_size = bit_size
+
+    def __repr__(self) -> str:
+        width = f":{self.bit_size}" if self.bit_size else ""
+        return f"<{self.name!r} type {self.type_id} at bit {self.bit_offset}{width}>"
+
+
+class _Sizes(dict[int, int]):
+    """Words that a type takes, by its ``info`` word; filled as words are met."""
+
+    __slots__ = ("_layout",)
+
+    def __init__(self, layout: bytes) -> None:
+        super().__init__()
+        self._layout = layout
+
+    def __missing__(self, info: int) -> int:
+        kind = info >> 24 & 0x7F
+        trailer = _TRAILER.get(kind)
+        if trailer is None:
+            # The header may describe kinds that we do not know (struct btf_layout).
+            entry = self._layout[kind * 4 : kind * 4 + 2]
+            if len(entry) < 2:
+                raise FormatError(f"the BTF has a type of unknown kind {kind}")
+            if entry[0] % 4 or entry[1] % 4:
+                raise FormatError(f"the BTF declares impossible sizes for kind {kind}")
+            trailer = (entry[0] // 4, entry[1] // 4)
+        words = 3 + trailer[0] + trailer[1] * (info & 0xFFFFFF)
+        self[info] = words
+        return words
+
+
+class Names(dict[int, str]):
+    """Strings of a string section by their offset; read as they are asked for."""
+
+    __slots__ = ("_base", "_start", "_strings")
+
+    def __init__(self, strings: bytes, start: int, base: Names | None) -> None:
+        super().__init__()
+        self._strings = strings
+        self._start = start
+        self._base = base
+
+    def __missing__(self, offset: int) -> str:
+        start = self._start
+        if offset < start and self._base is not None:
+            name = self._base[offset]
+        else:
+            at = offset - start
+            strings = self._strings
+            if at >= len(strings):
+                raise FormatError(f"the BTF refers to a name at {offset}, beyond its strings")
+            name = strings[at : strings.index(b"\0", at)].decode("utf-8", "surrogateescape")
+        self[offset] = name
+        return name
+
+    def load(self) -> None:
+        """Read all strings at once; worth it before a dump of everything."""
+        if self._base is not None:
+            self._base.load()
+            for offset, name in self._base.items():
+                self.setdefault(offset, name)
+        if len(self) * 8 > len(self._strings) or len(self._strings) > _MAX_NAMES:
+            return
+        from itertools import accumulate
+
+        pieces = self._strings[:-1].split(b"\0")
+        starts = accumulate([len(piece) + 1 for piece in pieces], initial=self._start)
+        if self._strings.isascii():
+            texts = self._strings[:-1].decode("ascii").split("\0")
+        else:
+            texts = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
+        self.update(zip(starts, texts, strict=False))
+
+
+class Btf:
+    """The types of one BTF object; split BTF continues the ids of its ``base``.
+
+    Type ids count from 1; 0 is ``void``. Methods raise :class:`FormatError` for
+    ids and names that the data does not have.
+    """
+
+    __slots__ = (
+        "_aligns",
+        "_by_name",
+        "_data",
+        "_layout",
+        "_offsets",
+        "_pointer_size",
+        "_position",
+        "_sizes",
+        "base",
+        "byteorder",
+        "names",
+        "start_id",
+        "string_end",
+        "words",
+    )
+
+    base: Btf | None
+    byteorder: Literal["little", "big"]
+    names: Names
+    start_id: int
+    string_end: int
+
+    def __init__(self, data: bytes | memoryview, base: Btf | None, is_trusted: bool) -> None:
+        header = bytes(data[:_HEADER])
+        if len(header) < _HEADER_MIN:
+            raise FormatError("the data is too short to be BTF")
+        if int.from_bytes(header[:2], "little") == _MAGIC:
+            self.byteorder = "little"
+        elif int.from_bytes(header[:2], "big") == _MAGIC:
+            self.byteorder = "big"
+        else:
+            raise FormatError("the data is not BTF (its first two bytes are not 0xeb9f)")
+        order = "<" if self.byteorder == "little" else ">"
+        (header_len,) = struct.unpack_from(f"{order}I", header, 4)
+        swapped = self.byteorder != sys.byteorder
+        if swapped and header_len < _HEADER_MIN:
+            raise FormatError(f"the BTF header claims to have only {header_len} bytes")
+        if header_len > len(data):
+            raise FormatError(
+                f"the BTF is truncated: a header of {header_len} bytes in {len(data)} bytes"
+            )
+        type_off, type_len, str_off, str_len, layout_off, layout_len = struct.unpack_from(
+            f"{order}6I", header[:header_len].ljust(_HEADER, b"\0"), 8
+        )
+        rest = len(data) - header_len
+        if str_off + str_len > rest:
+            raise FormatError(
+                f"the BTF is truncated: its strings end at {header_len + str_off + str_len},"
+                f" the data at {len(data)}"
+            )
+        if type_off + type_len > str_off:
+            raise FormatError("the BTF's type section runs into its strings")
+        if type_off % 4 or type_len % 4:
+            raise FormatError("the BTF's type section is not made of whole 32-bit words")
+        if layout_len and (
+            layout_off % 4
+            or layout_len % 4
+            or layout_off < type_off + type_len
+            or layout_off + layout_len > str_off
+        ):
+            raise FormatError("the BTF's layout section is misplaced")
+        view = memoryview(data)[header_len:]
+        strings = bytes(view[str_off : str_off + str_len])
+        if base is None or str_len:
+            if not str_len or str_len - 1 > _MAX_STR or strings[-1]:
+                raise FormatError("the BTF's string section is empty or not terminated")
+            if base is None and strings[0]:
+                raise FormatError("the BTF refers to a base BTF, which is not given")
+        self.base = base
+        self._layout = bytes(view[layout_off : layout_off + layout_len])
+        if not self._layout and base is not None:
+            self._layout = base._layout
+        if base is None:
+            self.start_id = 1
+            start = 0
+        else:
+            self.start_id = base.count
+            start = base.string_end
+        self.string_end = start + str_len
+        """Where the string offsets of BTF on top of this one begin."""
+        self.names = Names(strings, start, base.names if base is not None else None)
+        self._data = data  # keeps a mapped file alive
+        types = view[type_off : type_off + type_len]
+        self.words: Sequence[int]
+        """The type section as native 32-bit words."""
+        if swapped:
+            from array import array
+
+            self.words = array("I", types.tobytes())
+            self.words.byteswap()
+        else:
+            self.words = types.cast("I")
+        self._sizes = _Sizes(self._layout)
+        self._offsets: list[int] = []
+        self._position = 1
+        self._pointer_size = 0
+        self._aligns: dict[int, int] = {}
+        self._by_name: dict[str, list[int]] | None = None
+        if not is_trusted:
+            self._scan(1 << 62)
+            self.check()
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes | memoryview, base: Btf | None = None, is_trusted: bool = False
+    ) -> Btf:
+        """Parse raw BTF; raises :class:`FormatError`.
+
+        All ids and names are checked, unless ``is_trusted`` (the kernel verified
+        the data): then what is wrong shows when it is read.
+        """
+        return cls(data, base, is_trusted)
+
+    @classmethod
+    def from_file(cls, path: str, base: Btf | None = None) -> Btf:
+        """Read a file of raw BTF, or an ELF file's ``.BTF`` section.
+
+        An ELF file's own ``.BTF.base`` comes before ``base``; with both, the
+        types are moved onto ``base``. Raises :class:`FormatError` or
+        :class:`BpfError`.
+        """
+        data = _read(path)
+        if data[:4] != b"\x7fELF":
+            try:
+                return cls(data, base, path == VMLINUX)
+            except FormatError as error:
+                raise FormatError(f"cannot read BTF from '{path}': {error}") from None
+        from pybpftool.adapters.elf import read_btf
+
+        return read_btf(path, base)
+
+    @classmethod
+    def from_id(cls, btf_id: int, kernel: BtfSource | None = None, base: Btf | None = None) -> Btf:
+        """BTF object ``btf_id`` of the kernel; a module's gets vmlinux as its base."""
+        if kernel is None:
+            from pybpftool.kernel.live import LiveKernel
+
+            kernel = LiveKernel()
+        data = kernel.btf_data(btf_id)
+        if base is None and _is_split(data):
+            base = vmlinux()
+        return cls(data, base, True)
+
+    @property
+    def count(self) -> int:
+        """One more than the largest type id (``void`` and the base's types included)."""
+        self._scan(1 << 62)
+        return self.start_id + len(self._offsets)
+
+    def _scan(self, until: int) -> None:
+        """Find where types begin, as far as the own type number ``until`` (from 0)."""
+        offsets = self._offsets
+        position = self._position
+        end = len(self.words) + 1
+        if position == end or position > end:
+            return
+        words = self.words
+        sizes = self._sizes
+        append = offsets.append
+        try:
+            if until - len(offsets) > 1 << 20:
+                while True:
+                    append(position)
+                    position += sizes[words[position]]
+                    append(position)
+                    position += sizes[words[position]]
+                    append(position)
+                    position += sizes[words[position]]
+                    append(position)
+                    position += sizes[words[position]]
+            for _ in range(until + 1 - len(offsets)):
+                append(position)
+                position += sizes[words[position]]
+        except IndexError:
+            offsets.pop()
+            if position != end:
+                raise FormatError(
+                    f"the BTF's type [{self.start_id + len(offsets) - 1}] is cut off"
+                ) from None
+        self._position = position
+
+    def own_offsets(self) -> list[int]:
+        """Indexes into :attr:`words` of all own types' ``info`` words, in the order of ids."""
+        self._scan(1 << 62)
+        return self._offsets
+
+    def at(self, type_id: int) -> tuple[Sequence[int], int]:
+        """Where a type is: the words it is in and the index of its ``info`` word.
+
+        The name's offset is the word before, size or type the word after it.
+        """
+        own = type_id - self.start_id
+        if own < 0:
+            if self.base is not None:
+                return self.base.at(type_id)
+            if type_id == 0:
+                return (0, 0, 0), 1
+            raise FormatError(f"type id {type_id} is negative")
+        offsets = self._offsets
+        if own >= len(offsets):
+            self._scan(own)
+            if own >= len(offsets):
+                raise FormatError(f"the BTF has no type [{type_id}]")
+        return self.words, offsets[own]
+
+    def type(self, type_id: int) -> Type:
+        """The type's fixed part."""
+        words, at = self.at(type_id)
+        name_off = words[at - 1]
+        return Type(self.names[name_off] if name_off else "", name_off, words[at], words[at + 1])
+
+    def kind(self, type_id: int) -> int:
+        """The type's kind (0 for void)."""
+        words, at = self.at(type_id)
+        return words[at] >> 24 & 0x7F
+
+    def name(self, type_id: int) -> str:
+        """The type's name; empty when it has none."""
+        words, at = self.at(type_id)
+        offset = words[at - 1]
+        return self.names[offset] if offset else ""
+
+    def string(self, offset: int) -> str | None:
+        """The string at an offset into the string section; None beyond its end."""
+        if offset >= self.string_end:
+            return None
+        return self.names[offset]
+
+    def find(self, name: str, kind: int | None = None) -> int | None:
+        """The lowest id of a type with this name (and kind)."""
+        if self.base is not None:
+            found = self.base.find(name, kind)
+            if found is not None:
+                return found
+        if self._by_name is None:
+            self._index()
+        assert self._by_name is not None
+        for type_id in self._by_name.get(name, ()):
+            if kind is None or self.kind(type_id) == kind:
+                return type_id
+        return None
+
+    def _index(self) -> None:
+        self._scan(1 << 62)
+        words = self.words
+        names = self.names
+        index: dict[str, list[int]] = {}
+        for type_id, at in enumerate(self._offsets, self.start_id):
+            offset = words[at - 1]
+            if offset:
+                index.setdefault(names[offset], []).append(type_id)
+        self._by_name = index
+
+    def _elements(self, type_id: int, kinds: tuple[int, ...], size: int) -> tuple[int, list[int]]:
+        words, at = self.at(type_id)
+        info = words[at]
+        if info >> 24 & 0x7F not in kinds:
+            expected = " or ".join(KIND_NAMES[kind] for kind in kinds)
+            raise FormatError(f"type [{type_id}] is no {expected}")
+        elements = list(words[at + 2 : at + 2 + size * (info & 0xFFFFFF)])
+        if len(elements) != size * (info & 0xFFFFFF):
+            raise FormatError(f"the BTF's type [{type_id}] is cut off")
+        return info, elements
+
+    def members(self, type_id: int) -> list[Member]:
+        """The members of a struct or union."""
+        info, flat = self._elements(type_id, (STRUCT, UNION), 3)
+        names = self.names
+        if info >> 31:
+            return [
+                Member(names[name], member, where & 0xFFFFFF, where >> 24)
+                for name, member, where in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+            ]
+        return [
+            Member(names[name], member, where, 0)
+            for name, member, where in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        ]
+
+    def params(self, type_id: int) -> list[tuple[str, int]]:
+        """The parameters of a function prototype as (name, type id); void last means ``...``."""
+        _, flat = self._elements(type_id, (FUNC_PROTO,), 2)
+        names = self.names
+        return [(names[name], param) for name, param in zip(flat[::2], flat[1::2], strict=True)]
+
+    def enumerators(self, type_id: int) -> list[tuple[str, int]]:
+        """The (name, value) pairs of an ENUM or ENUM64, signed if the enum is."""
+        if self.kind(type_id) == ENUM64:
+            info, flat = self._elements(type_id, (ENUM64,), 3)
+            values = [low | high << 32 for low, high in zip(flat[1::3], flat[2::3], strict=True)]
+            bits = 64
+            offsets = flat[::3]
+        else:
+            info, flat = self._elements(type_id, (ENUM, ENUM64), 2)
+            values = flat[1::2]
+            bits = 32
+            offsets = flat[::2]
+        if info >> 31:
+            sign = 1 << (bits - 1)
+            values = [(value ^ sign) - sign for value in values]
+        names = self.names
+        return [(names[offset], value) for offset, value in zip(offsets, values, strict=True)]
+
+    def secinfos(self, type_id: int) -> list[tuple[int, int, int]]:
+        """The variables of a DATASEC as (type id of the VAR, offset, size) in bytes."""
+        _, flat = self._elements(type_id, (DATASEC,), 3)
+        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+
+    def array(self, type_id: int) -> tuple[int, int, int]:
+        """An array's (element type id, index type id, number of elements)."""
+        words, at = self.at(type_id)
+        if words[at] >> 24 & 0x7F != ARRAY:
+            raise FormatError(f"type [{type_id}] is no ARRAY")
+        return words[at + 2], words[at + 3], words[at + 4]
+
+    def int_info(self, type_id: int) -> tuple[int, int, int]:
+        """An INT's (encoding, bit offset, number of bits)."""
+        words, at = self.at(type_id)
+        if words[at] >> 24 & 0x7F != INT:
+            raise FormatError(f"type [{type_id}] is no INT")
+        word = words[at + 2]
+        return word >> 24 & 0xF, word >> 16 & 0xFF, word & 0xFF
+
+    @property
+    def pointer_size(self) -> int:
+        """Bytes of a pointer: as told by an ELF file, or else by the size of ``long``."""
+        return self.declared_pointer_size or struct.calcsize("P")
+
+    @pointer_size.setter
+    def pointer_size(self, size: int) -> None:
+        self._pointer_size = size
+
+    @property
+    def declared_pointer_size(self) -> int:
+        """As :attr:`pointer_size`; 0 when the types do not tell."""
+        if not self._pointer_size:
+            self._pointer_size = self._find_pointer_size() or -1
+        return max(self._pointer_size, 0)
+
+    def _find_pointer_size(self) -> int:
+        if self.base is not None:
+            size = self.base.declared_pointer_size
+            if size:
+                return size
+        type_id = self.start_id
+        names = self.names
+        while True:
+            try:
+                words, at = self.at(type_id)
+            except FormatError:
+                return 0
+            if words[at] >> 24 & 0x7F == INT:
+                size = words[at + 1]
+                if (size == 8 or size == 4) and names[words[at - 1]] in _LONG_NAMES:
+                    return size
+            type_id += 1
+
+    def resolve(self, type_id: int) -> int | None:
+        """The type behind typedefs, modifiers and variables.
+
+        None for void, forward declarations and chains of 32 and more
+        (``btf__resolve_type()``).
+        """
+        for _ in range(MAX_RESOLVE_DEPTH):
+            words, at = self.at(type_id)
+            kind = words[at] >> 24 & 0x7F
+            if kind == FWD or type_id == 0:
+                return None
+            if kind not in MODIFIERS and kind != TYPEDEF and kind != VAR:
+                return type_id
+            type_id = words[at + 1]
+        return None
+
+    def size_of(self, type_id: int) -> int | None:
+        """Size in bytes; None where the type has none (``btf__resolve_size()``)."""
+        elements = 1
+        for _ in range(MAX_RESOLVE_DEPTH):
+            words, at = self.at(type_id)
+            kind = words[at] >> 24 & 0x7F
+            if kind in _SIZED:
+                size = words[at + 1]
+            elif kind == PTR:
+                size = self.pointer_size
+            elif kind in _REFERRING:
+                type_id = words[at + 1]
+                continue
+            elif kind == ARRAY:
+                count = words[at + 4]
+                if elements and count > _U32 // elements:
+                    return None
+                elements *= count
+                type_id = words[at + 2]
+                continue
+            else:
+                return None
+            if elements and size > _U32 // elements:
+                return None
+            return elements * size
+        return None
+
+    def align_of(self, type_id: int) -> int:
+        """Natural alignment in bytes; 1 for packed structs, 0 where there is none."""
+        return self._align(type_id, 0)
+
+    def _align(self, type_id: int, depth: int) -> int:
+        known = self._aligns.get(type_id)
+        if known is not None:
+            return known
+        chain = []
+        while True:
+            words, at = self.at(type_id)
+            kind = words[at] >> 24 & 0x7F
+            if kind == ARRAY:
+                chain.append(type_id)
+                type_id = words[at + 2]
+            elif kind == TYPEDEF or kind in MODIFIERS:
+                chain.append(type_id)
+                type_id = words[at + 1]
+            else:
+                break
+            if len(chain) > 1 << 16:
+                raise FormatError(f"the BTF's type [{type_id}] refers to itself")
+        align = self._aligns.get(type_id)
+        if align is None:
+            if kind in (INT, ENUM, ENUM64, FLOAT):
+                align = min(self.pointer_size, words[at + 1])
+            elif kind == PTR:
+                align = self.pointer_size
+            elif kind in (STRUCT, UNION):
+                if depth > 200:
+                    raise FormatError(f"the BTF's type [{type_id}] contains itself")
+                align = self._align_struct(type_id, words, at, depth)
+            else:
+                align = 0
+            self._aligns[type_id] = align
+        for link in chain:
+            self._aligns[link] = align
+        return align
+
+    def _align_struct(self, type_id: int, words: Sequence[int], at: int, depth: int) -> int:
+        info = words[at]
+        largest = 1
+        for element in range(at + 2, at + 2 + 3 * (info & 0xFFFFFF), 3):
+            align = self._align(words[element + 1], depth + 1)
+            if align <= 0:
+                return 0
+            largest = max(largest, align)
+            where = words[element + 2]
+            # The whole word counts, a bit-field size included, as in libbpf.
+            if (not info >> 31 or not where >> 24) and where % (8 * align):
+                return 1
+        return 1 if words[at + 1] % largest else largest
+
+    def c_text(self, type_id: int) -> str:
+        """The C definition of one type with all that it depends on."""
+        from pybpftool.btf.cdump import definition
+
+        return definition(self, type_id)
+
+    def check(self) -> None:
+        """Check every id and name offset, as libbpf does when it opens BTF."""
+        from pybpftool.btf.check import check
+
+        check(self)
+
+
+def _is_split(data: bytes) -> bool:
+    """Whether raw BTF looks as if it continued another (its strings do not start empty)."""
+    if len(data) < _HEADER_MIN:
+        return False
+    order = "<" if int.from_bytes(data[:2], "little") == _MAGIC else ">"
+    header_len, _, _, str_off, str_len = struct.unpack_from(f"{order}5I", data, 4)
+    return str_len == 0 or data[header_len + str_off : header_len + str_off + 1] != b"\0"
+
+
+def _read(path: str) -> bytes | memoryview:
+    """A file's contents; refuses what is not a regular file or too large."""
+    import stat
+
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "impossible name"
+        raise BpfError(f"cannot open '{path}': {reason}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BpfError(f"cannot read BTF from '{path}': not a regular file")
+        if status.st_size > _MAX_FILE:
+            head = os.pread(descriptor, _HEADER, 0)
+            if head[:4] == b"\x7fELF":
+                return head
+            raise BpfError(f"cannot read BTF from '{path}': the file has more than 1 GiB")
+        if path == VMLINUX:
+            mapped = _map(descriptor, status.st_size)
+            if mapped is not None:
+                return mapped
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
+    except OSError as error:
+        raise BpfError(f"cannot read '{path}': {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _map(descriptor: int, size: int) -> memoryview | None:
+    # Reading sysfs goes page by page; kernels since 6.16 can map the file.
+    import mmap
+
+    try:
+        return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+    except (OSError, ValueError):
+        return None
+
+
+_vmlinux: Btf | None = None
+
+
+def vmlinux() -> Btf:
+    """The BTF of the running kernel, opened once."""
+    global _vmlinux
+    if _vmlinux is None:
+        _vmlinux = Btf.from_file(VMLINUX)
+    return _vmlinux
