@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.interface import MAP_INFO, PROG_INFO
+from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32
 from pybpftool.kernel.uapi import PROG_TYPES
 
 TYPE_CHECKING = False
@@ -20,6 +20,8 @@ FULL_NAME_LENGTH = 128
 """Upstream's MAX_PROG_FULL_NAME: names completed from BTF are cut at 127 characters."""
 
 _MAP_TYPE_ARRAY = 2
+_BTF_KIND_FUNC = 12
+_BTF_KIND_DATASEC = 15
 _METADATA_PREFIX = "bpf_metadata_"
 
 
@@ -113,10 +115,6 @@ class ProgramReader:
         prog.btf_id = info["btf_id"]
         return prog
 
-    def header(self, obj: BpfObject) -> Program:
-        """Like :meth:`read`, but without ``memlock`` and ``map_ids``."""
-        raise NotImplementedError
-
     def btf(self, id: int) -> Btf:
         """The parsed BTF object ``id``; raises KernelError or FormatError."""
         btf = self._btfs.get(id)
@@ -139,9 +137,13 @@ class ProgramReader:
             func_info = self._kernel.prog_arrays(obj, ("func_info",))["func_info"]
             if not func_info:
                 return name
-            order = "little" if self._kernel.byteorder == "<" else "big"
-            type_id = int.from_bytes(func_info[4:8], order)  # struct bpf_func_info
-            return self.btf(info["btf_id"]).function_name(type_id)[: FULL_NAME_LENGTH - 1] or name
+            # struct bpf_func_info: insn_off, type_id
+            type_id = unpack_u32(func_info[4:8], self._kernel.byteorder)[0]
+            btf = self.btf(info["btf_id"])
+            if btf.kind(type_id) != _BTF_KIND_FUNC:
+                return name
+            full = btf.name(type_id).encode("utf-8", "surrogateescape")
+            return full[: FULL_NAME_LENGTH - 1].decode("utf-8", "surrogateescape")
         except BpfError:
             return name
 
@@ -158,8 +160,7 @@ class ProgramReader:
             ids = self._kernel.prog_arrays(obj, ("map_ids",))["map_ids"] or b""
         except KernelError:
             return ()
-        order = "little" if self._kernel.byteorder == "<" else "big"
-        return tuple(int.from_bytes(ids[at : at + 4], order) for at in range(0, len(ids), 4))
+        return unpack_u32(ids, self._kernel.byteorder)
 
     def metadata(
         self, prog: Program, render: Callable[[Btf, int, bytes, int], Any]
@@ -175,12 +176,15 @@ class ProgramReader:
         info, value = found
         try:
             btf = self.btf(info["btf_id"])
-            variables = btf.variables(info["btf_value_type_id"])
+            if btf.kind(info["btf_value_type_id"]) != _BTF_KIND_DATASEC:
+                return
+            for var, offset, _ in btf.secinfos(info["btf_value_type_id"]):
+                name = btf.name(var)
+                if name.startswith(_METADATA_PREFIX):
+                    shown = render(btf, btf.type(var).size_or_type, value, offset)
+                    yield name[len(_METADATA_PREFIX) :], shown
         except BpfError:
             return
-        for name, type_id, offset in variables:
-            if name.startswith(_METADATA_PREFIX):
-                yield name[len(_METADATA_PREFIX) :], render(btf, type_id, value, offset)
 
     def _metadata_map(self, prog: Program) -> tuple[dict[str, Any], bytes] | None:
         """The program's first map that can hold metadata, and its only value."""
@@ -229,10 +233,18 @@ def programs(kernel: Kernel) -> Iterator[Program]:
         yield reader.read(obj)
 
 
-def find(
-    kernel: Kernel, reader: ProgramReader, matches: Callable[[BpfObject], bool]
-) -> Iterator[BpfObject]:
-    """The programs that ``matches`` accepts, each open until the next is asked for."""
+def by_tag(kernel: Kernel, tag: bytes) -> Iterator[BpfObject]:
+    """The programs with this tag (8 bytes), each open until the next is asked for."""
     for obj in kernel.objects("prog"):
-        if matches(obj):
+        if obj.info[8:16] == tag:  # struct bpf_prog_info.tag
+            yield obj
+
+
+def by_name(kernel: Kernel, reader: ProgramReader, name: str) -> Iterator[BpfObject]:
+    """The programs with this full name, each open until the next is asked for."""
+    raw = name.encode("utf-8", "surrogateescape")
+    # What the kernel keeps of it: the full name is only looked up where this fits.
+    kept = raw[: NAME_LENGTH - 1].ljust(NAME_LENGTH, b"\0")
+    for obj in kernel.objects("prog"):
+        if obj.info[64:80] == kept and reader.name_of(obj) == name:  # struct bpf_prog_info.name
             yield obj

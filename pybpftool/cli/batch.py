@@ -22,7 +22,7 @@ def split_words(line: str, number: int) -> list[str]:
     A word that begins with a quote runs to the same quote (there are no escapes);
     anything else runs to the next blank.
     """
-    words = []
+    words: list[str] = []
     at = 0
     while True:
         while at < len(line) and line[at] in _BLANKS:

@@ -68,7 +68,7 @@ class Context:
             if self.options.snapshot is not None:
                 from pybpftool.kernel.snapshot import SnapshotKernel
 
-                self._kernel = SnapshotKernel.open(self.options.snapshot)
+                self._kernel = SnapshotKernel.load(self.options.snapshot)
             else:
                 from pybpftool.kernel.live import LiveKernel
 

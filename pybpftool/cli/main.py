@@ -60,9 +60,8 @@ def show_help(ctx: Context, text: str) -> None:
 
 def _object(module: str) -> Handler:
     def handler(ctx: Context, args: Args) -> None:
-        from importlib import import_module
-
-        import_module(f"pybpftool.cli.{module}").run(ctx, args)
+        # Not importlib.import_module(): that package costs more than most of ours.
+        __import__(f"pybpftool.cli.{module}", fromlist=("run",)).run(ctx, args)
 
     return handler
 

@@ -37,11 +37,21 @@ class InfoLayout:
         return dict(zip(self.names, decoder.unpack_from(data), strict=True))
 
 
+def unpack_u32(data: bytes, byteorder: str) -> tuple[int, ...]:
+    """An array of 32-bit numbers; a rest of less than one is left out."""
+    return struct.unpack_from(f"{byteorder}{len(data) // 4}I", data)
+
+
+def unpack_u64(data: bytes, byteorder: str) -> tuple[int, ...]:
+    """An array of 64-bit numbers; a rest of less than one is left out."""
+    return struct.unpack_from(f"{byteorder}{len(data) // 8}Q", data)
+
+
 PROG_INFO = InfoLayout(uapi.BPF_PROG_INFO, uapi.BPF_PROG_INFO_SIZE)
 MAP_INFO = InfoLayout(uapi.BPF_MAP_INFO, uapi.BPF_MAP_INFO_SIZE)
 BTF_INFO = InfoLayout(uapi.BPF_BTF_INFO, uapi.BPF_BTF_INFO_SIZE)
 
-PROG_ARRAYS = {
+PROG_ARRAYS: dict[str, tuple[str, str, int | str]] = {
     # array: (field of its address, field of its length, field of its element size or that size)
     "xlated": ("xlated_prog_insns", "xlated_prog_len", 1),
     "jited": ("jited_prog_insns", "jited_prog_len", 1),

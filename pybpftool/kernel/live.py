@@ -181,7 +181,9 @@ class LiveKernel(Kernel):
         try:
             return _read_small(str(obj.fd), self._fdinfo_dir)
         except OSError as error:
-            raise KernelError.of(f"cannot read /proc/self/fdinfo/{obj.fd}", error.errno or 0) from None
+            raise KernelError.of(
+                f"cannot read /proc/self/fdinfo/{obj.fd}", error.errno or 0
+            ) from None
 
     def btf_data(self, id: int) -> bytes:
         obj = self.open("btf", id)
@@ -262,7 +264,9 @@ class LiveKernel(Kernel):
             os.close(fd)
 
     def boot_time_ns(self) -> int:
-        return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
+            time.CLOCK_BOOTTIME
+        )
 
     def ifname(self, ifindex: int, netns_dev: int, netns_ino: int) -> str | None:
         try:

@@ -47,7 +47,7 @@ BPF_TOKEN_CREATE = 36
 BPF_PROG_STREAM_READ_BY_FD = 37
 BPF_PROG_ASSOC_STRUCT_OPS = 38
 
-# enum bpf_prog_type: the program types by number, in lower case without the prefix BPF_PROG_TYPE_
+# enum bpf_prog_type: program types by number, without BPF_PROG_TYPE_
 PROG_TYPES = (
     "unspec",
     "socket_filter",
@@ -84,7 +84,7 @@ PROG_TYPES = (
     "netfilter",
 )
 
-# enum bpf_map_type: the map types by number, in lower case without the prefix BPF_MAP_TYPE_
+# enum bpf_map_type: map types by number, without BPF_MAP_TYPE_
 MAP_TYPES = (
     "unspec",
     "hash",
@@ -124,7 +124,7 @@ MAP_TYPES = (
     "rhash",
 )
 
-# enum bpf_attach_type: the attach types by number, in lower case without the prefix BPF_
+# enum bpf_attach_type: attach types by number, without BPF_
 ATTACH_TYPES = (
     "cgroup_inet_ingress",
     "cgroup_inet_egress",
@@ -190,7 +190,7 @@ ATTACH_TYPES = (
     "trace_fsession_multi",
 )
 
-# enum bpf_link_type: the link types by number, in lower case without the prefix BPF_LINK_TYPE_
+# enum bpf_link_type: link types by number, without BPF_LINK_TYPE_
 LINK_TYPES = (
     "unspec",
     "raw_tracepoint",
@@ -210,7 +210,7 @@ LINK_TYPES = (
     "tracing_multi",
 )
 
-# enum bpf_perf_event_type: the kinds of perf event links by number, in lower case without the prefix BPF_PERF_EVENT_
+# enum bpf_perf_event_type: kinds of perf event links by number, without BPF_PERF_EVENT_
 PERF_EVENT_TYPES = (
     "unspec",
     "uprobe",
@@ -221,7 +221,7 @@ PERF_EVENT_TYPES = (
     "event",
 )
 
-# enum bpf_task_fd_type: the answers of BPF_TASK_FD_QUERY by number, in lower case without the prefix BPF_FD_TYPE_
+# enum bpf_task_fd_type: answers of BPF_TASK_FD_QUERY by number, without BPF_FD_TYPE_
 TASK_FD_TYPES = (
     "raw_tracepoint",
     "tracepoint",

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 try:
     # The accelerated halves of the json package; importing the package itself
     # costs as much as a whole `prog show`, most of it for `re`.
-    from _json import encode_basestring as quote
-    from _json import make_encoder as _make_encoder
+    from _json import encode_basestring, make_encoder
 except ImportError:  # pragma: no cover - interpreters without the accelerator
-    from json.encoder import encode_basestring as quote
+    from json.encoder import encode_basestring
 
-    _make_encoder = None
+    make_encoder = None  # type: ignore[misc, assignment]
+
+quote: Callable[[str], str] = encode_basestring
+"""A string as a JSON string; other characters than ASCII stay as they are."""
 
 
 class RawNumber:
@@ -60,9 +62,9 @@ def _compact_python(value: object) -> str:
 
 
 def _make_compact() -> Callable[[object], str]:
-    if _make_encoder is None:  # pragma: no cover
+    if make_encoder is None:  # pragma: no cover
         return _compact_python
-    encoder = _make_encoder(None, _refuse, quote, None, ":", ",", False, False, True)
+    encoder = make_encoder(None, _refuse, quote, None, ":", ",", False, False, True)
 
     def compact(value: object) -> str:
         try:

@@ -1,0 +1,1 @@
+"""One module for each third-party package; nothing else imports them."""

@@ -1,0 +1,303 @@
+"""``prog``: list programs and dump their code."""
+
+from __future__ import annotations
+
+import time
+
+from pybpftool.cli.grammar import select
+from pybpftool.errors import BpfError, UsageError
+from pybpftool.prog import FULL_NAME_LENGTH, ProgramReader, by_name, by_tag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pybpftool.btf.parser import Btf
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.output.jsontext import JsonStream
+    from pybpftool.prog import Program
+
+HELP = """\
+Usage: pybpftool prog { show | list } [PROG]
+       pybpftool prog dump xlated PROG [{ file FILE | [opcodes] [linum] }]
+       pybpftool prog help
+
+       PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
+       Options: -j, -p, -f (show pinned paths), --snapshot PATH
+
+show lists all loaded programs, or those that PROG names, with the processes that
+hold them. dump xlated prints a program's instructions as the verifier left them.
+"""
+
+
+def run(ctx: Context, args: Args) -> None:
+    """Run a command of ``prog``."""
+    select(_COMMANDS, args, "prog")(ctx, args)
+
+
+def _help(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.main import show_help
+
+    show_help(ctx, HELP)
+
+
+def _dump(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_dump import dump
+
+    dump(ctx, args)
+
+
+def _later(ctx: Context, args: Args) -> None:
+    raise UsageError(f"this version has no 'prog {args.previous()}' yet")
+
+
+def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator[BpfObject]:
+    """Take ``{ id N | tag TAG | name NAME | pinned FILE }`` and find the programs meant.
+
+    The words are checked at once; the programs come one by one, each open until the
+    next is asked for. A reference that fits no program raises BpfError at the end.
+    """
+    how = args.choose(("id", "tag", "name", "pinned"))
+    if how == "id":
+        id = args.number("a program id")
+        return _opened(kernel, kernel.open("prog", id))
+    if how == "pinned":
+        path = args.take("the path of a pinned program")
+        obj = kernel.open_pinned(path)
+        if obj.kind != "prog":
+            kernel.close(obj)
+            raise BpfError(f"'{path}' is a {obj.kind}, not a program")
+        return _opened(kernel, obj)
+    if how == "tag":
+        text = args.take("a program tag")
+        try:
+            tag = bytes.fromhex(text) if text.isalnum() else b""
+        except ValueError:
+            tag = b""
+        if len(tag) != 8:
+            raise UsageError(f"cannot read '{text}' as a tag of 16 hexadecimal digits")
+        return _some(by_tag(kernel, tag), f"no program has the tag {text}")
+    name = args.take("a program name")
+    if len(name.encode("utf-8", "surrogateescape")) >= FULL_NAME_LENGTH:
+        raise UsageError(f"the name '{name}' is longer than {FULL_NAME_LENGTH - 1} bytes")
+    return _some(by_name(kernel, reader, name), f"no program has the name '{name}'")
+
+
+def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
+    try:
+        yield obj
+    finally:
+        kernel.close(obj)
+
+
+def _some(objects: Iterator[BpfObject], none: str) -> Iterator[BpfObject]:
+    empty = True
+    for obj in objects:
+        empty = False
+        yield obj
+    if empty:
+        raise BpfError(none)
+
+
+class _Listing:
+    """Renders programs with what one listing reads once: pins, holders, clocks."""
+
+    __slots__ = ("_boot", "_ctx", "_holders", "_kernel", "_pins", "_times", "reader")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._kernel = kernel = ctx.kernel
+        self.reader = ProgramReader(kernel)
+        self._pins = kernel.pinned("prog") if ctx.options.bpffs else {}
+        self._holders = kernel.holders("prog")
+        self._boot = kernel.boot_time_ns()
+        self._times: dict[int, str] = {}
+
+    def text(self, prog: Program) -> str:
+        """The lines of one program."""
+        kernel = self._kernel
+        parts = [header_text(kernel, prog)]
+        if prog.load_time:
+            parts.append(f"\tloaded_at {self._local_time(prog.load_time)}  uid {prog.uid}\n")
+        parts.append(f"\txlated {prog.xlated_size}B")
+        parts.append(f"  jited {prog.jited_size}B" if prog.jited_size else "  not jited")
+        if prog.memlock is not None:
+            parts.append(f"  memlock {prog.memlock}B")
+        if prog.orphaned:
+            parts.append("  orphaned")
+        if prog.map_ids:
+            parts.append("  map_ids " + ",".join(map(str, prog.map_ids)))
+        for path in self._pins.get(prog.id, ()):
+            parts.append(f"\n\tpinned {path}")
+        if prog.btf_id:
+            parts.append(f"\n\tbtf_id {prog.btf_id}")
+        holders = self._holders.get(prog.id)
+        if holders:
+            parts.append("\n\tpids " + ", ".join(f"{comm}({pid})" for pid, comm in holders))
+        parts.append("\n")
+        if prog.map_ids:
+            lines = [f"\n\t\t{n} = {v}" for n, v in self.reader.metadata(prog, _metadata_text)]
+            if lines:
+                parts.append("\tmetadata:" + "".join(lines) + "\n")
+        return "".join(parts)
+
+    def record(self, prog: Program) -> dict[str, Any]:
+        """The JSON object of one program."""
+        record = header_record(self._kernel, prog)
+        if prog.load_time:
+            record["loaded_at"] = (self._boot + prog.load_time) // 1_000_000_000
+            record["uid"] = prog.uid
+        record["orphaned"] = prog.orphaned
+        record["bytes_xlated"] = prog.xlated_size
+        record["jited"] = bool(prog.jited_size)
+        if prog.jited_size:
+            record["bytes_jited"] = prog.jited_size
+        if prog.memlock is not None:
+            record["bytes_memlock"] = prog.memlock
+        if prog.map_ids:
+            record["map_ids"] = prog.map_ids
+        if prog.btf_id:
+            record["btf_id"] = prog.btf_id
+        if self._pins:
+            record["pinned"] = self._pins.get(prog.id, ())
+        holders = self._holders.get(prog.id)
+        if holders:
+            record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in holders]
+        if prog.map_ids:
+            metadata = dict(self.reader.metadata(prog, _metadata_value))
+            if metadata:
+                record["metadata"] = metadata
+        return record
+
+    def _local_time(self, load_time: int) -> str:
+        second = (self._boot + load_time) // 1_000_000_000
+        text = self._times.get(second)
+        if text is None:
+            try:
+                text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+            except (OverflowError, ValueError, OSError):
+                text = str(load_time // 1_000_000_000)  # a recorded clock out of any calendar
+            self._times[second] = text
+        return text
+
+
+def _metadata_text(btf: Btf, type_id: int, data: bytes, offset: int) -> str:
+    from pybpftool.btf import values
+
+    return values.text(btf, type_id, data, offset)
+
+
+def _metadata_value(btf: Btf, type_id: int, data: bytes, offset: int) -> object:
+    from pybpftool.btf import values
+
+    return values.python_value(btf, type_id, data, offset)
+
+
+def header_text(kernel: Kernel, prog: Program) -> str:
+    """The first line of a program, as listings and dumps of several programs show it."""
+    type_name = prog.type_name if prog.type_name is not None else f"type {prog.type}"
+    name = f"name {prog.name}  " if prog.name else ""
+    rest = "  gpl" if prog.gpl_compatible else ""
+    if prog.run_time_ns:
+        rest += f" run_time_ns {prog.run_time_ns} run_cnt {prog.run_cnt}"
+    if prog.recursion_misses:
+        rest += f" recursion_misses {prog.recursion_misses}"
+    device = _device_text(kernel, prog) if prog.ifindex else ""
+    return f"{prog.id}: {type_name}  {name}tag {prog.tag}{device}{rest}\n"
+
+
+def _device_text(kernel: Kernel, prog: Program) -> str:
+    name = kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
+    if name is not None:
+        return f"  offloaded_to {name}"
+    return f"  offloaded_to ifindex {prog.ifindex} ns_dev {prog.netns_dev} ns_ino {prog.netns_ino}"
+
+
+def header_record(kernel: Kernel, prog: Program, device: bool = True) -> dict[str, Any]:
+    """The first properties of a program's JSON object.
+
+    ``device`` is false for dumps, whose objects leave the network device out.
+    """
+    type_name = prog.type_name
+    record: dict[str, Any] = {
+        "id": prog.id,
+        "type": type_name if type_name is not None else prog.type,
+    }
+    if prog.name:
+        record["name"] = prog.name
+    record["tag"] = prog.tag
+    record["gpl_compatible"] = prog.gpl_compatible
+    if prog.run_time_ns:
+        record["run_time_ns"] = prog.run_time_ns
+        record["run_cnt"] = prog.run_cnt
+    if prog.recursion_misses:
+        record["recursion_misses"] = prog.recursion_misses
+    if device and prog.ifindex:
+        record["dev"] = {
+            "ifindex": prog.ifindex,
+            "ns_dev": prog.netns_dev,
+            "ns_inode": prog.netns_ino,
+        }
+        name = kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
+        if name is not None:
+            record["dev"]["ifname"] = name
+    return record
+
+
+def single_or_array(json: JsonStream, records: Iterator[object]) -> None:
+    """Write one record as itself, several as an array: upstream's form for references."""
+    first = next(records)
+    second = next(records, None)
+    if second is None:
+        json.value(first)
+        return
+    json.begin_array()
+    json.value(first)
+    json.value(second)
+    for record in records:
+        json.value(record)
+    json.end()
+
+
+def _show(ctx: Context, args: Args) -> None:
+    if len(args) not in (0, 2):
+        args.choose(("id", "tag", "name", "pinned"))
+        args.take("its value")
+        args.end()
+    if not args:
+        listing = _Listing(ctx)
+        objects = ctx.kernel.objects("prog")
+        if ctx.json is not None:
+            read, record = listing.reader.read, listing.record
+            ctx.json.array(record(read(obj)) for obj in objects)
+        else:
+            write, text = ctx.out.write, listing.text
+            for obj in objects:
+                write(text(listing.reader.read(obj)))
+        return
+    found = find_programs(ctx.kernel, ProgramReader(ctx.kernel), args)
+    listing = _Listing(ctx)
+    if ctx.json is None:
+        for obj in found:
+            ctx.out.write(listing.text(listing.reader.read(obj)))
+        return
+    single_or_array(ctx.json, (listing.record(listing.reader.read(obj)) for obj in found))
+
+
+_COMMANDS = (
+    ("show", _show),
+    ("list", _show),
+    ("help", _help),
+    ("dump", _dump),
+    ("pin", _later),
+    ("load", _later),
+    ("loadall", _later),
+    ("attach", _later),
+    ("detach", _later),
+    ("tracelog", _later),
+    ("run", _later),
+    ("profile", _later),
+)

@@ -1,0 +1,246 @@
+"""``prog dump``: a program's code as the verifier left it, or as machine code."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.cli.prog import find_programs, header_record, header_text
+from pybpftool.errors import BpfError, KernelError, UsageError
+from pybpftool.kernel.interface import PROG_INFO, unpack_u64
+from pybpftool.prog import ProgramReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.insn.dump import XlatedProgram
+    from pybpftool.insn.symbols import KernelSymbols
+    from pybpftool.kernel.interface import BpfObject, Kernel
+
+# Upstream's order, which decides what a shortened word means; ours come last.
+_MODES = ("jited", "xlated")
+_XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
+
+
+class DumpOptions:
+    """What follows PROG on a ``prog dump`` command line."""
+
+    __slots__ = ("file", "linum", "opcodes", "visual")
+
+    def __init__(self) -> None:
+        self.file: str | None = None
+        self.opcodes = False
+        self.linum = False
+        self.visual = False
+
+
+def dump(ctx: Context, args: Args) -> None:
+    """Run ``prog dump { xlated | jited } PROG …``."""
+    mode = args.choose(_MODES)
+    reader = ProgramReader(ctx.kernel)
+    found = find_programs(ctx.kernel, reader, args)
+    options = _options(args)
+    if mode == "jited":
+        raise UsageError("this version has no 'prog dump jited' yet")
+    if options.visual:
+        raise UsageError("this version has no 'visual' yet")
+    dump_each(ctx, reader, found, options, _XlatedDump(ctx, reader))
+
+
+def _options(args: Args) -> DumpOptions:
+    options = DumpOptions()
+    while args:
+        if args.accept("file"):
+            options.file = args.take("a file name")
+        elif args.accept("opcodes"):
+            options.opcodes = True
+        elif args.accept("visual"):
+            options.visual = True
+        elif args.accept("linum"):
+            options.linum = True
+        else:
+            args.end()
+    if options.file is not None and (options.opcodes or options.visual or options.linum):
+        raise UsageError("'file' cannot be combined with 'opcodes', 'linum' or 'visual'")
+    return options
+
+
+class Dump:
+    """One form of dump: how to gather a program's code and how to print it."""
+
+    def gather(self, obj: BpfObject) -> Any:
+        """Everything that printing needs; raises BpfError where the kernel withholds it."""
+        raise NotImplementedError
+
+    def image(self, code: Any) -> bytes:
+        """The raw code, for ``file``."""
+        raise NotImplementedError
+
+    def show(self, code: Any, options: DumpOptions) -> None:
+        """Print, as text or as one JSON value."""
+        raise NotImplementedError
+
+
+def dump_each(
+    ctx: Context,
+    reader: ProgramReader,
+    found: Iterator[BpfObject],
+    options: DumpOptions,
+    form: Dump,
+) -> None:
+    """Dump the programs found: one as itself, each of several below its header."""
+    items = ((reader.read(obj), form.gather(obj)) for obj in found)
+    prog, code = next(items)
+    following = next(items, None)
+    if following is not None and (options.file is not None or options.visual):
+        what = "file" if options.file is not None else "visual"
+        raise UsageError(f"several programs match, but '{what}' takes only one")
+    if options.file is not None:
+        write_file(options.file, form.image(code))
+        if ctx.json is not None:
+            ctx.json.value(None)
+        return
+    if following is None:
+        form.show(code, options)
+        return
+    if ctx.json is not None:
+        ctx.json.begin_array()
+    while True:
+        if ctx.json is not None:
+            ctx.json.begin_object()
+            ctx.json.fields(header_record(ctx.kernel, prog, device=False))
+            ctx.json.name("insns")
+            form.show(code, options)
+            ctx.json.end()
+        else:
+            ctx.out.write(header_text(ctx.kernel, prog))
+            form.show(code, options)
+        if following is None:
+            break
+        if ctx.json is None:
+            ctx.out.write("\n")
+        prog, code = following
+        following = next(items, None)
+    if ctx.json is not None:
+        ctx.json.end()
+
+
+class _XlatedDump(Dump):
+    """Instructions as the verifier left them."""
+
+    def __init__(self, ctx: Context, reader: ProgramReader) -> None:
+        self._ctx = ctx
+        self._kernel = ctx.kernel
+        self._reader = reader
+        self._symbols: KernelSymbols | None = None
+        self._has_symbols = False
+
+    def gather(self, obj: BpfObject) -> XlatedProgram:
+        from pybpftool.insn.dump import XlatedProgram
+
+        kernel = self._kernel
+        arrays = kernel.prog_arrays(obj, _XLATED_ARRAYS)
+        info = PROG_INFO.decode(arrays["info"], kernel.byteorder)
+        if not arrays["xlated"]:
+            raise BpfError(_why_no_code(kernel, obj, "xlated"))
+        ksyms = arrays["jited_ksyms"] or b""
+        btf = self._reader.btf(info["btf_id"]) if info["btf_id"] else None
+        return XlatedProgram(
+            insns=arrays["xlated"],
+            nr_jited_ksyms=info["nr_jited_ksyms"],
+            jited_ksyms=unpack_u64(ksyms, kernel.byteorder),
+            func_info=arrays["func_info"] or b"",
+            func_info_rec_size=info["func_info_rec_size"],
+            line_info=arrays["line_info"] or b"",
+            line_info_rec_size=info["line_info_rec_size"],
+            btf=btf,
+            symbols=self._load_symbols,
+            byteorder=kernel.byteorder,
+        )
+
+    def image(self, code: XlatedProgram) -> bytes:
+        return code.insns
+
+    def show(self, code: XlatedProgram, options: DumpOptions) -> None:
+        from pybpftool.insn import dump
+
+        if self._ctx.json is not None:
+            dump.dump_json(self._ctx.json, code, options.opcodes, options.linum)
+        else:
+            dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum)
+
+    def _load_symbols(self) -> KernelSymbols | None:
+        """The kernel's symbols, read when the first call needs one."""
+        if not self._has_symbols:
+            self._has_symbols = True
+            self._symbols = kernel_symbols(self._ctx)
+        return self._symbols
+
+
+def kernel_symbols(ctx: Context) -> KernelSymbols | None:
+    """The symbols of /proc/kallsyms; None, with a remark on stderr, where they are hidden."""
+    from pybpftool.insn.symbols import KernelSymbols
+
+    try:
+        symbols = KernelSymbols(ctx.kernel.file("/proc/kallsyms"))
+    except KernelError as error:
+        ctx.say(f"Functions are shown without their names: {error}")
+        return None
+    if symbols.restricted:
+        ctx.say(
+            "Functions are shown without their names: the sysctl kernel.kptr_restrict"
+            f" ({_sysctl(ctx.kernel, 'kernel/kptr_restrict')}) hides the kernel's addresses"
+        )
+    return symbols
+
+
+def _sysctl(kernel: Kernel, name: str) -> str:
+    try:
+        return kernel.file(f"/proc/sys/{name}").strip().decode("ascii", "replace")
+    except KernelError:
+        return "unreadable"
+
+
+def _why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
+    """The reason why the kernel gave no instructions, as far as it can be told."""
+    what = f"the {mode} instructions of program {obj.id} are not to be had"
+    if obj.orphaned:
+        return f"{what}: the network device that it was offloaded to is gone"
+    if not PROG_INFO.decode(obj.info, kernel.byteorder)[f"{mode}_prog_len"]:
+        if mode == "jited":
+            return (
+                f"{what}: it is not compiled (sysctl net.core.bpf_jit_enable is"
+                f" {_sysctl(kernel, 'net/core/bpf_jit_enable')}) or this needs CAP_BPF"
+            )
+        return f"{what}: this needs the capability CAP_BPF"
+    return (
+        f"{what}: the sysctls kernel.kptr_restrict ({_sysctl(kernel, 'kernel/kptr_restrict')})"
+        f" and net.core.bpf_jit_harden ({_sysctl(kernel, 'net/core/bpf_jit_harden')})"
+        " hide them"
+    )
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file (mode 0600 when it is new); one that could not be filled is removed again."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    is_new = False
+    try:
+        try:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            is_new = True
+        except FileExistsError:
+            fd = os.open(path, flags | os.O_TRUNC)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:
+        if is_new:
+            os.unlink(path)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BpfError(f"cannot write the file '{path}': {reason}") from None

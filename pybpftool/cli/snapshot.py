@@ -1,0 +1,126 @@
+"""``snapshot``: record a kernel's answers, show what a recording holds."""
+
+from __future__ import annotations
+
+from pybpftool.cli.grammar import select
+from pybpftool.errors import BpfError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.interface import Kernel
+
+HELP = """\
+Usage: pybpftool snapshot show PATH
+       pybpftool snapshot save PATH
+       pybpftool snapshot help
+
+save records what the read commands need into one file; 'pybpftool --snapshot PATH'
+replays it on any machine, without privilege. show tells what a recording holds.
+"""
+
+
+def run(ctx: Context, args: Args) -> None:
+    """Run a command of ``snapshot``."""
+    if not args:
+        raise UsageError("expected 'show PATH' or 'save PATH' after 'snapshot'")
+    select(_COMMANDS, args, "snapshot")(ctx, args)
+
+
+def _help(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.main import show_help
+
+    show_help(ctx, HELP)
+
+
+def _save(ctx: Context, args: Args) -> None:
+    path = args.take("the path of the snapshot")
+    args.end()
+    from pybpftool.kernel.snapshot import RecordingKernel
+
+    recording = RecordingKernel(ctx.kernel)
+    for record in RECORDERS:
+        record(recording)
+    recording.write(path)
+    if ctx.json is not None:
+        ctx.json.value(None)
+
+
+def _show(ctx: Context, args: Args) -> None:
+    path = args.take("the path of the snapshot")
+    args.end()
+    from pybpftool.kernel.interface import KINDS
+    from pybpftool.kernel.snapshot import SnapshotKernel
+
+    kernel = SnapshotKernel.load(path)
+    counts: dict[str, int] = {}
+    for kind in KINDS:
+        try:
+            counts[kind] = sum(1 for _ in kernel.objects(kind))
+        except BpfError:
+            continue
+    if ctx.json is not None:
+        ctx.json.value(
+            {
+                "release": kernel.release,
+                "machine": kernel.machine,
+                "recorded_at": kernel.recorded_at,
+                "objects": counts,
+            }
+        )
+        return
+    from pybpftool.adapters.table import table
+
+    ctx.out.write(f"Linux {kernel.release} {kernel.machine}\n")
+    ctx.out.write(table(("kind", "objects"), list(counts.items())) + "\n")
+
+
+def _record_programs(kernel: Kernel) -> None:
+    """What ``prog show`` and ``prog dump`` ask."""
+    from pybpftool.kernel.interface import PROG_INFO
+    from pybpftool.prog import ProgramReader
+
+    kernel.pinned("prog")
+    kernel.holders("prog")
+    kernel.boot_time_ns()
+    reader = ProgramReader(kernel)
+    for obj in kernel.objects("prog"):
+        try:
+            prog = reader.read(obj)
+            for _ in reader.metadata(prog, lambda *_: None):
+                pass
+            if prog.ifindex:
+                kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
+            for names in (("map_ids",), ("func_info",), *DUMP_ARRAYS):
+                kernel.prog_arrays(obj, names)
+            btf_id = PROG_INFO.decode(obj.info, kernel.byteorder)["btf_id"]
+            if btf_id:
+                kernel.btf_data(btf_id)
+        except BpfError:
+            continue  # it vanished, or is an orphan that tells nothing more
+
+
+def _record_files(kernel: Kernel) -> None:
+    """Files that dumps read."""
+    for path in (
+        "/proc/kallsyms",
+        "/proc/sys/kernel/kptr_restrict",
+        "/proc/sys/net/core/bpf_jit_enable",
+        "/proc/sys/net/core/bpf_jit_harden",
+    ):
+        try:
+            kernel.file(path)
+        except BpfError:
+            continue  # the refusal is recorded as the answer
+
+
+DUMP_ARRAYS: list[tuple[str, ...]] = [("xlated", "jited_ksyms", "func_info", "line_info")]
+"""The requests for arrays that dumps make; each form of dump asks for exactly one of them."""
+
+RECORDERS: list[Callable[[Kernel], None]] = [_record_programs, _record_files]
+"""What ``snapshot save`` runs; each asks what one family of commands asks."""
+
+_COMMANDS = (("show", _show), ("save", _save), ("help", _help))
