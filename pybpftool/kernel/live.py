@@ -38,11 +38,15 @@ _FD_NAMES = {
     "anon_inode:btf": "btf",
 }
 _LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF object"}
+# What is only looked at is opened for reading: security modules may forbid more.
+_BPF_F_RDONLY = 1 << 3
+_OPEN_FLAGS = {"map": _BPF_F_RDONLY}
 # Where struct bpf_*_info keeps the id.
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
 _ENOENT = 2
 _EPERM = 1
+_EACCES = 13
 _ENODEV = 19
 _EINVAL = 22
 
@@ -73,6 +77,7 @@ class LiveKernel(Kernel):
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         next_id, by_id = _NEXT_ID[kind], _FD_BY_ID[kind]
+        open_flags = _OPEN_FLAGS.get(kind, 0)
         attr = self._attr
         current = 0
         while True:
@@ -83,7 +88,7 @@ class LiveKernel(Kernel):
                     return
                 raise _listing_error(kind, -result)
             current = _U32.unpack_from(attr.data, 4)[0]
-            _ID_ATTR.pack_into(attr.data, 0, current, 0, 0)
+            _ID_ATTR.pack_into(attr.data, 0, current, 0, open_flags)
             fd = bpf(by_id, attr.address, 12)
             if fd < 0:
                 if fd == -_ENOENT:
@@ -94,9 +99,10 @@ class LiveKernel(Kernel):
             finally:
                 os.close(fd)
 
-    def open(self, kind: str, id: int) -> BpfObject:
+    def open(self, kind: str, id: int, flags: int | None = None) -> BpfObject:
+        """As :meth:`Kernel.open`; maps for reading only, unless ``flags`` (0) says otherwise."""
         attr = self._attr
-        _ID_ATTR.pack_into(attr.data, 0, id, 0, 0)
+        _ID_ATTR.pack_into(attr.data, 0, id, 0, _OPEN_FLAGS.get(kind, 0) if flags is None else flags)
         fd = bpf(_FD_BY_ID[kind], attr.address, 12)
         if fd < 0:
             raise _opening_error(kind, id, -fd)
@@ -104,6 +110,9 @@ class LiveKernel(Kernel):
 
     def open_pinned(self, path: str) -> BpfObject:
         fd = self._open_path(path)
+        if fd in (-_EPERM, -_EACCES):
+            read_only = self._open_path(path, _BPF_F_RDONLY)
+            fd = read_only if read_only >= 0 else fd
         if fd < 0:
             raise _pinned_error(path, -fd)
         kind = _fd_kind(fd)
@@ -112,12 +121,12 @@ class LiveKernel(Kernel):
             raise BpfError(f"'{path}' is pinned, but is no program, map or link")
         return self._described_or_closed(kind, fd, 0)
 
-    def _open_path(self, path: str) -> int:
+    def _open_path(self, path: str, flags: int = 0) -> int:
         raw = os.fsencode(path)
         if b"\0" in raw:
             return -_EINVAL
         name = Buffer.of(raw + b"\0")
-        _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, 0)
+        _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
         return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
 
     def _described_or_closed(self, kind: str, fd: int, id: int) -> BpfObject:
@@ -276,6 +285,24 @@ class LiveKernel(Kernel):
         if (own.st_dev, own.st_ino) != (netns_dev, netns_ino):
             return None
         return if_indextoname(ifindex)
+
+    def ifindex_name(self, ifindex: int) -> str | None:
+        return if_indextoname(ifindex)
+
+    def link_details(self, link: BpfObject) -> dict[str, bytes]:
+        from pybpftool.kernel.links import link_details
+
+        return link_details(link)
+
+    def link_detach(self, link: BpfObject) -> None:
+        from pybpftool.kernel.links import link_detach
+
+        link_detach(link)
+
+    def file_place(self, path: str, offset: int) -> dict[str, Any]:
+        from pybpftool.usdt import file_place
+
+        return file_place(path, offset)
 
 
 def c_string(data: bytes | bytearray) -> str:
