@@ -184,7 +184,7 @@ class ProgramReader:
                     shown = render(btf, btf.type(var).size_or_type, value, offset)
                     yield name[len(_METADATA_PREFIX) :], shown
         except BpfError:
-            return
+            return  # damaged BTF: what could be read has been shown
 
     def _metadata_map(self, prog: Program) -> tuple[dict[str, Any], bytes] | None:
         """The program's first map that can hold metadata, and its only value."""

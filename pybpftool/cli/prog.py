@@ -187,13 +187,19 @@ class _Listing:
 def _metadata_text(btf: Btf, type_id: int, data: bytes, offset: int) -> str:
     from pybpftool.btf import values
 
-    return values.text(btf, type_id, data, offset)
+    try:
+        return values.text(btf, type_id, data, offset)
+    except values.BadValue as bad:
+        return bad.text  # upstream's mark for the part that has no text form
 
 
 def _metadata_value(btf: Btf, type_id: int, data: bytes, offset: int) -> object:
     from pybpftool.btf import values
 
-    return values.python_value(btf, type_id, data, offset)
+    try:
+        return values.python_value(btf, type_id, data, offset)
+    except values.BadValue as bad:
+        return str(bad)
 
 
 def header_text(kernel: Kernel, prog: Program) -> str:
