@@ -73,6 +73,8 @@ _LONG_NAMES = frozenset(
 _SIZED = frozenset((INT, STRUCT, UNION, ENUM, ENUM64, DATASEC, FLOAT))
 _REFERRING = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, VAR, DECL_TAG, TYPE_TAG))
 _U32 = 0xFFFFFFFF
+# Bytes that mean themselves in a JSON string (and the names' terminator).
+_PLAIN = bytes(c for c in range(256) if c not in b'"\\' and (c >= 0x20 or not c))
 
 
 class Type:
@@ -162,23 +164,52 @@ class Names(dict[int, str]):
         self[offset] = name
         return name
 
+    @classmethod
+    def of(cls, btf: Btf, all_at_once: bool = True) -> Names:
+        """A table of its own of a BTF object's names."""
+        names = cls(btf.names._strings, btf.names._start, btf.names._base)
+        if all_at_once:
+            names.load()
+        return names
+
+    def quoted(self) -> Names:
+        """The names as they stand between the quotes of a JSON string."""
+        if not self._strings.translate(None, _PLAIN) and self._base is None:
+            return self
+        return _QuotedNames(self)
+
     def load(self) -> None:
-        """Read all strings at once; worth it before a dump of everything."""
-        if self._base is not None:
-            self._base.load()
-            for offset, name in self._base.items():
-                self.setdefault(offset, name)
+        """Read all strings of this object at once; worth it before a dump of everything."""
         if len(self) * 8 > len(self._strings) or len(self._strings) > _MAX_NAMES:
             return
         from itertools import accumulate
 
-        pieces = self._strings[:-1].split(b"\0")
-        starts = accumulate([len(piece) + 1 for piece in pieces], initial=self._start)
         if self._strings.isascii():
             texts = self._strings[:-1].decode("ascii").split("\0")
+            lengths = map(len, texts)
         else:
+            pieces = self._strings[:-1].split(b"\0")
             texts = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
+            lengths = map(len, pieces)
+        # Each string takes its terminator too.
+        starts = accumulate(map((1).__add__, lengths), initial=self._start)
         self.update(zip(starts, texts, strict=False))
+
+
+class _QuotedNames(Names):
+    """Names escaped as JSON strings have them."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Names) -> None:
+        super().__init__(names._strings, names._start, names._base)
+        self._names = names
+
+    def __missing__(self, offset: int) -> str:
+        from pybpftool.output.jsontext import quote
+
+        name = self[offset] = quote(self._names[offset])[1:-1]
+        return name
 
 
 class Btf:
@@ -196,10 +227,10 @@ class Btf:
         "_offsets",
         "_pointer_size",
         "_position",
-        "_sizes",
         "base",
         "byteorder",
         "names",
+        "sizes",
         "start_id",
         "string_end",
         "words",
@@ -209,6 +240,7 @@ class Btf:
     byteorder: Literal["little", "big"]
     names: Names
     start_id: int
+    sizes: _Sizes
     string_end: int
 
     def __init__(self, data: bytes | memoryview, base: Btf | None, is_trusted: bool) -> None:
@@ -272,16 +304,17 @@ class Btf:
         self.names = Names(strings, start, base.names if base is not None else None)
         self._data = data  # keeps a mapped file alive
         types = view[type_off : type_off + type_len]
-        self.words: Sequence[int]
+        self.words: memoryview
         """The type section as native 32-bit words."""
         if swapped:
             from array import array
 
-            self.words = array("I", types.tobytes())
-            self.words.byteswap()
+            native = array("I", types.tobytes())
+            native.byteswap()
+            self.words = memoryview(native)
         else:
             self.words = types.cast("I")
-        self._sizes = _Sizes(self._layout)
+        self.sizes = _Sizes(self._layout)
         self._offsets: list[int] = []
         self._position = 1
         self._pointer_size = 0
@@ -338,6 +371,11 @@ class Btf:
         self._scan(1 << 62)
         return self.start_id + len(self._offsets)
 
+    def has(self, type_id: int) -> bool:
+        """Whether there is a type of this id (void included)."""
+        self._scan(type_id)
+        return type_id < self.start_id + len(self._offsets)
+
     def _scan(self, until: int) -> None:
         """Find where types begin, as far as the own type number ``until`` (from 0)."""
         offsets = self._offsets
@@ -346,7 +384,7 @@ class Btf:
         if position == end or position > end:
             return
         words = self.words
-        sizes = self._sizes
+        sizes = self.sizes
         append = offsets.append
         try:
             if until - len(offsets) > 1 << 20:

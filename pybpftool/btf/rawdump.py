@@ -1,0 +1,367 @@
+"""All types of a BTF object, one by one, as text or JSON (``btf dump`` format ``raw``).
+
+A block of the type section becomes a list of numbers in which names take the
+place of their offsets; that list is then the argument list of one long ``%``
+format, put together from a format per kind and number of elements.
+"""
+
+from __future__ import annotations
+
+from pybpftool.btf import parser
+from pybpftool.btf.parser import KIND_MAX, KIND_NAMES, Names
+from pybpftool.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from pybpftool.btf.parser import Btf
+
+# Words per block. Blocks reuse each other's memory, which is what this size is for:
+# a page that the process touches first costs more than formatting what fits in it.
+_BLOCK = 1 << 15
+
+_ENCODINGS = {0: "(none)", 1: "SIGNED", 2: "CHAR", 4: "BOOL"}
+_VAR_LINKAGES = ("static", "global", "extern")  # enum of include/uapi/linux/btf.h
+_FUNC_LINKAGES = ("static", "global", "extern")
+_REFERRING = frozenset(
+    (
+        parser.PTR, parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.TYPEDEF,
+        parser.TYPE_TAG,
+    )
+)  # fmt: skip
+
+# Up to this many words a loop over the names beats slices.
+_FEW = 30
+# In place of "every": an enum whose values are not always written as they are.
+_SIGN_EXTENDED = -2
+# Consumes an argument and writes nothing.
+_SKIP = "%.0s"
+
+
+def _linkage(names: Sequence[str], value: int) -> str:
+    return names[value] if value < len(names) else "(unknown)"
+
+
+class _Formats(dict[int, tuple[str, int, int]]):
+    """For an ``info`` word: a format, the type's words, and every how many of its
+    elements' words a name stands (0: no names; negative: a type to be written by hand).
+
+    A format's arguments are the type's words, with the type's id in place of the
+    name and the name in place of the ``info`` word.
+    """
+
+    __slots__ = ("_style", "sizes")
+
+    def __init__(self, btf: Btf, style: _Style) -> None:
+        super().__init__()
+        self.sizes = btf.sizes
+        self._style = style
+
+    def __missing__(self, info: int) -> tuple[str, int, int]:
+        words = self.sizes[info]
+        kind = info >> 24 & 0x7F
+        vlen = info & 0xFFFFFF
+        flag = info >> 31
+        style = self._style
+        every = 0
+        if kind in _REFERRING:
+            text = style.format(kind, [("type_id", "%d")])
+        elif kind == parser.FUNC:
+            linkage = _linkage(_FUNC_LINKAGES, vlen)
+            text = style.format(kind, [("type_id", "%d"), ("linkage", linkage)])
+        elif kind == parser.FUNC_PROTO:
+            text = style.format(
+                kind,
+                [("ret_type_id", "%d"), ("vlen", str(vlen))],
+                "params",
+                [[("name", "%s"), ("type_id", "%d")]] * vlen,
+            )
+            every = 2
+        elif kind in (parser.STRUCT, parser.UNION) and not flag:
+            fields = [("name", "%s"), ("type_id", "%d"), ("bits_offset", "%d")]
+            text = style.format(
+                kind, [("size", "%d"), ("vlen", str(vlen))], "members", [fields] * vlen
+            )
+            every = 3
+        elif kind == parser.ENUM and not flag:
+            fields = [("encoding", "UNSIGNED"), ("size", "%d"), ("vlen", str(vlen))]
+            text = style.format(kind, fields, "values", [[("name", "%s"), ("val", "%d")]] * vlen)
+            every = style.enum_every
+        elif kind == parser.ARRAY:
+            # An array has its size word, which is zero, before what is shown.
+            fields = [("type_id", _SKIP + "%d"), ("index_type_id", "%d"), ("nr_elems", "%d")]
+            text = style.format(kind, fields)
+        elif kind == parser.FLOAT:
+            text = style.format(kind, [("size", "%d")])
+        elif kind == parser.FWD:
+            text = style.format(kind, [("fwd_kind", "union" if flag else "struct")]) + _SKIP
+        else:
+            text = ""
+            every = -1
+        if not vlen and every > 0:
+            every = 0
+        found = (text, words, every)
+        self[info] = found
+        return found
+
+
+class _Style:
+    """How a type is written: as text; the subclass writes JSON."""
+
+    enum_every = 2
+
+    def format(
+        self,
+        kind: int,
+        fields: Sequence[tuple[str, str]],
+        list_name: str = "",
+        elements: Sequence[Sequence[tuple[str, str]]] = (),
+    ) -> str:
+        """A format for (id, name, …); fields' values are formats or texts."""
+        parts = [f"[%d] {KIND_NAMES[kind if kind <= KIND_MAX else 0]} '%s'"]
+        comma = "," if kind == parser.VAR else ""
+        parts += [f" {name}={value}{comma if name == 'type_id' else ''}" for name, value in fields]
+        # Elements of one type are mostly alike: their formats are made once.
+        known: dict[int, str] = {}
+        for element in elements:
+            text = known.get(id(element))
+            if text is None:
+                (_, first), *others = element
+                if list_name == "vars":
+                    text = "\n\t" + " ".join([f"{name}={value}" for name, value in element])
+                else:
+                    text = f"\n\t'{first}'" + "".join(
+                        [f" {name}={value}" for name, value in others]
+                    )
+                known[id(element)] = text
+            parts.append(text)
+        parts.append("\n")
+        return "".join(parts)
+
+    def names(self, names: Names) -> Names:
+        return names
+
+
+class _Json(_Style):
+    """Types as JSON objects; ``depth`` levels deep if pretty."""
+
+    # Upstream extends the sign of all values of 32 bits, of unsigned ones too.
+    enum_every = _SIGN_EXTENDED
+
+    def __init__(self, depth: int | None) -> None:
+        self._depth = depth
+
+    def _object(self, fields: Sequence[tuple[str, str]], level: int) -> str:
+        if self._depth is None:
+            return "{" + ",".join([f'"{name}":{value}' for name, value in fields]) + "}"
+        pad = "\n" + "    " * (self._depth + level + 1)
+        inner = ",".join([f'{pad}"{name}": {value}' for name, value in fields])
+        return "{" + inner + pad[:-4] + "}"
+
+    def format(
+        self,
+        kind: int,
+        fields: Sequence[tuple[str, str]],
+        list_name: str = "",
+        elements: Sequence[Sequence[tuple[str, str]]] = (),
+    ) -> str:
+        members: list[tuple[str, str]] = [
+            ("id", "%d"),
+            ("kind", f'"{KIND_NAMES[kind if kind <= KIND_MAX else 0]}"'),
+            ("name", '"%s"'),
+        ]
+        members += [(name, self._quoted(name, value)) for name, value in fields]
+        if list_name:
+            known: dict[int, str] = {}
+            texts = []
+            for element in elements:
+                text = known.get(id(element))
+                if text is None:
+                    quoted = [(name, self._quoted(name, value)) for name, value in element]
+                    text = known[id(element)] = self._object(quoted, 2)
+                texts.append(text)
+            end = "]"
+            if self._depth is not None and texts:
+                end = "\n" + "    " * (self._depth + 1) + "]"
+            members.append((list_name, "[" + ",".join(texts) + end))
+        return "," + self._object(members, 0)
+
+    @staticmethod
+    def _quoted(name: str, value: str) -> str:
+        return f'"{value}"' if name in ("name", "encoding", "linkage", "fwd_kind") else value
+
+    def names(self, names: Names) -> Names:
+        return names.quoted()
+
+
+def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
+    """A type of the less frequent forms, with all of its values."""
+    words, at = btf.at(type_id)
+    info = words[at]
+    kind = info >> 24 & 0x7F
+    vlen = info & 0xFFFFFF
+    flag = info >> 31
+    size = str(words[at + 1])
+    is_json = isinstance(style, _Json)
+    elements: list[list[tuple[str, str]]] = []
+    list_name = ""
+    fields: list[tuple[str, str]] = []
+    if kind == parser.INT:
+        encoding, offset, bits = btf.int_info(type_id)
+        fields = [
+            ("size", size),
+            ("bits_offset", str(offset)),
+            ("nr_bits", str(bits)),
+            ("encoding", _ENCODINGS.get(encoding, "UNKN")),
+        ]
+    elif kind == parser.VAR:
+        fields = [("type_id", size), ("linkage", _linkage(_VAR_LINKAGES, words[at + 2]))]
+    elif kind == parser.DECL_TAG:
+        index = words[at + 2]
+        fields = [("type_id", size), ("component_idx", str(index - (index >> 31 << 32)))]
+    elif kind in (parser.STRUCT, parser.UNION):
+        fields = [("size", size), ("vlen", str(vlen))]
+        list_name = "members"
+        for element in range(at + 2, at + 2 + 3 * vlen, 3):
+            where = words[element + 2]
+            member = [
+                ("name", names[words[element]]),
+                ("type_id", str(words[element + 1])),
+                ("bits_offset", str(where & 0xFFFFFF)),
+            ]
+            if where >> 24:
+                member.append(("bitfield_size", str(where >> 24)))
+            elements.append(member)
+    elif kind in (parser.ENUM, parser.ENUM64):
+        encoding_name = "SIGNED" if flag else "UNSIGNED"
+        fields = [("encoding", encoding_name), ("size", size), ("vlen", str(vlen))]
+        list_name = "values"
+        suffix = ""
+        if kind == parser.ENUM64 and not is_json:
+            suffix = "LL" if flag else "ULL"
+        step = 2 if kind == parser.ENUM else 3
+        offsets = words[at + 2 : at + 2 + step * vlen : step]
+        values = [value for _, value in btf.enumerators(type_id)]
+        if is_json and kind == parser.ENUM and not flag:
+            values = [value | (value >> 31) * 0xFFFFFFFF << 32 for value in values]
+        elements = [
+            [("name", names[offset]), ("val", f"{value}{suffix}")]
+            for offset, value in zip(offsets, values, strict=True)
+        ]
+    elif kind == parser.DATASEC:
+        fields = [("size", size), ("vlen", str(vlen))]
+        list_name = "vars"
+        for var, offset, length in btf.secinfos(type_id):
+            shown = str(length)
+            if not is_json:
+                var_words, var_at = btf.at(var)
+                var_kind = var_words[var_at] >> 24 & 0x7F
+                kind_name = KIND_NAMES[var_kind if var_kind <= KIND_MAX else 0]
+                shown += f" ({kind_name} '{names[var_words[var_at - 1]]}')"
+            elements.append([("type_id", str(var)), ("offset", str(offset)), ("size", shown)])
+    # What is left are kinds of the future and void, of which only the name is known.
+    escaped = [(name, value.replace("%", "%%")) for name, value in fields]
+    lists = [[(name, value.replace("%", "%%")) for name, value in item] for item in elements]
+    return style.format(kind, escaped, list_name, lists) % (type_id, names[words[at - 1]])
+
+
+def _blocks(btf: Btf, style: _Style) -> Iterator[str]:
+    """The object's own types, a block of the type section at a time."""
+    names = style.names(Names.of(btf))
+    names[0] = "(anon)"
+    formats = _Formats(btf, style)
+    words = btf.words
+    total = len(words)
+    start = 0
+    type_id = btf.start_id
+    while start < total:
+        block: list[Any] = words[start : start + _BLOCK].tolist()
+        end = len(block)
+        texts: list[str] = []
+        append = texts.append
+        at = 1
+        while at < end:
+            text, size, every = formats[block[at]]
+            following = at + size
+            if following > end + 1:
+                break
+            if every:
+                if every == _SIGN_EXTENDED and max(block[at + 3 : following - 1 : 2], default=0) < (
+                    1 << 31
+                ):
+                    every = 2
+                if every < 0:
+                    append("%s" + _SKIP * (size - 1))
+                    block[at - 1] = _by_hand(btf, style, type_id, names)
+                    at = following
+                    type_id += 1
+                    continue
+                if size < _FEW:
+                    for name_at in range(at + 2, following - 1, every):
+                        block[name_at] = names[block[name_at]]
+                else:
+                    block[at + 2 : following - 1 : every] = [
+                        names[offset] for offset in block[at + 2 : following - 1 : every]
+                    ]
+            append(text)
+            block[at] = names[block[at - 1]]
+            block[at - 1] = type_id
+            at = following
+            type_id += 1
+        if at == 1:
+            # A single type does not fit.
+            needed = formats.sizes[words[start + 1]] if start + 1 < total else 3
+            if start + needed > total:
+                raise FormatError(f"the BTF's type [{type_id}] is cut off")
+            yield _one(btf, style, type_id, names)
+            start += needed
+            type_id += 1
+            continue
+        start += at - 1
+        del block[at - 1 :]
+        yield "".join(texts) % tuple(block)
+
+
+def _one(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
+    words, at = btf.at(type_id)
+    text, size, every = _Formats(btf, style)[words[at]]
+    if every < 0 or (every and not words[at] & 0xFFFFFF):
+        return _by_hand(btf, style, type_id, names)
+    values: list[object] = list(words[at - 1 : at - 1 + size])
+    if len(values) != size:
+        raise FormatError(f"the BTF's type [{type_id}] is cut off")
+    if every:
+        values[3::every] = [names[offset] for offset in words[at + 2 : at + size - 1 : every]]
+    values[0] = type_id
+    values[1] = names[words[at - 1]]
+    return text % tuple(values)
+
+
+def _chosen(btf: Btf, style: _Style, ids: Sequence[int]) -> Iterator[str]:
+    names = style.names(Names.of(btf, False))
+    names[0] = "(anon)"
+    for type_id in ids:
+        if not type_id:
+            yield style.format(0, []) % (0, "(anon)")
+            continue
+        yield _one(btf, style, type_id, names)
+
+
+def text_blocks(btf: Btf, ids: Sequence[int] = ()) -> Iterator[str]:
+    """The text of the types ``ids``, or of all types that the object itself has."""
+    style = _Style()
+    return _chosen(btf, style, ids) if ids else _blocks(btf, style)
+
+
+def json_blocks(btf: Btf, ids: Sequence[int] = (), depth: int | None = None) -> Iterator[str]:
+    """As :func:`text_blocks` in JSON: the elements of an array, with their commas.
+
+    ``depth``: how deep the elements stand in a pretty document; None: compact.
+    """
+    style = _Json(depth)
+    blocks = _chosen(btf, style, ids) if ids else _blocks(btf, style)
+    first = next(blocks, "")
+    yield first[1:]
+    yield from blocks

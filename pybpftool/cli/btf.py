@@ -1,0 +1,231 @@
+"""``btf``: list BTF objects, dump types as text, JSON or C."""
+
+from __future__ import annotations
+
+from pybpftool.btf.parser import SYSFS, VMLINUX, Btf, vmlinux
+from pybpftool.cli.grammar import c_number, select
+from pybpftool.errors import BpfError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.interface import BpfObject
+
+HELP = """\
+Usage: pybpftool btf { show | list } [id BTF_ID]
+       pybpftool btf dump BTF_SRC [format FORMAT] [root_id ROOT_ID]...
+       pybpftool btf help
+
+       BTF_SRC := { id BTF_ID | prog PROG | map MAP [{ key | value | kv | all }] |
+                    file FILE [file FILE]... }
+       FORMAT  := { raw | c [unsorted] }
+       PROG    := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
+       MAP     := { id MAP_ID | pinned FILE | name MAP_NAME }
+       Options: -j, -p, -B FILE (base of split BTF), --snapshot PATH
+
+show lists the BTF objects in the kernel with the programs and maps that use them.
+dump prints an object's types one by one, or as C definitions in an order that compiles.
+"""
+
+MAX_FILES = 64
+MAX_ROOTS = 16
+
+
+def run(ctx: Context, args: Args) -> None:
+    """Run a command of ``btf``."""
+    select(_COMMANDS, args, "btf")(ctx, args)
+
+
+def _help(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.main import show_help
+
+    show_help(ctx, HELP)
+
+
+def _show(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.btf_show import show
+
+    show(ctx, args)
+
+
+class _Source:
+    """What is to be dumped, as the command line has it."""
+
+    __slots__ = ("btf", "btf_id", "has_fixed_roots", "roots")
+
+    def __init__(self) -> None:
+        self.btf: Btf | None = None
+        self.btf_id = 0
+        self.roots: list[int] = []
+        self.has_fixed_roots = False
+
+
+def _dump(ctx: Context, args: Args) -> None:
+    what = args.choose(("map", "prog", "id", "file"))
+    source = _Source()
+    files: list[str] = []
+    if what == "map":
+        _from_map(ctx, args, source)
+    elif what == "prog":
+        _from_prog(ctx, args, source)
+    elif what == "id":
+        source.btf_id = args.number("a BTF id")
+    else:
+        files.append(args.take("a file name"))
+        while args.accept("file"):
+            files.append(args.take("a file name"))
+        source.btf = _from_files(ctx, files)
+    as_c, is_sorted = _options(args, source)
+    btf = source.btf if source.btf is not None else _from_kernel(ctx, source.btf_id)
+    for root in source.roots:
+        if not btf.has(root):
+            raise BpfError(f"there is no type {root} in this BTF")
+    if as_c:
+        if ctx.json is not None:
+            raise BpfError("a dump as C has no JSON form")
+        from pybpftool.btf.cdump import blocks
+
+        for block in blocks(btf, source.roots, is_sorted):
+            ctx.out.write(block)
+        return
+    from pybpftool.btf import rawdump
+
+    if ctx.json is None:
+        for block in rawdump.text_blocks(btf, source.roots):
+            ctx.out.write(block)
+        return
+    ctx.json.begin_object()
+    ctx.json.name("types")
+    ctx.json.begin_array()
+    depth = ctx.json.depth if ctx.json.is_pretty else None
+    is_first = True
+    for block in rawdump.json_blocks(btf, source.roots, depth):
+        if is_first and block:
+            ctx.json.raw(block)
+            is_first = False
+        else:
+            ctx.out.write(block)
+    ctx.json.end()
+    ctx.json.end()
+
+
+def _options(args: Args, source: _Source) -> tuple[bool, bool]:
+    """The words after the source: whether the dump is C, whether it is sorted."""
+    as_c = False
+    is_sorted = True
+    while len(args):
+        if args.accept("format"):
+            name = args.take("a format, 'raw' or 'c',")
+            if name not in ("raw", "c"):
+                raise UsageError(f"unknown format '{name}'; there are 'raw' and 'c'")
+            as_c = name == "c"
+        elif args.accept("root_id"):
+            if source.has_fixed_roots:
+                raise UsageError("root_id does not go with a map's key or value")
+            if len(source.roots) == MAX_ROOTS:
+                raise UsageError(f"at most {MAX_ROOTS} root_id are taken")
+            word = args.take("a type id")
+            root = c_number(word)
+            if root is None or root >> 32:
+                raise UsageError(f"cannot read '{word}' as a type id")
+            if root in source.roots:
+                raise UsageError(f"root_id {root} is given twice")
+            source.roots.append(root)
+        elif args.accept("unsorted"):
+            is_sorted = False
+        else:
+            args.end()
+    return as_c, is_sorted
+
+
+def _from_files(ctx: Context, paths: list[str]) -> Btf:
+    files = [path for path in paths if path != VMLINUX]
+    if len(files) < len(paths) and files:
+        ctx.say(f"'{VMLINUX}' is left out: it is the base of the other files")
+    base = ctx.base_btf
+    if len(files) > MAX_FILES:
+        raise UsageError(f"at most {MAX_FILES} files are taken")
+    if not files:
+        return Btf.from_file(VMLINUX, base)
+    if base is None and any(path.startswith(SYSFS) for path in files):
+        base = vmlinux()
+    if len(files) == 1:
+        return Btf.from_file(files[0], base)
+    if base is None:
+        raise UsageError("merging several BTF files needs a base: give -B, or files of " + SYSFS)
+    from pybpftool.btf.merge import merge
+
+    return merge([(path, Btf.from_file(path, base)) for path in files], base)
+
+
+def _from_kernel(ctx: Context, btf_id: int) -> Btf:
+    base = ctx.base_btf
+    kernel = ctx.kernel
+    if base is None and btf_id:
+        obj = kernel.open("btf", btf_id)
+        try:
+            if is_kernel_btf(obj) and kernel.btf_name(btf_id) != "vmlinux":
+                ctx.say(f"no base BTF was given with -B; taking '{VMLINUX}'")
+                base = vmlinux()
+        finally:
+            kernel.close(obj)
+    return Btf.from_id(btf_id, kernel, base)
+
+
+def is_kernel_btf(obj: BpfObject) -> bool:
+    """Whether a BTF object is the kernel's own or a module's."""
+    from pybpftool.kernel.interface import BTF_INFO
+
+    return bool(BTF_INFO.decode(obj.info, "<")["kernel_btf"])
+
+
+def _from_prog(ctx: Context, args: Args, source: _Source) -> None:
+    from pybpftool.cli.prog import find_programs
+    from pybpftool.kernel.interface import PROG_INFO
+    from pybpftool.prog import ProgramReader
+
+    kernel = ctx.kernel
+    found = list(find_programs(kernel, ProgramReader(kernel), args))
+    if len(found) > 1:
+        raise BpfError("several programs match; name one of them with its id")
+    source.btf_id = PROG_INFO.decode(found[0].info, kernel.byteorder)["btf_id"]
+
+
+def _from_map(ctx: Context, args: Args, source: _Source) -> None:
+    from pybpftool.kernel.interface import MAP_INFO
+
+    kernel = ctx.kernel
+    how = args.choose(("id", "name", "pinned"))
+    if how == "id":
+        found = [kernel.open("map", args.number("a map id"))]
+    elif how == "pinned":
+        path = args.take("the path of a pinned map")
+        found = [kernel.open_pinned(path)]
+        if found[0].kind != "map":
+            raise BpfError(f"'{path}' is a {found[0].kind}, not a map")
+    else:
+        name = args.take("a map name")
+        raw = name.encode("utf-8", "surrogateescape")
+        found = [
+            obj
+            for obj in kernel.objects("map")
+            if MAP_INFO.decode(obj.info, kernel.byteorder)["name"].rstrip(b"\0") == raw
+        ]
+        if not found:
+            raise BpfError(f"there is no map named '{name}'")
+    if len(found) > 1:
+        raise BpfError("several maps match; name one of them with its id")
+    info = MAP_INFO.decode(found[0].info, kernel.byteorder)
+    source.btf_id = info["btf_id"]
+    key, value = info["btf_key_type_id"], info["btf_value_type_id"]
+    for word, roots in (("key", [key]), ("value", [value]), ("all", []), ("kv", [key, value])):
+        if len(args) and args.accept(word):
+            source.roots = roots
+            break
+    else:
+        source.roots = [key, value]
+    source.has_fixed_roots = bool(source.roots)
+
+
+_COMMANDS = [("show", _show), ("list", _show), ("help", _help), ("dump", _dump)]
