@@ -1,0 +1,1 @@
+"""Whole-process benchmarks beside upstream."""

@@ -1,0 +1,59 @@
+"""The generated tables against the kernel that runs, and against themselves."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import pytest
+
+from pybpftool.btf.parser import Btf
+from pybpftool.kernel import uapi
+from tests.tools import generate_uapi
+
+needs_vmlinux = pytest.mark.skipif(
+    not os.access(generate_uapi.VMLINUX, os.R_OK), reason="this kernel shows no BTF of its own"
+)
+
+
+@pytest.fixture(scope="module")
+def vmlinux() -> Btf:
+    return Btf.from_file(generate_uapi.VMLINUX)
+
+
+@needs_vmlinux
+def test_the_module_is_what_the_generator_writes(vmlinux: Btf) -> None:
+    assert generate_uapi.generate(vmlinux, "") == generate_uapi.TARGET.read_text()
+
+
+@needs_vmlinux
+@pytest.mark.parametrize(("table", "enum", "prefix"), [row[:3] for row in generate_uapi.TABLES])
+def test_names_of_the_running_kernel(vmlinux: Btf, table: str, enum: str, prefix: str) -> None:
+    ours = getattr(uapi, table)
+    theirs = generate_uapi.names_by_number(generate_uapi.btf_enum(vmlinux, enum), prefix)
+    assert {n: ours[n] for n in theirs if n < len(ours)} == theirs
+
+
+@pytest.mark.parametrize("name", generate_uapi.STRUCTS)
+def test_fields_lie_next_to_each_other(name: str) -> None:
+    # InfoLayout unpacks a struct in one go, without padding between fields.
+    end = 0
+    for _, offset, code in getattr(uapi, name.upper()):
+        assert offset == end
+        end += struct.calcsize("=" + code)
+    assert end <= getattr(uapi, f"{name.upper()}_SIZE") < end + 8
+
+
+def test_header_enum_understands_aliases_and_numbers() -> None:
+    text = "enum e { A, B = 5, /* c */ C, D = B, E, __MAX_E };"
+    values = generate_uapi.header_enum(text, "e")
+    assert values == {"A": 0, "B": 5, "C": 6, "D": 5, "E": 6, "__MAX_E": 7}
+    assert generate_uapi.header_enum(text, "other") == {}
+
+
+def test_stale_tables_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = "enum bpf_link_type { BPF_LINK_TYPE_UNSPEC, BPF_LINK_TYPE_RENAMED };"
+    names = generate_uapi.names_by_number(
+        generate_uapi.header_enum(header, "bpf_link_type"), "BPF_LINK_TYPE_"
+    )
+    assert names[1] == "renamed" != uapi.LINK_TYPES[1]
