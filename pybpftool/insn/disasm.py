@@ -14,15 +14,12 @@ from __future__ import annotations
 import sys
 from _bisect import bisect_left
 from itertools import compress
-from operator import and_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pybpftool.insn.symbols import KernelSymbols
-
-    Formatter = Callable[[int, int, int, int, str], str]
 
 INSN_SIZE = 8
 """Bytes of one instruction slot."""
@@ -63,24 +60,17 @@ _JUMPS = (
 )
 _ATOMICS = {0x00: ("+=", "add"), 0x50: ("&=", "and"), 0x40: ("|=", "or"), 0xA0: ("^=", "xor")}
 
+# What stands for the opcode of the second half of a 64-bit load, which has none.
+_NO_CODE = 0xFF
+
 # Opcodes whose argument is text that their 8 bytes alone decide.
 _CALL_CODES = (0x85, 0x86, 0x8D, 0x8E)
 _ATOMIC_CODES = (0xC3, 0xCB, 0xD3, 0xDB)
 _IS_PREPARED = bytes([code in _CALL_CODES or code in _ATOMIC_CODES for code in range(256)])
 _IS_CALL = bytes([code in _CALL_CODES for code in range(256)])
 
-# Conditional jumps against an immediate print it as unsigned hex, all others print
-# a signed decimal: the mask turns the one into the other.
-_IMM_MASKS = [
-    _U32 if code & 7 in (5, 6) and not code & 8 and code != 0x06 else -1 for code in range(256)
-]
-
-
-_INVERTED = bytes([1, 0]) + bytes(254)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+# Conditional jumps against an immediate show it as unsigned hex, all else as signed.
+_IS_UNSIGNED = bytes([code & 7 in (5, 6) and not code & 8 and code != 0x06 for code in range(256)])
 
 
 def _template(code: int, dst: int, src: int) -> str:
@@ -92,26 +82,26 @@ def _template(code: int, dst: int, src: int) -> str:
     mode = code & 0xE0
     size = _SIZES[code >> 3 & 3]
     op = f"({code:02x})"
-    # "%.0s" takes an argument and shows nothing of it.
-    no_off, no_imm = "%.0s", "%%.0s"
+    # Takes the offset and shows nothing of it.
+    no_off = "%.0s"
     if kind == 3:  # STX
         if mode == 0x60:
-            return f"{op} *({size} *)(r{dst} %+d) = r{src}{no_imm}"
+            return f"{op} *({size} *)(r{dst} %+d) = r{src}"
         if mode == 0xC0:
-            return f"{no_off}%%s"
-        return f"BUG_{code:02x}{no_off}{no_imm}"
+            return f"%%s{no_off}"
+        return f"BUG_{code:02x}{no_off}"
     if kind == 2:  # ST
         if mode == 0x60:
             return f"{op} *({size} *)(r{dst} %+d) = %%d"
         if mode == 0xC0:
-            return f"{op} nospec{no_off}{no_imm}"
-        return f"BUG_st_{code:02x}{no_off}{no_imm}"
+            return f"{op} nospec{no_off}"
+        return f"BUG_st_{code:02x}{no_off}"
     if kind == 1:  # LDX
         if mode == 0x80:
             size = _SIGNED_SIZES[code >> 3 & 3]
         elif mode != 0x60:
-            return f"BUG_ldx_{code:02x}{no_off}{no_imm}"
-        return f"{op} r{dst} = *({size} *)(r{src} %+d){no_imm}"
+            return f"BUG_ldx_{code:02x}{no_off}"
+        return f"{op} r{dst} = *({size} *)(r{src} %+d)"
     if kind == 0:  # LD
         if mode == 0x20:
             return f"{op} r0 = *({size} *)skb[%%d]{no_off}"
@@ -119,29 +109,30 @@ def _template(code: int, dst: int, src: int) -> str:
             return f"{op} r0 = *({size} *)skb[r{src} + %%d]{no_off}"
         if code == LDIMM64:
             return f"{op} r{dst} = %%s{no_off}"
-        return f"BUG_ld_{code:02x}{no_off}{no_imm}"
+        return f"BUG_ld_{code:02x}{no_off}"
     # JMP and JMP32
     if code in _CALL_CODES:
         return f"{op} call %%s{no_off}"
     if code == 0x05:
-        return f"{op} goto pc%+d{no_imm}"
+        return f"{op} goto pc%+d"
     if code == 0x0D:
-        return f"{op} gotox r{dst}{no_off}{no_imm}"
+        return f"{op} gotox r{dst}{no_off}"
     if code == 0xE5 and src == 0:
-        return f"{op} may_goto pc%+d{no_imm}"
+        # The other forms of this opcode show the immediate.
+        return f"{op} may_goto pc%+d%%.0s"
     if code == 0x06:
         return f"{op} gotol pc%%+d{no_off}"
     if code == 0x95:
-        return f"{op} exit{no_off}{no_imm}"
+        return f"{op} exit{no_off}"
     reg = "w" if kind == 6 else "r"
     jump = _JUMPS[code >> 4]
     if code & 8:
-        return f"{op} if {reg}{dst} {jump} {reg}{src} goto pc%+d{no_imm}"
+        return f"{op} if {reg}{dst} {jump} {reg}{src} goto pc%+d"
     return f"{op} if {reg}{dst} {jump} 0x%%x goto pc%+d"
 
 
 def _alu_format(code: int, dst: int, src: int, off: int) -> str:
-    """The format of an ALU operation with a hole for the immediate."""
+    """The format of an ALU operation with a hole for the immediate, if that shows."""
     op = code & 0xF0
     reg = "w" if code & 7 == 4 else "r"
     start = f"({code:02x}) "
@@ -149,17 +140,27 @@ def _alu_format(code: int, dst: int, src: int, off: int) -> str:
         swap = "bswap" if code & 7 == 7 else "be" if code & 8 else "le"
         return f"{start}r{dst} = {swap}%d r{dst}"
     if op == 0x80:
-        return f"{start}{reg}{dst} = -{reg}{dst}%.0s"
+        return f"{start}{reg}{dst} = -{reg}{dst}"
     if code == 0xBF and off == 1:
         return f"{start}r{dst} = addr_space_cast(r{src}, %s)"
     if code == 0xBF and off == -1:
-        return f"{start}r{dst} = &(void __percpu *)(r{src})%.0s"
+        return f"{start}r{dst} = &(void __percpu *)(r{src})"
     sign = _SIGNED_ALU.get(op) if off == 1 else None
-    name = _escaped(sign or _ALU[op >> 4])
+    name = (sign or _ALU[op >> 4]).replace("%", "%%")
     if not code & 8:
         return f"{start}{reg}{dst} {name} %d"
     cast = _MOVSX.get(off, "") if op == 0xB0 else ""
-    return f"{start}{reg}{dst} {name} {cast}{reg}{src}%.0s"
+    return f"{start}{reg}{dst} {name} {cast}{reg}{src}"
+
+
+def _shows_imm(code: int) -> bool:
+    """Whether the format of an opcode has a hole (0xBF is settled by its offset)."""
+    if code & 7 in (4, 7):
+        return "%" in _alu_format(code, 0, 0, 0).replace("%%", "")
+    return "%%" in _template(code, 0, 1) or "%%" in _template(code, 0, 0)
+
+
+_HAS_HOLE = bytes(map(_shows_imm, range(256)))
 
 
 def _atomic_text(code: int, dst: int, src: int, off: int, imm: int) -> str:
@@ -197,40 +198,75 @@ def _load_text(src: int, imm: int, high: int) -> str:
     return f"0x{(high & _U32) << 32 | imm & _U32:x}"
 
 
-class FormatTable(dict[int, str]):
-    """``%``-formats with one hole for the immediate, by head, made when first asked for.
+class FormatTable:
+    """``%``-formats of instructions by head, made when first asked for.
 
     :param is_little: which byte order the heads have (least significant byte first:
         the opcode is the lowest byte and ``dst_reg`` the low nibble; else the highest).
-    :param finish: makes the entry for ``(code, dst, src, off, format)``; it may add
-        text and further holes.
+    :param prefix: put before each format; may have holes of its own.
+    :param suffix: makes what follows the format from ``(code, dst, src)``; ``{off}`` in
+        it stands for the two bytes of the offset as ``0x..","0x..``.
+
+    ``formats`` holds the entries; :meth:`fill` must have seen a head before it is looked
+    up there. ``casts`` are the heads of address-space casts.
     """
 
-    __slots__ = ("_finish", "_is_little", "_templates", "casts")
+    __slots__ = (
+        "_is_little",
+        "_prefix",
+        "_shows_bytes",
+        "_suffix",
+        "_templates",
+        "casts",
+        "formats",
+    )
 
-    def __init__(self, is_little: bool, finish: Formatter | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, is_little: bool, prefix: str, suffix: Callable[[int, int, int], str]
+    ) -> None:
         self._is_little = is_little
-        self._finish = finish
+        self._prefix = prefix
+        self._suffix = suffix
+        self._shows_bytes = "{off}" in suffix(0, 0, 0)
         self._templates: dict[int, str] = {}
+        self.formats: dict[int, str] = {}
         self.casts: set[int] = set()
 
-    def __missing__(self, head: int) -> str:
+    def fill(self, heads: Iterable[int]) -> None:
+        """Make the entries of all ``heads``."""
+        formats = self.formats
+        templates = self._templates
+        is_little = self._is_little
+        shows_bytes = self._shows_bytes
+        for head in set(heads).difference(formats):
+            # In an ALU operation the offset is part of the opcode.
+            if is_little:
+                key = head if head & 7 in (4, 7) else head & 0xFFFF
+                raw = head >> 16
+                first, second = raw & 0xFF, raw >> 8
+            else:
+                key = head if head >> 24 & 7 in (4, 7) else head & 0xFFFF0000
+                raw = head & 0xFFFF
+                first, second = raw >> 8, raw & 0xFF
+            template = templates.get(key)
+            if template is None:
+                template = templates[key] = self._make(head)
+            off = (raw ^ 0x8000) - 0x8000
+            formats[head] = template % ((off, first, second) if shows_bytes else off)
+
+    def _make(self, head: int) -> str:
+        """The format with holes for the offset and, in the suffix, its bytes."""
         code, dst, src, off = split_head(head, self._is_little)
         if code & 7 in (4, 7):
-            text = _alu_format(code, dst, src, off)
+            text = _alu_format(code, dst, src, off).replace("%", "%%") + "%.0s"
             if code == 0xBF and off == 1:
                 self.casts.add(head)
         else:
-            key = code << 8 | dst << 4 | src
-            template = self._templates.get(key)
-            if template is None:
-                template = self._templates[key] = _template(code, dst, src)
-            text = template % off
-        if self._finish:
-            text = self._finish(code, dst, src, off, text)
-        self[head] = text
-        return text
+            text = _template(code, dst, src)
+        suffix = self._suffix(code, dst, src).replace("%", "%%")
+        if self._shows_bytes:
+            suffix = suffix.replace("{off}", '0x%02x","0x%02x')
+        return self._prefix.replace("%", "%%") + text + suffix
 
 
 def split_head(head: int, is_little: bool) -> tuple[int, int, int, int]:
@@ -255,9 +291,9 @@ class Image:
     :param byteorder: ``"<"`` or ``">"``.
 
     ``heads``, ``imms`` (signed) and ``values`` (all 8 bytes) are indexable by slot;
-    ``codes`` are the opcodes; ``is_start`` is None when every slot begins an
-    instruction, else it holds 1 or 0 for each slot; ``loads`` are the slots of
-    the 64-bit immediate loads.
+    ``codes`` are the opcodes, 0xFF for the second half of a 64-bit immediate load;
+    ``is_start`` is None when every slot begins an instruction, else it holds 1 or 0
+    for each slot; ``loads`` are the slots of the 64-bit immediate loads.
     """
 
     __slots__ = (
@@ -278,7 +314,7 @@ class Image:
             insns = insns[: count * INSN_SIZE]
         self.data = insns
         self.count = count
-        self.codes = insns[::8]
+        self.codes: bytes | bytearray = insns[::8]
         self.is_little = byteorder == "<"
         view = memoryview(insns)
         self.values = view.cast("Q") if count else view
@@ -294,12 +330,14 @@ class Image:
         self.is_start: bytearray | None = None
         at = self.codes.find(LDIMM64)
         if at >= 0:
-            self.is_start = bytearray(b"\1") * count
+            codes = self.codes = bytearray(self.codes)
+            is_start = self.is_start = bytearray(b"\1") * count
             while at >= 0:
                 self.loads.append(at)
                 if at + 1 < count:
-                    self.is_start[at + 1] = 0
-                at = self.codes.find(LDIMM64, at + 2)
+                    codes[at + 1] = _NO_CODE
+                    is_start[at + 1] = 0
+                at = codes.find(LDIMM64, at + 2)
 
     def starts(self) -> Sequence[int]:
         """The slots at which an instruction begins, ascending."""
@@ -310,15 +348,6 @@ class Image:
     def split(self, slot: int) -> tuple[int, int, int, int, int]:
         """``(code, dst_reg, src_reg, off, imm)`` of one slot."""
         return (*split_head(self.heads[slot], self.is_little), self.imms[slot])
-
-    def load_text(self, slot: int) -> str:
-        """What the 64-bit immediate load at ``slot`` puts into its register.
-
-        A load that is cut off by the end of the image has zeros as upper half.
-        """
-        src = split_head(self.heads[slot], self.is_little)[2]
-        high = self.imms[slot + 1] if slot + 1 < self.count else 0
-        return _load_text(src, self.imms[slot], high)
 
 
 def decode(insns: bytes, byteorder: str = "<") -> list[tuple[int, int, int, int, int]]:
@@ -404,7 +433,8 @@ class Disassembler:
     :meth:`pieces` hands out a run of slots; the caller joins formats, adds arguments
     of its own and does one ``%``.
 
-    :param finish: see :class:`FormatTable`.
+    :param prefix:
+    :param suffix: see :class:`FormatTable`.
     :param quote: applied to call texts (symbol names can hold any character).
     """
 
@@ -414,43 +444,50 @@ class Disassembler:
         self,
         image: Image,
         calls: CallNames,
-        finish: Formatter | None = None,
+        prefix: str = "",
+        suffix: Callable[[int, int, int], str] = lambda code, dst, src: "",
         quote: Callable[[str], str] | None = None,
     ) -> None:
         self.image = image
-        self._table = FormatTable(image.is_little, finish)
-        mask: bytes | bytearray = image.codes.translate(_IS_PREPARED)
-        if image.is_start is not None and 1 in mask:
-            mask = bytearray(map(and_, mask, image.is_start))
+        self._table = FormatTable(image.is_little, prefix, suffix)
+        codes = image.codes
+        mask = codes.translate(_IS_PREPARED)
         self._slots = list(compress(range(image.count), mask)) if 1 in mask else []
         self._prepared: dict[int, str] = {}
-        codes = image.codes
-        slots = [slot for slot in self._slots if _IS_CALL[codes[slot]]]
-        if slots:
-            self._prepared = calls.texts(image, slots)
+        mask = codes.translate(_IS_CALL)
+        if 1 in mask:
+            self._prepared = calls.texts(image, compress(range(image.count), mask))
             if quote:
                 self._prepared = {key: quote(text) for key, text in self._prepared.items()}
 
-    def pieces(self, begin: int, end: int) -> tuple[list[str], list[int | str]]:
+    def pieces(self, begin: int, end: int) -> tuple[list[str], list[int | str], bytearray]:
         """Formats and arguments of the slots from ``begin`` to before ``end``.
 
-        Slots that are the second half of a load are there too (with meaningless content).
+        The third list has 1 for each slot whose format takes its argument, else 0.
+        The second half of a load is there too, its format means nothing; the run may
+        not end between the halves.
         """
         image = self.image
         table = self._table
         heads = image.heads[begin:end].tolist()
-        signed = image.imms[begin:end].tolist()
-        formats = list(map(table.__getitem__, heads))
-        if min(signed, default=0) < 0:
-            masks = map(_IMM_MASKS.__getitem__, image.codes[begin:end])
-            signed = list(map(and_, signed, masks))
-        imms: list[int | str] = list(signed)
+        numbers = image.imms[begin:end].tolist()
+        codes = image.codes[begin:end]
+        has_hole = bytearray(codes.translate(_HAS_HOLE))
+        table.fill(heads)
+        formats = list(map(table.formats.__getitem__, heads))
+        imms: list[int | str] = list(numbers)
+        unsigned = codes.translate(_IS_UNSIGNED)
+        if 1 in unsigned:
+            for at in compress(range(end - begin), unsigned):
+                if numbers[at] < 0:
+                    imms[at] = numbers[at] & _U32
         if table.casts:
             casts = table.casts
             for at, head in enumerate(heads):
-                if head in casts:
+                if head in casts and codes[at] != _NO_CODE:
                     imm = image.imms[begin + at]
                     imms[at] = f"{(imm & _U32) >> 16}, {imm & 0xFFFF}"
+                    has_hole[at] = 1
         slots = self._slots
         if slots:
             prepared = self._prepared
@@ -462,9 +499,12 @@ class Disassembler:
                 imms[slot - begin] = text
         loads = image.loads
         if loads:
+            shift = 12 if image.is_little else 16
+            numbers.append(0)  # the upper half of a load that the image's end cuts off
             for slot in loads[bisect_left(loads, begin) : bisect_left(loads, end)]:
-                imms[slot - begin] = image.load_text(slot)
-        return formats, imms
+                at = slot - begin
+                imms[at] = _load_text(heads[at] >> shift & 15, numbers[at], numbers[at + 1])
+        return formats, imms, has_hole
 
 
 def disassemble(insns: bytes, byteorder: str = "<", calls: CallNames | None = None) -> list[str]:
@@ -472,9 +512,9 @@ def disassemble(insns: bytes, byteorder: str = "<", calls: CallNames | None = No
     image = Image(insns, byteorder)
     if not image.count:
         return []
-    formats, arguments = Disassembler(image, calls or CallNames()).pieces(0, image.count)
-    if image.is_start is not None:
-        for at in compress(range(image.count), image.is_start.translate(_INVERTED)):
-            formats[at] = "%.0s"
-            arguments[at] = ""
-    return ("\n".join(formats) % tuple(arguments)).split("\n")
+    disassembler = Disassembler(image, calls or CallNames())
+    formats, arguments, has_hole = disassembler.pieces(0, image.count)
+    for slot in image.loads:
+        if slot + 1 < image.count:
+            formats[slot + 1] = ""
+    return ("\n".join(formats) % tuple(compress(arguments, has_hole))).split("\n")

@@ -11,17 +11,19 @@ from _bisect import bisect_left
 from itertools import compress
 
 from pybpftool.insn.disasm import Disassembler, Image, decode, disassemble
-from pybpftool.insn.lines import LineInfo, LineTexts
+from pybpftool.insn.lines import LineInfo, json_formats, plain_formats
 from pybpftool.insn.program import XlatedProgram
 from pybpftool.output.jsontext import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Literal
 
     from pybpftool.output.jsontext import JsonStream
     from pybpftool.output.stream import Output
+
+    Lines = Callable[[Sequence[int]], list[str]]
+    Column = tuple[list[int | str], bytes | bytearray | None]
 
 __all__ = [
     "LineInfo",
@@ -35,6 +37,9 @@ __all__ = [
 # Slots per run: large enough that the work per run does not count, small enough
 # that output starts early and memory stays flat.
 _RUN = 8192
+
+# Line records from which on it is faster to read all strings of the BTF at once.
+_MANY_RECORDS = 2000
 
 
 def insn_texts(prog: XlatedProgram) -> list[str]:
@@ -72,34 +77,48 @@ def _hex_column(image: Image, begin: int, end: int, joint: str, first: int) -> l
 
 
 def _run_text(
-    image: Image,
-    begin: int,
-    end: int,
+    opening: str,
+    closing: str,
+    before: list[str],
     formats: list[str],
-    columns: list[list[int | str]],
-    separator: str,
+    is_start: bytearray | None,
+    *columns: Column,
 ) -> str:
-    """One run's text: the joined formats, filled row by row from the columns."""
-    if image.is_start is not None:
-        is_start = image.is_start[begin:end]
-        if 0 in is_start:
-            formats = list(compress(formats, is_start))
-            columns = [list(compress(column, is_start)) for column in columns]
-    width = len(columns)
-    if width == 1:
-        arguments = columns[0]
+    """One run's text: the joined formats, filled row by row from the columns.
+
+    Each row is ``opening``, what stands before the instruction, the instruction's
+    format and ``closing``.
+
+    :param is_start: see :class:`Image`; only rows that begin an instruction count.
+    :param columns: arguments, each column with 1 where they are used and else 0; None
+        for those of ``is_start``.
+    """
+    rows = len(formats)
+    if is_start is not None and 0 in is_start:
+        formats = list(compress(formats, is_start))
+        before = list(compress(before, is_start))
+        every = is_start
     else:
-        arguments = [0] * (width * len(formats))
-        for i, column in enumerate(columns):
-            arguments[i::width] = column
-    return separator.join(formats) % tuple(arguments)
+        every = bytearray(b"\1") * rows
+    pieces = [closing + opening] * (3 * len(formats) + 1)
+    pieces[0] = opening
+    pieces[1::3] = before
+    pieces[2::3] = formats
+    pieces[-1] = closing
+    width = len(columns)
+    arguments: list[int | str] = [0] * (width * rows)
+    used = bytearray(width * rows)
+    for i, (column, mask) in enumerate(columns):
+        arguments[i::width] = column
+        used[i::width] = every if mask is None else mask
+    return "".join(pieces) % tuple(compress(arguments, used))
 
 
 class _Before:
     """What stands before instructions: prototypes and source lines, run by run.
 
     :param proto: turns a declaration into text.
-    :param lines: turns line records into texts.
+    :param lines: turns line records into ``%``-formats without a hole.
     """
 
     __slots__ = ("_lines", "_protos", "_records", "_slots")
@@ -109,29 +128,32 @@ class _Before:
         prog: XlatedProgram,
         image: Image,
         proto: Callable[[str], str],
-        lines: Callable[[LineTexts, Sequence[int]], list[str]],
+        lines: Callable[[LineInfo, Callable[[int], str | None]], Lines],
     ) -> None:
         self._protos = [(slot, proto(text)) for slot, text in prog.prototypes(image)]
-        info = prog.lines()
-        self._slots, self._records = info.shown(image.count, image.is_start)
-        texts = LineTexts(info, prog.btf.string) if prog.btf else None
-        self._lines: Callable[[Sequence[int]], list[str]] = (
-            (lambda records: lines(texts, records)) if texts else (lambda _: [])
-        )
+        self._slots: Sequence[int] = ()
+        self._records: Sequence[int] = ()
+        if prog.btf is not None:
+            info = prog.lines()
+            self._slots, self._records = info.shown(image.count, image.is_start)
+            if len(self._records) > _MANY_RECORDS:
+                prog.btf.names.load()
+            self._lines = lines(info, prog.btf.string)
 
-    def put(self, formats: list[str], begin: int, end: int) -> None:
-        """Put the texts before the formats of the slots from ``begin`` to before ``end``."""
+    def texts(self, begin: int, end: int) -> list[str]:
+        """For the slots from ``begin`` to before ``end`` a format without a hole."""
+        texts = [""] * (end - begin)
         slots = self._slots
         first = bisect_left(slots, begin)
         last = bisect_left(slots, end)
-        for slot, text in zip(
-            slots[first:last], self._lines(self._records[first:last]), strict=True
-        ):
-            at = slot - begin
-            formats[at] = (text.replace("%", "%%") if "%" in text else text) + formats[at]
-        for slot, text in self._protos:
+        if first < last:
+            lines = self._lines(self._records[first:last])
+            for slot, line in zip(slots[first:last], lines, strict=True):
+                texts[slot - begin] = line
+        for slot, proto in self._protos:
             if begin <= slot < end:
-                formats[slot - begin] = text.replace("%", "%%") + formats[slot - begin]
+                texts[slot - begin] = proto.replace("%", "%%") + texts[slot - begin]
+        return texts
 
 
 def dump_plain(out: Output, prog: XlatedProgram, opcodes: bool, linum: bool) -> None:
@@ -142,22 +164,24 @@ def dump_plain(out: Output, prog: XlatedProgram, opcodes: bool, linum: bool) -> 
     """
     image = prog.image()
     suffix = "\n       %s\n" if opcodes else "\n"
-    disassembler = Disassembler(
-        image, prog.calls(), lambda code, dst, src, off, text: f"%4d: {text}{suffix}"
-    )
+    disassembler = Disassembler(image, prog.calls(), "%s: ", lambda code, dst, src: suffix)
     before = _Before(
         prog,
         image,
         lambda proto: f"{proto}:\n",
-        lambda texts, records: texts.plain_lines(records, linum),
+        lambda info, string: plain_formats(info, string, linum),
     )
     for begin, end in _runs(image):
-        formats, immediates = disassembler.pieces(begin, end)
-        before.put(formats, begin, end)
-        columns: list[list[int | str]] = [list(range(begin, end)), immediates]
+        formats, immediates, has_hole = disassembler.pieces(begin, end)
+        is_start = image.is_start[begin:end] if image.is_start else None
+        # Only numbers of fewer than four digits need padding; an integer at a
+        # bare "%s" or "%d" is formatted faster than at "%4d".
+        numbers: list[int | str] = ["%4d" % slot for slot in range(begin, min(end, 1000))]
+        numbers += range(begin + len(numbers), end)
+        columns: list[Column] = [(numbers, None), (immediates, has_hole)]
         if opcodes:
-            columns.append(_hex_column(image, begin, end, " ", 0))
-        out.write(_run_text(image, begin, end, formats, columns, ""))
+            columns.append((_hex_column(image, begin, end, " ", 0), None))
+        out.write(_run_text("", "", before.texts(begin, end), formats, is_start, *columns))
 
 
 def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool) -> None:
@@ -173,36 +197,36 @@ def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool)
     name = _namer(line(depth + 1))
     closing = line(depth) + "}"
 
-    def finish(code: int, dst: int, src: int, off: int, text: str) -> str:
-        text = f'{disasm}"{text}"'
-        if opcodes:
-            text += tail % (code, src, dst, *off.to_bytes(2, order, signed=True))
-        return text
-
-    disasm = name("disasm")
-    order: Literal["little", "big"] = "little" if image.is_little else "big"
-    inner = _namer(line(depth + 2))
-    end_array = line(depth + 2) + "]"
-    tail = (
-        f',{name("opcodes")}{{{inner("code")}"0x%02x",{inner("src_reg")}"0x%x",'
-        f'{inner("dst_reg")}"0x%x",{inner("off")}["0x%02x","0x%02x"{end_array},'
-        f'{inner("imm")}["0x%%s"{end_array}{line(depth + 1)}}}'
+    suffix = '"'
+    if opcodes:
+        inner = _namer(line(depth + 2))
+        end_array = line(depth + 2) + "]"
+        suffix = (
+            f'",{name("opcodes")}{{{inner("code")}"0x%02x",{inner("src_reg")}"0x%x",'
+            f'{inner("dst_reg")}"0x%x",{inner("off")}["{{off}}"{end_array},'
+            f'{inner("imm")}["0x%%s"{end_array}{line(depth + 1)}}}'
+        )
+    disassembler = Disassembler(
+        image,
+        prog.calls(),
+        name("disasm") + '"',
+        lambda code, dst, src: suffix % (code, src, dst) if opcodes else suffix,
+        lambda text: quote(text)[1:-1],
     )
-    disassembler = Disassembler(image, prog.calls(), finish, lambda text: quote(text)[1:-1])
     before = _Before(
         prog,
         image,
         lambda proto: f"{name('proto')}{quote(proto)},",
-        lambda texts, records: texts.json_members(records, linum, name),
+        lambda info, string: json_formats(info, string, linum, name),
     )
-    separator = closing + ",{"
     for begin, end in _runs(image):
-        formats, immediates = disassembler.pieces(begin, end)
-        before.put(formats, begin, end)
-        columns = [immediates]
+        formats, immediates, has_hole = disassembler.pieces(begin, end)
+        is_start = image.is_start[begin:end] if image.is_start else None
+        columns: list[Column] = [(immediates, has_hole)]
         if opcodes:
-            columns.append(_hex_column(image, begin, end, '","0x', 4))
-        json.raw("{" + _run_text(image, begin, end, formats, columns, separator) + closing)
+            columns.append((_hex_column(image, begin, end, '","0x', 4), None))
+        texts = before.texts(begin, end)
+        json.raw(_run_text("{", closing + ",", texts, formats, is_start, *columns)[:-1])
     json.end()
 
 

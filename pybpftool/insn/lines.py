@@ -10,7 +10,9 @@ linear time.
 
 from __future__ import annotations
 
+import sys
 from _bisect import bisect_left, bisect_right
+from array import array
 from itertools import accumulate
 from operator import lt
 
@@ -18,10 +20,9 @@ from pybpftool.output.jsontext import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Events = tuple[Sequence[int], Sequence[int]]
-    NameText = Callable[[str], str]
 
 RECORD_SIZE = 16
 """Bytes of ``struct bpf_line_info`` that are known; the kernel's may be longer."""
@@ -62,8 +63,8 @@ class LineInfo:
     """The line records of one program.
 
     :param data: the records; an incomplete last one is left out.
-    :param rec_size: bytes per record, at least :data:`RECORD_SIZE` (with less there
-        are no records).
+    :param rec_size: bytes per record, at least :data:`RECORD_SIZE` and a
+        multiple of 4 (else there are no records).
 
     ``insn_offs``, ``file_name_offs``, ``line_offs`` (into the strings of the
     program's BTF) and ``line_cols`` hold one number per record.
@@ -73,18 +74,16 @@ class LineInfo:
 
     def __init__(self, data: bytes, rec_size: int = RECORD_SIZE, byteorder: str = "<") -> None:
         self._reach: list[int] | None = None
-        columns: list[tuple[int, ...]] = [(), (), (), ()]
-        if rec_size >= RECORD_SIZE and len(data) >= rec_size:
-            from struct import unpack
-
-            count = len(data) // rec_size
-            if rec_size == RECORD_SIZE:
-                words = unpack(f"{byteorder}{4 * count}I", data[: count * rec_size])
-            else:
-                one = f"IIII{rec_size - RECORD_SIZE}x"
-                words = unpack(byteorder + one * count, data[: count * rec_size])
-            columns = [words[i::4] for i in range(4)]
-        self.insn_offs, self.file_name_offs, self.line_offs, self.line_cols = columns
+        words = array("I")
+        step = 4
+        if rec_size >= RECORD_SIZE and rec_size % 4 == 0:
+            step = rec_size // 4
+            words.frombytes(data[: len(data) // rec_size * rec_size])
+            if (byteorder == "<") != (sys.byteorder == "little"):
+                words.byteswap()
+        self.insn_offs, self.file_name_offs, self.line_offs, self.line_cols = (
+            words[i::step] for i in range(4)
+        )
 
     def __len__(self) -> int:
         return len(self.insn_offs)
@@ -139,110 +138,129 @@ class LineInfo:
         return packed >> 10, packed & 0x3FF
 
 
-class LineTexts:
-    """Source lines as they are printed before an instruction.
+class _Rendered(dict[int, str]):
+    """Texts by string offset, each made once: ``begin`` + string + ``end``.
 
-    :param string: the string at an offset into the BTF's strings, None outside of them.
+    :param column: the string offset of each record.
+    :param string: the string at an offset, None outside of the strings.
+    :param change: applied to the string first.
+    :param missing: the text of an offset that has no string.
     """
 
-    __slots__ = ("_files", "_info", "_sources", "_string")
+    __slots__ = ("_begin", "_change", "_column", "_end", "_missing", "_string")
 
-    def __init__(self, info: LineInfo, string: Callable[[int], str | None]) -> None:
-        self._info = info
+    def __init__(
+        self,
+        column: Sequence[int],
+        string: Callable[[int], str | None],
+        begin: str,
+        end: str,
+        change: Callable[[str], str],
+        missing: str = "",
+    ) -> None:
+        super().__init__()
+        self._column = column
         self._string = string
-        self._sources: dict[int, str | None] = {}
-        self._files: dict[int, str | None] = {}
+        self._begin = begin
+        self._end = end
+        self._change = change
+        self._missing = missing
 
-    def source(self, off: int) -> str | None:
-        """The source line at a ``line_off`` without its indentation, None without one."""
-        if off not in self._sources:
-            text = self._string(off)
-            self._sources[off] = None if text is None else text.lstrip(SPACES)
-        return self._sources[off]
+    def of(self, records: Sequence[int]) -> Iterable[str]:
+        """The texts of the strings to which ``records`` refer in the column."""
+        column = self._column
+        if isinstance(records, range):
+            offs = column[records.start : records.stop]
+        else:
+            offs = [column[record] for record in records]
+        new = list(set(offs).difference(self))
+        if new:
+            change = self._change
+            strings = [(off, s) for off, s in zip(new, map(self._string, new), strict=True)]
+            # All at once: neither a string nor what it became holds a NUL.
+            texts = f"{self._end}\0{self._begin}".join(
+                ["" if s is None else change(s) for _, s in strings]
+            )
+            texts = f"{self._begin}{texts}{self._end}".replace("%", "%%")
+            self.update(zip(new, texts.split("\0"), strict=True))
+            for off, s in strings:
+                if s is None:
+                    self[off] = self._missing
+        return map(self.__getitem__, offs)
 
-    def file(self, off: int) -> str | None:
-        """The source file's name at a ``file_name_off``, None without one."""
-        if off not in self._files:
-            self._files[off] = self._string(off)
-        return self._files[off]
 
-    def plain(self, record: int, linum: bool) -> str:
-        """The line ``"; SOURCE"`` with its line feed, ``""`` where there is no source."""
-        return self.plain_lines(range(record, record + 1), linum)[0]
+def plain_formats(
+    info: LineInfo, string: Callable[[int], str | None], linum: bool
+) -> Callable[[Sequence[int]], list[str]]:
+    """Makes the lines ``"; SOURCE"`` of record indexes, each with its line feed.
 
-    def plain_lines(self, records: Sequence[int], linum: bool) -> list[str]:
-        """:meth:`plain` of several records."""
-        info = self._info
-        source = self.source
-        begins = {
-            off: "" if (text := source(off)) is None else f"; {text}" if linum else f"; {text}\n"
-            for off in {info.line_offs[record] for record in records}
-        }
-        if not linum:
-            return [begins[info.line_offs[record]] for record in records]
-        file = self.file
-        files = {
-            off: f" [file:{file(off) or ''} line_num:"
-            for off in {info.file_name_offs[record] for record in records}
-        }
+    A record that names no source gives ``""``. The texts are ``%``-formats (a per cent
+    sign is doubled).
+
+    :param string: the string at an offset into the BTF's strings, None outside of them.
+    :param linum: add file, line and column.
+    """
+    end = "" if linum else "\n"
+    sources = _Rendered(info.line_offs, string, "; ", end, lambda s: s.lstrip(SPACES))
+    if not linum:
+        return lambda records: list(sources.of(records))
+    begin, end = " [file:", " line_num:"
+    files = _Rendered(info.file_name_offs, string, begin, end, str, begin + end)
+    line_cols = info.line_cols
+
+    def lines(records: Sequence[int]) -> list[str]:
+        cols = [line_cols[record] for record in records]
         return [
-            f"{begin}{files[info.file_name_offs[record]]}{col >> 10} line_col:{col & 0x3FF}]\n"
-            if (begin := begins[info.line_offs[record]])
-            else ""
-            for record in records
-            for col in (info.line_cols[record],)
+            f"{source}{file}{col >> 10} line_col:{col & 0x3FF}]\n" if source else ""
+            for source, file, col in zip(sources.of(records), files.of(records), cols, strict=True)
         ]
 
-    def fields(self, record: int, linum: bool) -> dict[str, object]:
-        """JSON properties: ``src`` and, with ``linum``, ``file``, ``line_num``, ``line_col``."""
-        info = self._info
-        fields: dict[str, object] = {}
-        text = self.source(info.line_offs[record])
-        if text is not None:
-            fields["src"] = text
-        if linum:
-            file = self.file(info.file_name_offs[record])
-            if file is not None:
-                fields["file"] = file
-            line, col = info.number(record)
-            if line:
-                fields["line_num"] = line
-            if col:
-                fields["line_col"] = col
-        return fields
+    return lines
 
-    def json_members(self, records: Sequence[int], linum: bool, name: NameText) -> list[str]:
-        """The properties of :meth:`fields` as JSON text, each with a comma after it.
 
-        :param name: a property's name with its colon in the layout of the document.
-        """
-        info = self._info
-        members = {}
-        for off in {info.line_offs[record] for record in records}:
-            text = self.source(off)
-            members[off] = "" if text is None else f"{name('src')}{quote(text)},"
-        if not linum:
-            return [members[info.line_offs[record]] for record in records]
-        files = {}
-        for off in {info.file_name_offs[record] for record in records}:
-            text = self.file(off)
-            files[off] = "" if text is None else f"{name('file')}{quote(text)},"
-        line_num = name("line_num")
-        line_col = name("line_col")
+def json_formats(
+    info: LineInfo,
+    string: Callable[[int], str | None],
+    linum: bool,
+    name: Callable[[str], str],
+) -> Callable[[Sequence[int]], list[str]]:
+    """Makes the JSON properties of record indexes, each property with a comma after it.
+
+    The texts are ``%``-formats (a per cent sign is doubled).
+
+    :param string: the string at an offset into the BTF's strings, None outside of them.
+    :param linum: add ``file``, ``line_num`` and ``line_col`` to ``src``.
+    :param name: a property's name with its colon in the layout of the document.
+    """
+    src = name("src")
+    sources = _Rendered(info.line_offs, string, src, ",", lambda s: quote(s.lstrip(SPACES)))
+    if not linum:
+        return lambda records: list(sources.of(records))
+    files = _Rendered(info.file_name_offs, string, name("file"), ",", quote)
+    line_cols = info.line_cols
+    line_num = name("line_num")
+    line_col = name("line_col")
+
+    def members(records: Sequence[int]) -> list[str]:
         result = []
-        for record in records:
-            packed = info.line_cols[record]
+        for record, source, file in zip(
+            records, sources.of(records), files.of(records), strict=True
+        ):
+            packed = line_cols[record]
             line = packed >> 10
             col = packed & 0x3FF
-            text = f"{members[info.line_offs[record]]}{files[info.file_name_offs[record]]}"
             if line and col:
-                text = f"{text}{line_num}{line},{line_col}{col},"
+                text = f"{source}{file}{line_num}{line},{line_col}{col},"
             elif line:
-                text = f"{text}{line_num}{line},"
+                text = f"{source}{file}{line_num}{line},"
             elif col:
-                text = f"{text}{line_col}{col},"
+                text = f"{source}{file}{line_col}{col},"
+            else:
+                text = source + file
             result.append(text)
         return result
+
+    return members
 
 
 def jited_line_ranges(

@@ -47,7 +47,7 @@ class KernelSymbols:
                 if not self.call_base:
                     self.restricted = True
                     self._text = b""
-                    break
+                break
             at = text.find(needle, end)
 
     def _address(self, line: int) -> int:
