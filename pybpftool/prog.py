@@ -25,6 +25,29 @@ _BTF_KIND_DATASEC = 15
 _METADATA_PREFIX = "bpf_metadata_"
 
 
+# The fields that Program keeps, in the order of struct bpf_prog_info.
+_FIELDS = (
+    "type",
+    "id",
+    "tag",
+    "jited_prog_len",
+    "xlated_prog_len",
+    "load_time",
+    "created_by_uid",
+    "nr_map_ids",
+    "name",
+    "ifindex",
+    "gpl_compatible",
+    "netns_dev",
+    "netns_ino",
+    "btf_id",
+    "nr_func_info",
+    "run_time_ns",
+    "run_cnt",
+    "recursion_misses",
+)
+
+
 class Program:
     """One loaded program.
 
@@ -81,38 +104,49 @@ class Program:
 class ProgramReader:
     """Reads programs of one kernel; keeps the BTF objects and maps that several share."""
 
-    __slots__ = ("_btfs", "_kernel", "_metadata_maps")
+    __slots__ = ("_btfs", "_fields", "_gpl", "_kernel", "_metadata_maps")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._fields = PROG_INFO.only(_FIELDS, kernel.byteorder)
+        # A one-bit field is the lowest bit of its word, the highest on big-endian machines.
+        self._gpl = 1 if kernel.byteorder == "<" else 1 << 31
         self._btfs: dict[int, Btf] = {}
         self._metadata_maps: dict[int, dict[str, Any] | None] = {}
 
     def read(self, obj: BpfObject) -> Program:
         """Everything that one listing entry needs but its holders, pins and metadata."""
-        kernel = self._kernel
-        info = PROG_INFO.decode(obj.info, kernel.byteorder)
+        data = obj.info
+        if len(data) < self._fields.size:
+            data = data.ljust(self._fields.size, b"\0")  # an older kernel's struct is shorter
         prog = Program()
-        prog.id = info["id"]
-        prog.type = info["type"]
+        (
+            prog.type,
+            prog.id,
+            tag,
+            prog.jited_size,
+            prog.xlated_size,
+            prog.load_time,
+            prog.uid,
+            nr_map_ids,
+            raw_name,
+            prog.ifindex,
+            gpl,
+            prog.netns_dev,
+            prog.netns_ino,
+            prog.btf_id,
+            nr_func_info,
+            prog.run_time_ns,
+            prog.run_cnt,
+            prog.recursion_misses,
+        ) = self._fields.unpack_from(data)
         prog.type_name = PROG_TYPES[prog.type] if prog.type < len(PROG_TYPES) else None
-        prog.name = self._full_name(obj, info)
-        prog.tag = info["tag"].hex()
-        prog.gpl_compatible = bool(info["gpl_compatible"] & _gpl_bit(kernel.byteorder))
-        prog.run_time_ns = info["run_time_ns"]
-        prog.run_cnt = info["run_cnt"]
-        prog.recursion_misses = info["recursion_misses"]
-        prog.ifindex = info["ifindex"]
-        prog.netns_dev = info["netns_dev"]
-        prog.netns_ino = info["netns_ino"]
-        prog.load_time = info["load_time"]
-        prog.uid = info["created_by_uid"]
+        prog.name = self._full_name(obj, raw_name, prog.btf_id if nr_func_info else 0)
+        prog.tag = tag.hex()
+        prog.gpl_compatible = bool(gpl & self._gpl)
         prog.orphaned = obj.orphaned
-        prog.xlated_size = info["xlated_prog_len"]
-        prog.jited_size = info["jited_prog_len"]
         prog.memlock = self._memlock(obj)
-        prog.map_ids = self._map_ids(obj) if info["nr_map_ids"] else ()
-        prog.btf_id = info["btf_id"]
+        prog.map_ids = self._map_ids(obj) if nr_map_ids else ()
         return prog
 
     def btf(self, id: int) -> Btf:
@@ -126,12 +160,14 @@ class ProgramReader:
 
     def name_of(self, obj: BpfObject) -> str:
         """The program's name, completed from BTF where the kernel cut it."""
-        return self._full_name(obj, PROG_INFO.decode(obj.info, self._kernel.byteorder))
+        info = PROG_INFO.decode(obj.info, self._kernel.byteorder)
+        return self._full_name(obj, info["name"], info["btf_id"] if info["nr_func_info"] else 0)
 
-    def _full_name(self, obj: BpfObject, info: dict[str, Any]) -> str:
-        raw: bytes = info["name"].partition(b"\0")[0]
+    def _full_name(self, obj: BpfObject, field: bytes, btf_id: int) -> str:
+        """The name from its field; ``btf_id`` is 0 where no BTF can complete it."""
+        raw = field.partition(b"\0")[0]
         name = raw.decode("utf-8", "surrogateescape")
-        if len(raw) < NAME_LENGTH - 1 or not info["btf_id"] or not info["nr_func_info"]:
+        if len(raw) < NAME_LENGTH - 1 or not btf_id:
             return name
         try:
             func_info = self._kernel.prog_arrays(obj, ("func_info",))["func_info"]
@@ -139,7 +175,7 @@ class ProgramReader:
                 return name
             # struct bpf_func_info: insn_off, type_id
             type_id = unpack_u32(func_info[4:8], self._kernel.byteorder)[0]
-            btf = self.btf(info["btf_id"])
+            btf = self.btf(btf_id)
             if btf.kind(type_id) != _BTF_KIND_FUNC:
                 return name
             full = btf.name(type_id).encode("utf-8", "surrogateescape")
@@ -219,11 +255,6 @@ class ProgramReader:
             info = None
         self._metadata_maps[id] = info
         return info
-
-
-def _gpl_bit(byteorder: str) -> int:
-    # A one-bit field is the lowest bit of its word, or the highest on big-endian machines.
-    return 1 if byteorder == "<" else 1 << 31
 
 
 def programs(kernel: Kernel) -> Iterator[Program]:

@@ -15,26 +15,30 @@ if TYPE_CHECKING:
 
 
 def find_holders(
-    names: tuple[str, ...], id_key: bytes, same_files: Callable[[int, int], bool]
+    names: tuple[str, ...],
+    id_key: bytes,
+    same_files: Callable[[int, int], bool],
+    texts: dict[int, bytes] | None = None,
 ) -> dict[int, list[tuple[int, str]]]:
     """Holders of the objects whose descriptors are links to one of ``names``.
 
     :param names: link texts in ``/proc/PID/fd``, like ``anon_inode:bpf-prog``.
     :param id_key: what precedes the object's id in ``/proc/PID/fdinfo/FD``.
     :param same_files: whether a thread shares the descriptors of its process.
+    :param texts: filled with the fdinfo text of each object, by id.
     :return: id -> [(pid, comm), …], processes in the order of their pids, once each.
 
     Processes that end meanwhile, and those that we may not look at, are left out.
     """
     holders: dict[int, list[tuple[int, str]]] = {}
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
-        ids = _ids_in(f"/proc/{pid}", names, id_key)
+        ids = _ids_in(f"/proc/{pid}", names, id_key, texts)
         try:
             # "." and ".." and one link for each thread
             if os.stat(f"/proc/{pid}/task").st_nlink > 3:
                 for tid in map(int, os.listdir(f"/proc/{pid}/task")):
                     if tid != pid and not same_files(pid, tid):
-                        ids += _ids_in(f"/proc/{pid}/task/{tid}", names, id_key)
+                        ids += _ids_in(f"/proc/{pid}/task/{tid}", names, id_key, texts)
         except OSError:
             pass
         if not ids:
@@ -45,7 +49,9 @@ def find_holders(
     return holders
 
 
-def _ids_in(process: str, names: tuple[str, ...], id_key: bytes) -> list[int]:
+def _ids_in(
+    process: str, names: tuple[str, ...], id_key: bytes, texts: dict[int, bytes] | None
+) -> list[int]:
     ids: list[int] = []
     try:
         directory = os.open(process + "/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,7 +89,10 @@ def _ids_in(process: str, names: tuple[str, ...], id_key: bytes) -> list[int]:
                 continue
             _, key, rest = text.partition(id_key)
             if key:
-                ids.append(int(rest.split(None, 1)[0]))
+                id = int(rest.split(None, 1)[0])
+                ids.append(id)
+                if texts is not None:
+                    texts[id] = text
     finally:
         os.close(directory)
     return ids

@@ -19,9 +19,10 @@ KINDS = ("prog", "map", "link", "btf")
 class InfoLayout:
     """A ``struct bpf_*_info`` as field names and a struct format without padding."""
 
-    __slots__ = ("_codes", "_decoders", "names", "size")
+    __slots__ = ("_codes", "_decoders", "_fields", "names", "size")
 
     def __init__(self, fields: tuple[tuple[str, int, str], ...], size: int) -> None:
+        self._fields = fields
         self.names = tuple(field[0] for field in fields)
         self.size = size
         self._codes = "".join(field[2] for field in fields)
@@ -35,6 +36,16 @@ class InfoLayout:
         if len(data) < decoder.size:
             data = bytes(data).ljust(decoder.size, b"\0")
         return dict(zip(self.names, decoder.unpack_from(data), strict=True))
+
+    def only(self, names: tuple[str, ...], byteorder: str) -> struct.Struct:
+        """A struct that unpacks these fields alone; they must come in the layout's order.
+
+        It wants data of at least its own size.
+        """
+        codes = [byteorder]
+        for name, _, code in self._fields:
+            codes.append(code if name in names else f"{struct.calcsize('=' + code)}x")
+        return struct.Struct("".join(codes))
 
 
 def unpack_u32(data: bytes, byteorder: str) -> tuple[int, ...]:
@@ -170,6 +181,26 @@ class Kernel:
         """The name of a network device, if it is in our own network namespace."""
         raise NotImplementedError
 
+    def ifindex_name(self, ifindex: int) -> str | None:
+        """The name of a network device of our own network namespace, None if there is none."""
+        raise NotImplementedError
+
+    def link_details(self, link: BpfObject) -> dict[str, bytes]:
+        """What the info of a link points to; see :func:`pybpftool.kernel.links.link_details`."""
+        raise NotImplementedError
+
+    def link_detach(self, link: BpfObject) -> None:
+        """Take a link's program off its target (``BPF_LINK_DETACH``)."""
+        raise NotImplementedError
+
+    def task_fds(self) -> list[tuple[int, int, int, int, bytes, int, int]]:
+        """All tasks' events with programs; see :func:`pybpftool.kernel.perf.task_fds`."""
+        raise NotImplementedError
+
+    def file_place(self, path: str, offset: int) -> dict[str, Any]:
+        """What stands at an offset of an ELF file; see :func:`pybpftool.usdt.file_place`."""
+        raise NotImplementedError
+
 
 QUESTIONS = (
     "prog_arrays",
@@ -182,5 +213,9 @@ QUESTIONS = (
     "file",
     "boot_time_ns",
     "ifname",
+    "ifindex_name",
+    "link_details",
+    "file_place",
+    "task_fds",
 )
 """The methods of :class:`Kernel` whose answers a snapshot keeps."""

@@ -74,6 +74,9 @@ class LiveKernel(Kernel):
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
         self._fdinfo_dir = -1
+        # fdinfo of programs met while looking for their holders. What commands read in
+        # it (memlock) never changes, and reading it costs as much as all else of a listing.
+        self._prog_fdinfo: dict[int, bytes] = {}
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         next_id, by_id = _NEXT_ID[kind], _FD_BY_ID[kind]
@@ -102,7 +105,9 @@ class LiveKernel(Kernel):
     def open(self, kind: str, id: int, flags: int | None = None) -> BpfObject:
         """As :meth:`Kernel.open`; maps for reading only, unless ``flags`` (0) says otherwise."""
         attr = self._attr
-        _ID_ATTR.pack_into(attr.data, 0, id, 0, _OPEN_FLAGS.get(kind, 0) if flags is None else flags)
+        _ID_ATTR.pack_into(
+            attr.data, 0, id, 0, _OPEN_FLAGS.get(kind, 0) if flags is None else flags
+        )
         fd = bpf(_FD_BY_ID[kind], attr.address, 12)
         if fd < 0:
             raise _opening_error(kind, id, -fd)
@@ -185,6 +190,8 @@ class LiveKernel(Kernel):
             return arrays
 
     def fdinfo(self, obj: BpfObject) -> bytes:
+        if obj.kind == "prog" and obj.id in self._prog_fdinfo:
+            return self._prog_fdinfo[obj.id]
         if self._fdinfo_dir < 0:
             self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -254,7 +261,8 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.holders import find_holders
 
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
-        return find_holders(names, f"{kind}_id:".encode(), same_files)
+        texts = self._prog_fdinfo if kind == "prog" else None
+        return find_holders(names, f"{kind}_id:".encode(), same_files, texts)
 
     def file(self, path: str) -> bytes:
         try:
@@ -298,6 +306,11 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.links import link_detach
 
         link_detach(link)
+
+    def task_fds(self) -> list[tuple[int, int, int, int, bytes, int, int]]:
+        from pybpftool.kernel.perf import task_fds
+
+        return task_fds()
 
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         from pybpftool.usdt import file_place
