@@ -279,7 +279,7 @@ def _tracing(ld: _Loader) -> None:
         ("fentry", "tracing", "trace_fentry", "func", "bpf_fentry_test1", 0, 0),
         ("fexit", "tracing", "trace_fexit", "func", "bpf_fentry_test2", 0, 0),
         ("fmod_ret", "tracing", "modify_return", "func", "bpf_modify_return_test", 0, 0),
-        ("fentry_s", "tracing", "trace_fentry", "func", "__x64_sys_getpgid", 0, load.F_SLEEPABLE),
+        ("iter_s", "tracing", "trace_iter", "func", "bpf_iter_task", 0, load.F_SLEEPABLE),
         ("lsm", "lsm", "lsm_mac", "func", "bpf_lsm_file_open", 0, 0),
         ("lsm_sleepable", "lsm", "lsm_mac", "func", "bpf_lsm_bpf", 0, load.F_SLEEPABLE),
         ("lsm_cgroup", "lsm", "lsm_cgroup", "func", "bpf_lsm_socket_bind", 1, 0),
@@ -368,20 +368,24 @@ def _kernel_symbols(ld: _Loader, array: Fd) -> None:
             asm.ret(0),
         ],
     )
-    load_kfunc(
-        "kfunc_key",
-        "syscall",
-        lambda: [
-            asm.mov64(R1, 1),
-            asm.call_kfunc(func("bpf_lookup_system_key")),
-            asm.jeq(R0, 0, "out"),
-            asm.mov64(R1, R0),
-            asm.call_kfunc(func("bpf_key_put")),
-            asm.label("out"),
-            asm.ret(0),
-        ],
-        flags=load.F_SLEEPABLE,
-    )
+    # Which kind of program may take keys changed between kernels.
+    for label, prog_type in (("kfunc_key", "syscall"), ("kfunc_key_lsm", "lsm")):
+        load_kfunc(
+            label,
+            prog_type,
+            lambda: [
+                asm.mov64(R1, 1),
+                asm.call_kfunc(func("bpf_lookup_system_key")),
+                asm.jeq(R0, 0, "out"),
+                asm.mov64(R1, R0),
+                asm.call_kfunc(func("bpf_key_put")),
+                asm.label("out"),
+                asm.ret(0),
+            ],
+            flags=load.F_SLEEPABLE,
+            attach=load.ATTACH["lsm_mac"] if prog_type == "lsm" else 0,
+            attach_btf_id=_or_zero(ld, "func", "bpf_lsm_bpf") if prog_type == "lsm" else 0,
+        )
     load_kfunc(
         "kfunc_dynptr",
         "sched_cls",
@@ -640,7 +644,8 @@ def _map_users(ld: _Loader) -> None:
                 asm.addr_space_cast(R8, R7, 0, 1),
                 asm.mov64(R2, 1),
                 asm.xadd(8, R8, 0, R2),
-                asm.atomic("xor", 4, R8, 8, R2, fetch=True),
+                asm.atomic("add", 4, R8, 8, R2, fetch=True),
+                asm.xchg(8, R8, 16, R2),
                 asm.ret(0),
             ],
             flags=load.F_SLEEPABLE,

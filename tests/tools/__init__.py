@@ -1,0 +1,1 @@
+"""Tools that the tests and the developers run: virtual machines, comparison with upstream."""
