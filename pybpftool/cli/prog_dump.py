@@ -11,7 +11,7 @@ from pybpftool.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pybpftool.cli.context import Context
@@ -28,12 +28,13 @@ _XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
 class DumpOptions:
     """What follows PROG on a ``prog dump`` command line."""
 
-    __slots__ = ("file", "linum", "opcodes", "visual")
+    __slots__ = ("file", "linum", "opcodes", "syntax", "visual")
 
     def __init__(self) -> None:
         self.file: str | None = None
         self.opcodes = False
         self.linum = False
+        self.syntax = "att"
         self.visual = False
 
 
@@ -44,7 +45,10 @@ def dump(ctx: Context, args: Args) -> None:
     found = find_programs(ctx.kernel, reader, args)
     options = _options(args)
     if mode == "jited":
-        raise UsageError("this version has no 'prog dump jited' yet")
+        from pybpftool.cli.prog_jited import JitedDump
+
+        dump_each(ctx, reader, found, options, JitedDump(ctx, reader))
+        return
     if options.visual:
         raise UsageError("this version has no 'visual' yet")
     dump_each(ctx, reader, found, options, _XlatedDump(ctx, reader))
@@ -61,6 +65,9 @@ def _options(args: Args) -> DumpOptions:
             options.visual = True
         elif args.accept("linum"):
             options.linum = True
+        elif args.peek() == "syntax":
+            args.take("'syntax'")
+            options.syntax = args.choose(("att", "intel"))
         else:
             args.end()
     if options.file is not None and (options.opcodes or options.visual or options.linum):
@@ -145,7 +152,7 @@ class _XlatedDump(Dump):
         arrays = kernel.prog_arrays(obj, _XLATED_ARRAYS)
         info = PROG_INFO.decode(arrays["info"], kernel.byteorder)
         if not arrays["xlated"]:
-            raise BpfError(_why_no_code(kernel, obj, "xlated"))
+            raise BpfError(why_no_code(kernel, obj, "xlated"))
         ksyms = arrays["jited_ksyms"] or b""
         btf = self._reader.btf(info["btf_id"]) if info["btf_id"] else None
         return XlatedProgram(
@@ -180,12 +187,15 @@ class _XlatedDump(Dump):
         return self._symbols
 
 
-def kernel_symbols(ctx: Context) -> KernelSymbols | None:
-    """The symbols of /proc/kallsyms; None, with a remark on stderr, where they are hidden."""
+def kernel_symbols(ctx: Context, read: Callable[[], bytes] | None = None) -> KernelSymbols | None:
+    """The symbols of /proc/kallsyms; None, with a remark on stderr, where they are hidden.
+
+    :param read: what to read the file with, the kernel by default.
+    """
     from pybpftool.insn.symbols import KernelSymbols
 
     try:
-        symbols = KernelSymbols(ctx.kernel.file("/proc/kallsyms"))
+        symbols = KernelSymbols(read() if read else ctx.kernel.file("/proc/kallsyms"))
     except KernelError as error:
         ctx.say(f"Functions are shown without their names: {error}")
         return None
@@ -204,7 +214,7 @@ def _sysctl(kernel: Kernel, name: str) -> str:
         return "unreadable"
 
 
-def _why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
+def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
     """The reason why the kernel gave no instructions, as far as it can be told."""
     what = f"the {mode} instructions of program {obj.id} are not to be had"
     if obj.orphaned:

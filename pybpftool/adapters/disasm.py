@@ -1,0 +1,248 @@
+"""Machine code to text, by capstone.
+
+capstone's Python class makes an object per instruction, which costs ten times what
+the decoding does. Its C library fills an array of ``cs_insn`` instead; here that
+array is copied as one block and its columns are read in bulk. Importing the package
+also costs more than loading the library, so on x86-64, where the constants are
+known, only the library is opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from pybpftool.errors import BpfError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+SYNTAXES = ("att", "intel")
+"""The two spellings of x86 code."""
+
+# cs_opt_type and its values, the same in all versions.
+_OPT_SYNTAX = 1
+_OPT_SKIPDATA = 5
+_ON = 3
+_SYNTAX_VALUES = {"intel": 1, "att": 2}
+
+# Instructions per call: the array stays in the processor's cache.
+_BATCH = 1024
+
+_ARCH_X86 = 3
+_MODE_32 = 4
+_MODE_64 = 8
+_X86 = {"x86_64": _MODE_64, **dict.fromkeys(("i386", "i486", "i586", "i686"), _MODE_32)}
+
+# uname -m -> names of the architecture in capstone (newer ones first), of the mode's parts
+_OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "aarch64": (("AARCH64", "ARM64"), ()),
+    "aarch64_be": (("AARCH64", "ARM64"), ()),
+    "arm": (("ARM",), ("ARM",)),
+    "riscv64": (("RISCV",), ("RISCV64", "RISCVC|RISCV_C")),
+    "riscv32": (("RISCV",), ("RISCV32", "RISCVC|RISCV_C")),
+    "s390x": (("SYSTEMZ", "SYSZ"), ()),
+    "ppc64": (("PPC",), ("64",)),
+    "ppc64le": (("PPC",), ("64",)),
+    "ppc": (("PPC",), ("32",)),
+    "mips64": (("MIPS",), ("MIPS64",)),
+    "mips": (("MIPS",), ("MIPS32",)),
+    "sparc64": (("SPARC",), ("V9",)),
+    "loongarch64": (("LOONGARCH",), ("LOONGARCH64",)),
+    "loongarch32": (("LOONGARCH",), ("LOONGARCH32",)),
+}
+
+
+class _Layout:
+    """Where ``struct cs_insn`` keeps its fields."""
+
+    __slots__ = ("mnemonic", "op_str", "size", "stride")
+
+    def __init__(self, stride: int, size: int, mnemonic: int, op_str: int) -> None:
+        self.stride = stride
+        self.size = size
+        self.mnemonic = mnemonic
+        self.op_str = op_str
+
+
+# capstone 5 on 64-bit machines: id, address, size, bytes[24], mnemonic[32], op_str[160].
+_LAYOUT_5 = _Layout(248, 16, 42, 74)
+
+
+class Block:
+    """Some consecutive instructions.
+
+    ``sizes`` holds the bytes of each. Bytes that are no instruction come as ``.byte``
+    with their values as operands.
+    """
+
+    __slots__ = ("_data", "_layout", "sizes")
+
+    def __init__(self, data: bytes, layout: _Layout) -> None:
+        self._data = data
+        self._layout = layout
+        halves = memoryview(data).cast("H")
+        self.sizes: list[int] = halves[layout.size // 2 :: layout.stride // 2].tolist()
+
+    def mnemonic(self, index: int) -> str:
+        """The mnemonic of one instruction, with its prefixes."""
+        at = index * self._layout.stride + self._layout.mnemonic
+        return self._data[at : self._data.index(0, at)].decode("ascii", "replace")
+
+    def operands(self, index: int) -> str:
+        """The operands of one instruction, separated by commas and blanks."""
+        at = index * self._layout.stride + self._layout.op_str
+        return self._data[at : self._data.index(0, at)].decode("ascii", "replace")
+
+
+class _Data(Block):
+    """Bytes at the end of an image that are too few for an instruction."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, data: bytes) -> None:
+        self._bytes = data
+        self.sizes = [len(data)]
+
+    def mnemonic(self, index: int) -> str:
+        return ".byte"
+
+    def operands(self, index: int) -> str:
+        return ", ".join(f"0x{byte:02x}" for byte in self._bytes)
+
+
+class Disassembler:
+    """A disassembler for one architecture.
+
+    :param machine: a kernel's ``uname -m``.
+    :param byteorder: ``"<"`` or ``">"``, that of the kernel.
+    :param syntax: one of :data:`SYNTAXES`; only x86 has a choice.
+
+    Raises BpfError where capstone is missing or lacks the architecture.
+    """
+
+    __slots__ = ("_handle", "_layout", "_library")
+
+    def __init__(self, machine: str, byteorder: str = "<", syntax: str = "att") -> None:
+        library: Any = None
+        if machine in _X86:
+            library = _bundled_library()
+        if library is not None:
+            self._layout = _LAYOUT_5
+            arch, mode = _ARCH_X86, _X86[machine]
+        else:
+            package = _package()
+            library = package._cs
+            fields = package._cs_insn
+            self._layout = _Layout(
+                ctypes.sizeof(fields),
+                fields.size.offset,
+                fields.mnemonic.offset,
+                fields.op_str.offset,
+            )
+            arch, mode = _architecture(package, machine, byteorder)
+        handle = ctypes.c_size_t()
+        library.cs_open.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
+        library.cs_open.restype = ctypes.c_int
+        library.cs_disasm.argtypes = (
+            *(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64),
+            *(ctypes.c_size_t, ctypes.c_void_p),
+        )
+        library.cs_disasm.restype = ctypes.c_size_t
+        library.cs_free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+        library.cs_free.restype = None
+        library.cs_option.argtypes = (ctypes.c_size_t, ctypes.c_int, ctypes.c_size_t)
+        library.cs_option.restype = ctypes.c_int
+        library.cs_close.argtypes = (ctypes.c_void_p,)
+        library.cs_close.restype = ctypes.c_int
+        if library.cs_open(arch, mode, ctypes.byref(handle)):
+            raise BpfError(f"this capstone cannot disassemble the machine code of {machine}")
+        self._library = library
+        self._handle = handle
+        library.cs_option(handle, _OPT_SKIPDATA, _ON)
+        if machine in _X86:
+            library.cs_option(handle, _OPT_SYNTAX, _SYNTAX_VALUES[syntax])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self._library.cs_close(ctypes.byref(self._handle))
+
+    def blocks(self, image: bytes, address: int) -> Iterator[Block]:
+        """The instructions of ``image``, which lies at ``address``, in their order."""
+        buffer = ctypes.c_char_p(image)
+        base = ctypes.cast(buffer, ctypes.c_void_p).value or 0
+        array = ctypes.c_void_p()
+        stride = self._layout.stride
+        disasm = self._library.cs_disasm
+        free = self._library.cs_free
+        at = 0
+        length = len(image)
+        while at < length:
+            start = address + at & 0xFFFFFFFFFFFFFFFF
+            count = disasm(self._handle, base + at, length - at, start, _BATCH, ctypes.byref(array))
+            if not count:
+                yield _Data(image[at:])
+                return
+            try:
+                data = ctypes.string_at(array, count * stride)
+            finally:
+                free(array, count)
+            block = Block(data, self._layout)
+            at += sum(block.sizes)
+            yield block
+
+
+def _bundled_library() -> Any:
+    """The library in the capstone package if its layout is known, without importing the package."""
+    if sys.maxsize < 1 << 32 or "LIBCAPSTONE_PATH" in os.environ:
+        return None
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("capstone")
+    for place in (spec and spec.submodule_search_locations) or ():
+        try:
+            library = ctypes.CDLL(os.path.join(place, "lib", "libcapstone.so"))
+            major = library.cs_version(None, None) >> 8
+        except (OSError, AttributeError):
+            continue
+        if major == 5:
+            return library
+    return None
+
+
+def _package() -> Any:
+    try:
+        import capstone
+    except ImportError as error:
+        raise BpfError(
+            f"disassembling machine code needs the Python package capstone ({error})"
+        ) from None
+    return capstone
+
+
+def _architecture(package: Any, machine: str, byteorder: str) -> tuple[int, int]:
+    """capstone's numbers for an architecture and its mode."""
+    if machine in _X86:
+        return package.CS_ARCH_X86, _X86[machine]
+    key = "arm" if machine.startswith("armv") else machine
+    if key not in _OTHERS:
+        raise BpfError(f"there is no disassembler for the machine code of {machine}")
+    archs, modes = _OTHERS[key]
+    found = [
+        getattr(package, f"CS_ARCH_{name}") for name in archs if hasattr(package, f"CS_ARCH_{name}")
+    ]
+    if not found:
+        version = ".".join(map(str, package.cs_version()[:2]))
+        raise BpfError(
+            f"capstone {version} cannot disassemble the machine code of {machine}; a newer one may"
+        )
+    mode = package.CS_MODE_BIG_ENDIAN if byteorder == ">" else 0
+    for names in modes:
+        for name in names.split("|"):
+            if hasattr(package, f"CS_MODE_{name}"):
+                mode |= getattr(package, f"CS_MODE_{name}")
+                break
+    return found[0], mode & 0xFFFFFFFF

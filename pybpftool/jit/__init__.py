@@ -1,0 +1,1 @@
+"""Machine code of programs: decoding, spelling, dumps."""

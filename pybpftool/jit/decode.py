@@ -1,0 +1,214 @@
+"""Machine code as columns: where each instruction lies, its bytes, its text, its target."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from pybpftool.adapters.disasm import Disassembler
+from pybpftool.jit import att
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.adapters.disasm import Block
+
+_X86 = {"x86_64": True, "i386": False, "i486": False, "i586": False, "i686": False}
+_LOCK = 0xF0
+
+
+class Instructions:
+    """The instructions of one piece of machine code, in their order.
+
+    ``pcs`` are offsets from its beginning, ``codes`` the bytes, ``texts`` are
+    ``MNEMONIC<tab>OPERANDS`` (no tab without operands). ``targets`` holds, for the
+    index of each direct jump and call, the address that it goes to.
+    """
+
+    __slots__ = ("codes", "pcs", "targets", "texts")
+
+    def __init__(self) -> None:
+        self.pcs: list[int] = []
+        self.codes: list[bytes] = []
+        self.texts: list[str] = []
+        self.targets: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.pcs)
+
+
+class Decoder:
+    """Decodes machine code of one kernel.
+
+    :param machine: the kernel's ``uname -m``.
+    :param byteorder: ``"<"`` or ``">"``.
+    :param syntax: ``"att"`` (spelt as LLVM does) or ``"intel"`` (as capstone does);
+        without meaning but on x86.
+
+    On x86 a leading lock prefix comes as an instruction of its own, as with LLVM.
+    Bytes that are no instruction come as ``.byte``. Raises BpfError where there is no
+    disassembler for the machine.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_disassembler",
+        "_is_64bit",
+        "_is_att",
+        "_locked",
+        "_machine",
+        "_mnemonics",
+        "_templates",
+    )
+
+    def __init__(self, machine: str, byteorder: str = "<", syntax: str = "att") -> None:
+        self._disassembler = Disassembler(machine, byteorder, syntax)
+        self._machine = machine
+        self._is_att = syntax == "att"
+        self._is_64bit = _X86.get(machine)
+        # Instructions repeat: text by bytes, None for jumps whose text depends on the address.
+        self._cache: dict[bytes, str | None] = {}
+        self._templates: dict[bytes, tuple[str, int, bool]] = {}
+        self._mnemonics: dict[bytes, str] = {}
+        self._locked: set[bytes] = set()
+
+    def decode(self, image: bytes, address: int = 0) -> Instructions:
+        """The instructions of ``image``, whose first byte lies at ``address``."""
+        result = Instructions()
+        at = 0
+        add = self._add_other if self._is_64bit is None else self._add_x86
+        for block in self._disassembler.blocks(image, address):
+            bounds = list(accumulate(block.sizes, initial=at))
+            at = bounds.pop()
+            codes = list(map(image.__getitem__, map(slice, bounds, [*bounds[1:], at])))
+            add(result, block, bounds, codes, address)
+        return result
+
+    def _add_x86(
+        self, result: Instructions, block: Block, pcs: list[int], codes: list[bytes], address: int
+    ) -> None:
+        """Append a block; the text of an instruction seen before is not made again."""
+        cache = self._cache
+        new = set(codes).difference(cache)
+        if new:
+            self._learn(block, codes, new)
+        texts = list(map(cache.__getitem__, codes))
+        base = len(result.pcs)
+        at = -1
+        for _ in range(texts.count(None)):
+            at = texts.index(None, at + 1)
+            target = int(block.operands(at), 0)
+            texts[at] = f"{self._mnemonics[codes[at]]}\t0x{target:x}"
+            result.targets[base + at] = target
+        if not self._locked.isdisjoint(codes):
+            self._split_locks(result, pcs, codes, texts)
+            return
+        result.pcs += pcs
+        result.codes += codes
+        result.texts += texts  # type: ignore[arg-type]
+
+    def _learn(self, block: Block, codes: list[bytes], new: set[bytes]) -> None:
+        """Make the texts of the instructions ``new`` of a block."""
+        cache = self._cache
+        templates = self._templates
+        from_bytes = int.from_bytes
+        for i in range(len(codes)):
+            code = codes[i]
+            if code not in new:
+                continue
+            new.discard(code)
+            known = templates.get(code[:-4]) or templates.get(code[:-8])
+            if known:
+                form, width, signed = known
+                cache[code] = form % from_bytes(code[-width:], "little", signed=signed)
+            else:
+                cache[code] = self._text_x86(block, i, code)
+
+    def _text_x86(self, block: Block, index: int, code: bytes) -> str | None:
+        mnemonic = block.mnemonic(index)
+        operands = block.operands(index)
+        if code[0] == _LOCK and len(code) > 1:
+            self._locked.add(code)
+            mnemonic = mnemonic.removeprefix("lock ")
+        if att.is_branch(mnemonic, operands):
+            self._mnemonics[code] = att.spell(mnemonic, "", b"") if self._is_att else mnemonic
+            return None
+        if not self._is_att or mnemonic == ".byte":
+            return f"{mnemonic}\t{operands}" if operands else mnemonic
+        is_64bit = self._is_64bit is True
+        text = att.spell(mnemonic, operands, code, is_64bit)
+        form = att.template(text, code, is_64bit) if code not in self._locked else None
+        if form:
+            self._templates[code[: -form[1]]] = form
+        return text
+
+    def _split_locks(
+        self, result: Instructions, pcs: list[int], codes: list[bytes], texts: list[str | None]
+    ) -> None:
+        base = len(result.pcs)
+        targets = {
+            index: result.targets.pop(index) for index in list(result.targets) if index >= base
+        }
+        for i, code in enumerate(codes):
+            pc = pcs[i]
+            if code in self._locked:
+                result.pcs.append(pc)
+                result.codes.append(code[:1])
+                result.texts.append("lock")
+                pc += 1
+                code = code[1:]
+            if base + i in targets:
+                result.targets[len(result.pcs)] = targets[base + i]
+            result.pcs.append(pc)
+            result.codes.append(code)
+            result.texts.append(texts[i] or "")
+
+    def _add_other(
+        self, result: Instructions, block: Block, pcs: list[int], codes: list[bytes], address: int
+    ) -> None:
+        for i, pc in enumerate(pcs):
+            mnemonic = block.mnemonic(i)
+            operands = block.operands(i)
+            target = branch_target(self._machine, mnemonic, operands, address + pc)
+            if target is not None:
+                result.targets[len(result.texts)] = target
+            result.texts.append(f"{mnemonic}\t{operands}" if operands else mnemonic)
+        result.pcs += pcs
+        result.codes += codes
+
+
+# Mnemonics of direct jumps and calls: whole ones, and what others begin with.
+_BRANCHES = {
+    "aarch64": (("b", "bl", "cbz", "cbnz", "tbz", "tbnz"), ("b.",)),
+    "arm": (("b", "bl", "blx"), ("beq", "bne", "bh", "bl", "bc", "bm", "bp", "bv", "bg")),
+    "riscv": (("j", "jal", "c.j", "c.jal"), ("b", "c.b")),
+    "s390x": ((), ("j", "br", "c")),
+    "ppc": ((), ("b",)),
+    "mips": (("j", "jal", "bal"), ("b",)),
+    "sparc": (("call",), ("b", "f")),
+    "loongarch": (("b", "bl"), ("b",)),
+}
+# Whose operand is the distance, not the address.
+_RELATIVE = ("riscv",)
+
+
+def branch_target(machine: str, mnemonic: str, operands: str, address: int) -> int | None:
+    """The address that a direct jump or call goes to; None for all other instructions.
+
+    :param machine: ``uname -m`` of anything but x86.
+    :param address: where the instruction lies.
+    """
+    family = next((name for name in _BRANCHES if machine.startswith(name)), None)
+    if family is None:
+        return None
+    whole, beginnings = _BRANCHES[family]
+    if mnemonic not in whole and not mnemonic.startswith(beginnings):
+        return None
+    last = operands.rpartition(", ")[2].rpartition(" ")[2].removeprefix("#")
+    try:
+        value = int(last, 0)
+    except ValueError:
+        return None
+    if family in _RELATIVE:
+        value += address
+    elif abs(value - address) < 16 and abs(value) < 16 and address > 0xFFFF:
+        return None  # a number, not an address (mask of a trap, field of a mnemonic)
+    return value & 0xFFFFFFFFFFFFFFFF

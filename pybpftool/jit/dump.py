@@ -1,0 +1,190 @@
+"""Dumps of machine code: ``prog dump jited`` as text and as JSON."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from pybpftool.insn.lines import json_formats, plain_formats
+from pybpftool.jit.decode import Decoder
+from pybpftool.jit.names import Names
+from pybpftool.output.jsontext import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pybpftool.jit.decode import Instructions
+    from pybpftool.jit.program import JitedFunction, JitedProgram
+    from pybpftool.output.jsontext import JsonStream
+    from pybpftool.output.stream import Output
+
+_RUN = 8192
+# What upstream splits operands at.
+_SEPARATORS = str.maketrans({",": " ", "(": " ", ")": " "})
+
+
+class _Decoded:
+    """All functions of a program with their instructions and the names in them."""
+
+    __slots__ = ("functions", "instructions", "names", "prog")
+
+    def __init__(self, prog: JitedProgram, syntax: str) -> None:
+        decoder = Decoder(prog.machine, prog.byteorder, syntax)
+        self.prog = prog
+        self.functions = prog.functions()
+        self.instructions = [
+            decoder.decode(function.code, function.address or 0) for function in self.functions
+        ]
+        self.names = Names(prog, self.functions, self.instructions)
+
+
+def dump_plain(
+    out: Output, prog: JitedProgram, opcodes: bool, linum: bool, syntax: str = "att"
+) -> None:
+    """Write a program's machine code as text, one instruction per line.
+
+    :param opcodes: add each instruction's bytes in a line of their own.
+    :param linum: add file, line and column to source lines.
+    :param syntax: see :data:`pybpftool.adapters.disasm.SYNTAXES`.
+
+    Each function has its prototype, its symbol and a blank line after it, unless the
+    kernel does not tell where functions begin.
+    """
+    decoded = _Decoded(prog, syntax)
+    formats = _Rendered(lambda text: f"%4x:\t{text.replace('%', '%%')}\n")
+    if opcodes:
+        formats = _Rendered(lambda text: f"%4x:\t{text.replace('%', '%%')}\n\t%s \n")
+    hexes = _Hexes(" ")
+    lines = None
+    if prog.btf is not None:
+        lines = plain_formats(prog.lines(), prog.btf.string, linum)
+    for function, insns in zip(decoded.functions, decoded.instructions, strict=True):
+        if prog.is_split:
+            proto = decoded.names.prototype(function)
+            if proto:
+                out.write(f"{proto}:\n")
+            out.write(f"{decoded.names.function(function)}:\n")
+        texts = list(insns.texts)
+        for index, name in decoded.names.targets(function, insns):
+            texts[index] += f" <{name}>"
+        pieces = list(map(formats.__getitem__, texts))
+        if lines is not None:
+            shown = prog.shown_lines(function, insns.pcs)
+            for (index, _), text in zip(shown, lines([r for _, r in shown]), strict=True):
+                pieces[index] = text + pieces[index]
+        for begin, end in _runs(len(pieces)):
+            arguments = _arguments(insns, begin, end, hexes if opcodes else None)
+            out.write("".join(pieces[begin:end]) % tuple(arguments))
+        if prog.is_split:
+            out.write("\n")
+
+
+def dump_json(
+    json: JsonStream, prog: JitedProgram, opcodes: bool, linum: bool, syntax: str = "att"
+) -> None:
+    """Write a program's machine code as JSON.
+
+    An array of functions (``proto``, ``name``, ``insns``), or of instructions where the
+    kernel does not tell where functions begin. An instruction has ``src``, ``file``,
+    ``line_num`` and ``line_col`` where there is such a thing, ``pc``, ``operation``,
+    ``operands``, ``opcodes`` on request, and ``target`` (the symbol) for a direct jump or
+    call.
+    """
+    decoded = _Decoded(prog, syntax)
+    if not prog.is_split:
+        _json_instructions(json, decoded, decoded.functions[0], opcodes, linum)
+        return
+    json.begin_array()
+    for function in decoded.functions:
+        json.begin_object()
+        proto = decoded.names.prototype(function)
+        if proto:
+            json.fields({"proto": proto})
+        json.fields({"name": decoded.names.function(function)})
+        json.name("insns")
+        _json_instructions(json, decoded, function, opcodes, linum)
+        json.end()
+    json.end()
+
+
+def _json_instructions(
+    json: JsonStream, decoded: _Decoded, function: JitedFunction, opcodes: bool, linum: bool
+) -> None:
+    prog = decoded.prog
+    insns = decoded.instructions[function.index]
+    json.begin_array()
+    line = "\n" + "    " * (json.depth + 1) if json.is_pretty else ""
+    end_array = f"{line}]"
+    closing = "\n" + "    " * json.depth + "}" if json.is_pretty else "}"
+
+    def name(text: str) -> str:
+        return f"{line}{quote(text)}: " if json.is_pretty else f"{quote(text)}:"
+
+    def render(text: str) -> str:
+        operation, *operands = text.split("\t", 1)
+        words = " ".join(operands).replace("\t", " ").translate(_SEPARATORS).split()
+        array = ",".join(map(quote, words)) or "null"
+        return (
+            f'{name("pc")}"0x%x",{name("operation")}{quote(operation).replace("%", "%%")},'
+            f"{name('operands')}[{array.replace('%', '%%')}{end_array}"
+            + (f',{name("opcodes")}["0x%s"{end_array}' if opcodes else "")
+        )
+
+    formats = _Rendered(render)
+    hexes = _Hexes('","0x')
+    pieces = list(map(formats.__getitem__, insns.texts))
+    target = name("target")
+    for index, symbol in decoded.names.targets(function, insns):
+        pieces[index] += f",{target}{quote(symbol).replace('%', '%%')}"
+    if prog.btf is not None:
+        members = json_formats(prog.lines(), prog.btf.string, linum, name)
+        shown = prog.shown_lines(function, insns.pcs)
+        for (index, _), text in zip(shown, members([r for _, r in shown]), strict=True):
+            pieces[index] = text + pieces[index]
+    separator = closing + ",{"
+    for begin, end in _runs(len(pieces)):
+        arguments = _arguments(insns, begin, end, hexes if opcodes else None)
+        json.raw("{" + separator.join(pieces[begin:end]) % tuple(arguments) + closing)
+    json.end()
+
+
+class _Rendered(dict[str, str]):
+    """``%``-formats of instructions by their text, made when first asked for."""
+
+    __slots__ = ("_render",)
+
+    def __init__(self, render: Callable[[str], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def __missing__(self, text: str) -> str:
+        result = self[text] = self._render(text)
+        return result
+
+
+class _Hexes(dict[bytes, str]):
+    """Bytes as hex digits with ``joint`` between them, made when first asked for."""
+
+    __slots__ = ("_joint",)
+
+    def __init__(self, joint: str) -> None:
+        super().__init__()
+        self._joint = joint
+
+    def __missing__(self, code: bytes) -> str:
+        result = self[code] = code.hex(",").replace(",", self._joint)
+        return result
+
+
+def _runs(count: int) -> Iterator[tuple[int, int]]:
+    return ((begin, min(begin + _RUN, count)) for begin in range(0, count, _RUN))
+
+
+def _arguments(
+    insns: Instructions, begin: int, end: int, hexes: _Hexes | None
+) -> list[int] | Iterator[int | str]:
+    pcs = insns.pcs[begin:end]
+    if hexes is None:
+        return pcs
+    codes = map(hexes.__getitem__, insns.codes[begin:end])
+    return chain.from_iterable(zip(pcs, codes, strict=True))
