@@ -413,6 +413,15 @@ class Btf:
         self._scan(1 << 62)
         return self._offsets
 
+    def scanned_offsets(self) -> list[int]:
+        """As :meth:`own_offsets`, but only as far as types have been looked for."""
+        return self._offsets
+
+    def scan_to(self, type_id: int) -> bool:
+        """Look for types up to ``type_id``; whether there may be more after it."""
+        self._scan(type_id)
+        return self._position <= len(self.words)
+
     def at(self, type_id: int) -> tuple[Sequence[int], int]:
         """Where a type is: the words it is in and the index of its ``info`` word.
 
