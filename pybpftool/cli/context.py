@@ -94,6 +94,12 @@ class Context:
             self.out.flush()
             _write_stderr(f"{message}\n")
 
+    def error_aside(self, error: BpfError | str) -> None:
+        """As :meth:`error`, but on stderr with JSON as well, whose document stays as it is."""
+        self.failed = True
+        self.out.flush()
+        _write_stderr(f"Error: {error}\n")
+
     def error(self, error: BpfError | str) -> None:
         """Report an error and go on; the run will end with a failure status."""
         self.failed = True

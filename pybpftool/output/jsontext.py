@@ -140,6 +140,11 @@ class JsonStream:
         self._begin_value()
         self._out.write(text)
 
+    def raw_bytes(self, data: bytes | bytearray | memoryview) -> None:
+        """As :meth:`raw`, a large block in ASCII."""
+        self._begin_value()
+        self._out.write_bytes(data)
+
     def begin_array(self) -> None:
         """Open an array."""
         self._begin_value()

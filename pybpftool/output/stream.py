@@ -61,6 +61,11 @@ class Output:
             if not self._tty and self._limit < _LARGEST_BLOCK:
                 self._limit *= 2
 
+    def write_bytes(self, data: bytes | bytearray | memoryview) -> None:
+        """Write a large block of printable ASCII at once, after what was collected before."""
+        self.flush()
+        self._write_all(data)
+
     def flush(self) -> None:
         """Write out everything collected so far."""
         if not self._pieces:
@@ -77,7 +82,7 @@ class Output:
         self._pieces.clear()
         self._size = 0
 
-    def _write_all(self, data: bytes) -> None:
+    def _write_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         while view:
             try:

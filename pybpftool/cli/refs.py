@@ -1,0 +1,115 @@
+"""References to maps and programs on a command line: by id, name, tag or pinned path."""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, UsageError
+from pybpftool.map import NAME_LENGTH, by_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.interface import BpfObject, Kernel
+
+
+def find_maps(kernel: Kernel, args: Args) -> Iterator[BpfObject]:
+    """Take ``{ id N | name NAME | pinned FILE }`` and find the maps meant.
+
+    The words are checked at once; the maps come one by one, each open for reading until
+    the next is asked for. A name that no map has raises BpfError at the end.
+    """
+    how = args.choose(("id", "name", "pinned"))
+    if how == "name":
+        name = _name(args)
+        return _some(by_name(kernel, name), name)
+    return _opened(kernel, _by_id_or_path(kernel, args, how, False))
+
+
+def open_maps(kernel: Kernel, args: Args) -> list[BpfObject]:
+    """As :func:`find_maps`, all of them open at once; the caller closes them."""
+    how = args.choose(("id", "name", "pinned"))
+    if how != "name":
+        return [_by_id_or_path(kernel, args, how, False)]
+    from pybpftool.kernel.maps import open_map
+
+    name = _name(args)
+    ids = [obj.id for obj in _some(by_name(kernel, name), name)]
+    objects: list[BpfObject] = []
+    try:
+        for id in ids:
+            objects.append(open_map(kernel, id))
+    except BpfError:
+        for obj in objects:
+            kernel.close(obj)
+        raise
+    return objects
+
+
+def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
+    """Take a reference as :func:`find_maps` does and open the only map that it fits.
+
+    The caller closes the object. ``writable``: to change the map.
+    """
+    how = args.choose(("id", "name", "pinned"))
+    if how != "name":
+        return _by_id_or_path(kernel, args, how, writable)
+    from pybpftool.kernel.maps import open_map
+
+    name = _name(args)
+    ids = [obj.id for obj in by_name(kernel, name)]
+    if not ids:
+        raise BpfError(f"no map has the name '{name}'")
+    if len(ids) > 1:
+        raise BpfError(f"{len(ids)} maps have the name '{name}'; name one of them by its id")
+    return open_map(kernel, ids[0], writable)
+
+
+def one_program(kernel: Kernel, args: Args) -> BpfObject:
+    """Take ``{ id N | tag TAG | name NAME | pinned FILE }`` and open the only program it fits.
+
+    The caller closes the object.
+    """
+    from pybpftool.cli.prog import find_programs
+    from pybpftool.prog import ProgramReader
+
+    ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
+    if len(ids) > 1:
+        raise BpfError(f"{len(ids)} programs match; name one of them by its id")
+    return kernel.open("prog", ids[0])
+
+
+def _name(args: Args) -> str:
+    name = args.take("a map name")
+    if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
+        raise UsageError(f"the name '{name}' is longer than {NAME_LENGTH - 1} bytes")
+    return name
+
+
+def _by_id_or_path(kernel: Kernel, args: Args, how: str, writable: bool) -> BpfObject:
+    from pybpftool.kernel.maps import open_map
+
+    if how == "id":
+        return open_map(kernel, args.number("a map id"), writable)
+    path = args.take("the path of a pinned map")
+    obj = kernel.open_pinned(path)
+    if obj.kind != "map":
+        kernel.close(obj)
+        raise BpfError(f"'{path}' is a {obj.kind}, not a map")
+    return obj
+
+
+def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
+    try:
+        yield obj
+    finally:
+        kernel.close(obj)
+
+
+def _some(objects: Iterator[BpfObject], name: str) -> Iterator[BpfObject]:
+    empty = True
+    for obj in objects:
+        empty = False
+        yield obj
+    if empty:
+        raise BpfError(f"no map has the name '{name}'")
