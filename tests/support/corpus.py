@@ -133,7 +133,7 @@ class _Loader:
                 fd_array=fd_array,
                 kern_version=kern_version,
             ),
-            text,
+            text[:15],
             prog_type,
         )
 
@@ -852,8 +852,10 @@ def _described(ld: _Loader) -> None:
     ld.make("fentry_prog", on_program, name="pt_on_prog", type_="tracing")
 
 
-def _metadata(ld: _Loader) -> None:
+def _metadata(ld: _Loader, *, beyond_upstream: bool) -> None:
     for label, build in metadata.ALL.items():
+        if label == "floats" and not beyond_upstream:
+            continue
         ld.map(
             "meta_" + label,
             lambda build=build, label=label: build().create(  # type: ignore[misc]
@@ -1039,11 +1041,16 @@ def without_capabilities(*numbers: int) -> Iterator[None]:
 
 
 def load_corpus(
-    stack: contextlib.ExitStack, *, links: bool = True, own_netns: bool = False
+    stack: contextlib.ExitStack,
+    *,
+    links: bool = True,
+    own_netns: bool = False,
+    beyond_upstream: bool = True,
 ) -> Corpus:
     """Load everything this kernel takes; `stack` gives it back.  OSError without privilege.
 
     `own_netns` says that the caller's network namespace is its own: devices are made in it.
+    `beyond_upstream` adds what upstream's bpftool stops at (floating-point metadata).
     """
     reason = load.why_no_bpf()
     if reason:
@@ -1066,7 +1073,7 @@ def load_corpus(
     _kernel_symbols(ld, array)
     _map_users(ld)
     _described(ld)
-    _metadata(ld)
+    _metadata(ld, beyond_upstream=beyond_upstream)
     _names(ld)
     _device(ld, here=own_netns)
     _statistics(ld)

@@ -1,0 +1,62 @@
+"""The differences from upstream that are wanted, each with its reason; the README lists them too.
+
+`differential.py` applies these to the outputs before it compares them, and SILENT_FAILURE, and
+nothing else.  Each
+entry says on which side it applies: `both` replaces the same text on both sides (wording that is
+our own), `ours` takes out what only we print.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One wanted difference: a regular expression over the bytes of the standard output."""
+
+    name: str
+    reason: str
+    side: Literal["both", "ours", "upstream"]
+    pattern: bytes
+    replacement: bytes
+    # Only when upstream printed no holders at all, although this process holds programs.
+    only_without_pids: bool = False
+
+    def apply(self, data: bytes) -> bytes:
+        """`data` with the pattern replaced."""
+        return re.sub(self.pattern, self.replacement, data, flags=re.MULTILINE)
+
+
+# Where upstream fails without a word (a name that no program has), ours must say something.
+SILENT_FAILURE = "upstream fails without a message; ours always has one"
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+
+DIFFERENCES = [
+    Difference(
+        "error wording",
+        "the text of an error is our own",
+        "both",
+        rb'("error":\s*)' + _STRING,
+        rb'\1"*"',
+    ),
+    Difference(
+        "holders (text)",
+        "upstream finds no holders on kernels without CONFIG_KALLSYMS_ALL, and says nothing",
+        "ours",
+        rb"\n\tpids [^\n]*",
+        b"",
+        only_without_pids=True,
+    ),
+    Difference(
+        "holders (JSON)",
+        "as above",
+        "ours",
+        rb',\s*"pids":\s*\[(?:\s*\{\s*"pid":\s*\d+,\s*"comm":\s*' + _STRING + rb"\s*\},?)*\s*\]",
+        b"",
+        only_without_pids=True,
+    ),
+]
