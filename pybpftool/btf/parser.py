@@ -164,6 +164,11 @@ class Names(dict[int, str]):
         self[offset] = name
         return name
 
+    @property
+    def raw(self) -> bytes:
+        """The string section itself, without the base's."""
+        return self._strings
+
     @classmethod
     def of(cls, btf: Btf, all_at_once: bool = True) -> Names:
         """A table of its own of a BTF object's names."""

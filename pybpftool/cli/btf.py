@@ -8,6 +8,7 @@ from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pybpftool.btf.hashmap import AppendMap
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
@@ -43,10 +44,101 @@ def _help(ctx: Context, args: Args) -> None:
     show_help(ctx, HELP)
 
 
-def _show(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.btf_show import show
+# Where the id of a program's or map's BTF stands in struct bpf_prog_info and bpf_map_info.
+_BTF_ID_AT = {"prog": 128, "map": 64}
 
-    show(ctx, args)
+
+def _show(ctx: Context, args: Args) -> None:
+    wanted: int | None = None
+    if len(args):
+        args.choose(("id",))
+        wanted = args.number("a BTF id")
+        args.end()
+    kernel = ctx.kernel
+    if wanted is not None:
+        obj = kernel.open("btf", wanted)
+        try:
+            listing = _Listing(ctx)
+            if ctx.json is not None:
+                ctx.json.value(listing.record(obj))
+            else:
+                ctx.out.write(listing.text(obj))
+        finally:
+            kernel.close(obj)
+        return
+    listing = _Listing(ctx)
+    objects = kernel.objects("btf")
+    if ctx.json is not None:
+        ctx.json.array(listing.record(obj) for obj in objects)
+    else:
+        for obj in objects:
+            ctx.out.write(listing.text(obj))
+
+
+class _Listing:
+    """Renders BTF objects with the programs and maps that use them."""
+
+    __slots__ = ("_holders", "_kernel", "_maps", "_progs")
+
+    def __init__(self, ctx: Context) -> None:
+        self._kernel = ctx.kernel
+        self._progs = self._users("prog")
+        self._maps = self._users("map")
+        self._holders = ctx.kernel.holders("btf")
+
+    def _users(self, kind: str) -> AppendMap:
+        from pybpftool.btf.hashmap import AppendMap
+
+        users = AppendMap()
+        at = _BTF_ID_AT[kind]
+        order = "little" if self._kernel.byteorder == "<" else "big"
+        for obj in self._kernel.objects(kind):
+            btf_id = int.from_bytes(obj.info[at : at + 4], order)  # type: ignore[arg-type]
+            if btf_id:
+                users.append(btf_id, obj.id)
+        return users
+
+    def _facts(self, obj: BpfObject) -> tuple[int, bool, str]:
+        from pybpftool.kernel.interface import BTF_INFO
+
+        info = BTF_INFO.decode(obj.info, self._kernel.byteorder)
+        # Only the kernel's own objects have names.
+        name = self._kernel.btf_name(obj.id) if info["name_len"] else ""
+        return info["btf_size"], bool(info["kernel_btf"]), name
+
+    def text(self, obj: BpfObject) -> str:
+        """The line of one object."""
+        size, is_kernel, name = self._facts(obj)
+        shown = f"[{name}]" if is_kernel else name or "<anon>"
+        parts = [f"{obj.id}: name {shown}  size {size}B"]
+        progs = self._progs.get(obj.id)
+        if progs:
+            parts.append("  prog_ids " + ",".join(map(str, progs)))
+        maps = self._maps.get(obj.id)
+        if maps:
+            parts.append("  map_ids " + ",".join(map(str, maps)))
+        holders = self._holders.get(obj.id)
+        if holders:
+            parts.append("\n\tpids " + ", ".join(f"{comm}({pid})" for pid, comm in holders))
+        parts.append("\n")
+        return "".join(parts)
+
+    def record(self, obj: BpfObject) -> dict[str, object]:
+        """The JSON object of one object."""
+        size, is_kernel, name = self._facts(obj)
+        record: dict[str, object] = {
+            "id": obj.id,
+            "size": size,
+            "prog_ids": self._progs.get(obj.id),
+            "map_ids": self._maps.get(obj.id),
+        }
+        holders = self._holders.get(obj.id)
+        if holders:
+            record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in holders]
+        record["kernel"] = is_kernel
+        if name:
+            record["name"] = name
+        return record
 
 
 class _Source:
