@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
+    from pybpftool.cli.prog_visual import VisualOptions
     from pybpftool.insn.dump import XlatedProgram
     from pybpftool.insn.symbols import KernelSymbols
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -35,7 +36,7 @@ class DumpOptions:
         self.opcodes = False
         self.linum = False
         self.syntax = "att"
-        self.visual = False
+        self.visual: VisualOptions | None = None
 
 
 def dump(ctx: Context, args: Args) -> None:
@@ -49,9 +50,14 @@ def dump(ctx: Context, args: Args) -> None:
 
         dump_each(ctx, reader, found, options, JitedDump(ctx, reader))
         return
-    if options.visual:
-        raise UsageError("this version has no 'visual' yet")
-    dump_each(ctx, reader, found, options, _XlatedDump(ctx, reader))
+    if options.visual is not None:
+        from pybpftool.cli.prog_visual import VisualDump
+
+        if ctx.json is not None and options.visual.form == "dot":
+            raise UsageError("'visual' prints a graph's text, not JSON; see 'visual json'")
+        dump_each(ctx, reader, found, options, VisualDump(ctx, reader, options.visual))
+        return
+    dump_each(ctx, reader, found, options, XlatedDump(ctx, reader))
 
 
 def _options(args: Args) -> DumpOptions:
@@ -62,7 +68,11 @@ def _options(args: Args) -> DumpOptions:
         elif args.accept("opcodes"):
             options.opcodes = True
         elif args.accept("visual"):
-            options.visual = True
+            from pybpftool.cli.prog_visual import VisualOptions
+
+            options.visual = options.visual or VisualOptions()
+            while options.visual.take(args):
+                pass
         elif args.accept("linum"):
             options.linum = True
         elif args.peek() == "syntax":
@@ -70,7 +80,8 @@ def _options(args: Args) -> DumpOptions:
             options.syntax = args.choose(("att", "intel"))
         else:
             args.end()
-    if options.file is not None and (options.opcodes or options.visual or options.linum):
+    has_visual = options.visual is not None
+    if options.file is not None and (options.opcodes or has_visual or options.linum):
         raise UsageError("'file' cannot be combined with 'opcodes', 'linum' or 'visual'")
     return options
 
@@ -102,7 +113,7 @@ def dump_each(
     items = ((reader.read(obj), form.gather(obj)) for obj in found)
     prog, code = next(items)
     following = next(items, None)
-    if following is not None and (options.file is not None or options.visual):
+    if following is not None and (options.file is not None or options.visual is not None):
         what = "file" if options.file is not None else "visual"
         raise UsageError(f"several programs match, but '{what}' takes only one")
     if options.file is not None:
@@ -135,7 +146,7 @@ def dump_each(
         ctx.json.end()
 
 
-class _XlatedDump(Dump):
+class XlatedDump(Dump):
     """Instructions as the verifier left them."""
 
     def __init__(self, ctx: Context, reader: ProgramReader) -> None:

@@ -1,0 +1,1 @@
+"""Control flow of translated programs: functions, basic blocks, edges, loops, pictures."""

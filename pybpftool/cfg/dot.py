@@ -1,0 +1,260 @@
+"""Control-flow graphs in Graphviz's language.
+
+Graphs and nodes are named as upstream names them: ``cluster_F`` and ``fn_F_bb_B``,
+with ``bb_0`` for ENTRY and ``bb_1`` for EXIT. A block's row ``N: TEXT`` counts from the
+first instruction of its function, as upstream's do.
+
+Edges: black where there is no choice; of a conditional jump green with a full head when
+it is taken, red with an empty head when it is not; purple from ``gotox``; blue and thick
+where a loop is closed; dashed between functions. Blocks that no path leads to have a
+dashed frame and a row that says so.
+"""
+
+from __future__ import annotations
+
+from pybpftool.cfg.graph import ENTRY, EXIT, FIRST_BLOCK
+from pybpftool.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from pybpftool.cfg.graph import Function
+    from pybpftool.cfg.listing import Listing
+
+# Upstream shortens file names beyond so many bytes at a slash.
+_PATH_LENGTH = 32
+_END = "\\l\\\n"
+
+_INSN_SPECIALS = ("\\", '"', "<", ">", "|", "&", "{", "}")
+_LABEL = str.maketrans({c: f"\\{c}" for c in '\\"{}<>| '})
+# What no picture can show.
+_CONTROLS = {c: f"\\\\x{c:02x}" for c in (*range(9), *range(10, 32), *range(127, 160))}
+_CONTROLS.update({0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(128, 256)})
+_CONTROLS.update(
+    {c: f"\\\\u{c:04x}" for c in (*range(0xD800, 0xDC80), *range(0xDD00, 0xE000), 0xFFFE, 0xFFFF)}
+)
+
+_STYLES = {
+    "true": 'style="solid,bold", color=darkgreen, weight=10, constraint=true, class="true"',
+    "false": 'style="solid,bold", color=red, weight=10, constraint=true, arrowhead=empty,'
+    ' class="false"',
+    "indirect": 'style="solid,bold", color=purple, weight=10, constraint=true, class="indirect"',
+}
+_PLAIN_STYLE = 'style="solid,bold", color=black, weight=10, constraint=true'
+_CALL_STYLES = {
+    "call": 'style="dashed", color=gray40, constraint=false, class="call"',
+    "callback": 'style="dashed", color=gray40, constraint=false, arrowhead=open, class="callback"',
+}
+
+
+def _visible(text: str) -> str:
+    """Escaped ``text`` with characters that a picture cannot show spelt out."""
+    if not (text.isascii() and text.isprintable()):
+        text = text.translate(_CONTROLS)
+    if "&" in text and ";" in text:
+        # Graphviz would read an entity; the ampersand of one is an entity itself.
+        parts = text.split("&")
+        text = parts[0]
+        for part in parts[1:]:
+            name, semicolon, _ = part.partition(";")
+            is_entity = bool(semicolon) and (name.isalnum() or name.startswith("#"))
+            text += ("&amp;" if is_entity else "&") + part
+    return text
+
+
+def label_text(text: str) -> str:
+    """``text`` for a record's label, escaped as upstream does for source lines."""
+    return _visible(text.translate(_LABEL))
+
+
+def shorten_path(path: str) -> tuple[str, bool]:
+    """A file name for a narrow place, and whether something was cut from its beginning."""
+    raw = path.encode("utf-8", "surrogateescape")
+    if len(raw) <= _PATH_LENGTH:
+        return path, False
+    at = raw.find(b"/", len(raw) - _PATH_LENGTH)
+    if at < 0:
+        at = raw.rfind(b"/")
+    elif at < 3:
+        at = 0  # "..." in place of one or two characters gains nothing
+    if at <= 0:
+        return path, False
+    return raw[at:].decode("utf-8", "surrogateescape"), True
+
+
+def write_dot(
+    write: Callable[[str], None],
+    listing: Listing,
+    opcodes: bool = False,
+    linum: bool = False,
+    only: Collection[int] | None = None,
+) -> None:
+    """Write the graph of a program.
+
+    :param write: takes the text piece by piece.
+    :param opcodes: add each instruction's bytes.
+    :param linum: add file, line and column to source lines.
+    :param only: the indexes of the functions to draw, all by default.
+    """
+    cfg = listing.cfg
+    escaped = _escaped_texts(listing.texts)
+    functions = [f for f in cfg.functions if only is None or f.index in only]
+    write('digraph "DOT graph for eBPF program" {\n')
+    for function in functions:
+        prefix = f"fn_{function.index}_bb_"
+        tooltip = _quoted(listing.names[function.index])
+        write(
+            f'subgraph "cluster_{function.index}" {{\n\tstyle="dashed";\n\tcolor="black";\n'
+            f'\tlabel="func_{function.index} ()";\n'
+        )
+        if tooltip != f"func_{function.index}":
+            write(f'\ttooltip="{tooltip}";\n')
+        write(f'\t{prefix}0 [shape=Mdiamond,style=filled,label="ENTRY"];\n\n')
+        write("".join(_nodes(listing, function, escaped, opcodes, linum)))
+        write(f'\t{prefix}1 [shape=Mdiamond,style=filled,label="EXIT"];\n\n')
+        write("".join(_edges(function)))
+        write(f'\t{prefix}{ENTRY}:s -> {prefix}{EXIT}:n [style="invis", constraint=true];\n}}\n')
+    drawn = {function.index for function in functions}
+    write("".join(_call_edges(listing, drawn)))
+    write("}\n")
+
+
+def write_call_graph(write: Callable[[str], None], listing: Listing) -> None:
+    """Write which function calls which: one node for each, ``fn_F``, one edge for each pair."""
+    cfg = listing.cfg
+    write('digraph "call graph for eBPF program" {\n\tnode [shape=box,style=filled];\n')
+    for function in cfg.functions:
+        name = _quoted(listing.names[function.index])
+        size = function.end - function.begin
+        write(
+            f'\tfn_{function.index} [label="{name}\\n{size} instructions,'
+            f' {len(function.heads)} blocks"];\n'
+        )
+    counts: dict[tuple[int, int, str], int] = {}
+    for call in cfg.calls:
+        key = (call.caller, call.callee, call.kind)
+        counts[key] = counts.get(key, 0) + 1
+    for (caller, callee, kind), count in counts.items():
+        style = _CALL_STYLES[kind].replace(", constraint=false", "")
+        times = f', label="{count}"' if count > 1 else ""
+        write(f"\tfn_{caller} -> fn_{callee} [{style}{times}];\n")
+    write("}\n")
+
+
+def _quoted(text: str) -> str:
+    """``text`` within a quoted string that is no record."""
+    return _visible(text.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def _escaped_texts(texts: list[str]) -> list[str]:
+    """Instructions for records, escaped as upstream does."""
+    joined = "\n".join(texts)
+    for special in _INSN_SPECIALS:
+        if special in joined:
+            joined = joined.replace(special, "\\" + special)
+    result = joined.split("\n")
+    if not (joined.isascii()) or not joined.replace("\n", "").isprintable():
+        result = [text.translate(_CONTROLS) for text in result]
+    if len(result) != len(texts):
+        raise FormatError("an instruction's text has a line break in it")
+    return result
+
+
+def _nodes(
+    listing: Listing, function: Function, escaped: list[str], opcodes: bool, linum: bool
+) -> Iterator[str]:
+    """The blocks of a function."""
+    begin, end = function.begin, function.end
+    image = listing.cfg.image
+    # One row for each slot; an empty one for the second half of a load.
+    if opcodes:
+        hexes = image.data[8 * begin : 8 * end].hex(" ", 1)
+        rows = [
+            f"{i}: {text}{_END}\\ \\ \\ \\ {hexes[24 * i : 24 * i + 23]}{_END}"
+            for i, text in enumerate(escaped[begin:end])
+        ]
+        for slot in image.loads:
+            if begin <= slot < end - 1:
+                i = slot - begin
+                code = hexes[24 * i : 24 * i + 47]
+                rows[i] = f"{i}: {escaped[slot]}{_END}\\ \\ \\ \\ {code}{_END}"
+    else:
+        rows = [f"{i}: {text}{_END}" for i, text in enumerate(escaped[begin:end])]
+    if image.is_start is not None:
+        at = image.is_start.find(0, begin, end)
+        while at >= 0:
+            rows[at - begin] = ""
+            at = image.is_start.find(0, at + 1, end)
+    for slot, record in listing.shown_lines(function).items():
+        rows[slot - begin] = _line(listing, record, linum) + rows[slot - begin]
+    proto = listing.protos.get(begin)
+    if proto:
+        rows[0] = f"; {_visible_proto(proto)}:{_END}" + rows[0]
+    reached = function.reached()
+    bounds = [*function.heads, end]
+    for at in range(len(function.heads)):
+        number = at + FIRST_BLOCK
+        body = "| ".join(filter(None, rows[bounds[at] - begin : bounds[at + 1] - begin]))
+        style = "filled"
+        if not reached[number]:
+            style = '"filled,dashed",color=gray40,fontcolor=gray40,class=unreachable'
+            body = f"; unreachable{_END}" + body
+        yield (
+            f"\tfn_{function.index}_bb_{number} [shape=record,style={style},"
+            f'label="{{\\\n{body}}}"];\n\n'
+        )
+
+
+def _visible_proto(proto: str) -> str:
+    """A prototype in a record: upstream leaves it as it is, which does for C's own characters."""
+    for special in ("\\", '"', "{", "}", "<", ">", "|"):
+        proto = proto.replace(special, "\\" + special)
+    return _visible(proto)
+
+
+def _line(listing: Listing, record: int, linum: bool) -> str:
+    """The rows of a source line, empty where there is none."""
+    source = listing.source(record)
+    if not source and not listing.has_source(record):
+        return ""
+    rows = ""
+    if linum:
+        file, is_cut = shorten_path(listing.file(record))
+        line, column = listing.lines.number(record)
+        dots = "..." if is_cut else ""
+        rows = f"; [{dots}{label_text(file)} line:{line} col:{column}]{_END}"
+    return f"{rows}; {label_text(source)}{_END}"
+
+
+def _edges(function: Function) -> Iterator[str]:
+    """The edges of a function."""
+    back, retreating = function.cycles()
+    prefix = f"fn_{function.index}_bb_"
+    styles = _STYLES
+    for source, target, kind in function.arcs:
+        style = styles.get(kind, _PLAIN_STYLE)
+        if (source, target) in retreating:
+            head, _, rest = style.partition(", color=")
+            _, _, rest = rest.partition(",")
+            style = f"{head}, color=blue,{rest}, penwidth=3"
+            style += ', comment="loop"' if (source, target) in back else ', comment="cycle"'
+        yield f"\t{prefix}{source}:s -> {prefix}{target}:n [{style}];\n"
+
+
+def _call_edges(listing: Listing, drawn: Collection[int]) -> Iterator[str]:
+    """Edges from calling blocks to the entries of the functions called."""
+    functions = listing.cfg.functions
+    seen = set()
+    for call in listing.cfg.calls:
+        if call.caller not in drawn or call.callee not in drawn:
+            continue
+        block = functions[call.caller].block_at(call.slot)
+        key = (call.caller, block, call.callee, call.kind)
+        if key in seen:
+            continue
+        seen.add(key)
+        yield (
+            f"\tfn_{call.caller}_bb_{block} -> fn_{call.callee}_bb_{ENTRY}"
+            f" [{_CALL_STYLES[call.kind]}];\n"
+        )
