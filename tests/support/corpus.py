@@ -854,7 +854,7 @@ def _described(ld: _Loader) -> None:
 
 def _metadata(ld: _Loader, *, beyond_upstream: bool) -> None:
     for label, build in metadata.ALL.items():
-        if label == "floats" and not beyond_upstream:
+        if label in metadata.BEYOND_UPSTREAM and not beyond_upstream:
             continue
         ld.map(
             "meta_" + label,

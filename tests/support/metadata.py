@@ -82,7 +82,7 @@ def integers() -> Rodata:
     out.variable("no", flag, b"\0", 1)
     out.variable("odd", flag, b"\2", 1)
     letter = btf.add_int("char", 1, CHAR)
-    for index, byte in enumerate(b'A\0\n"\\\x7f\x80\xff'):
+    for index, byte in enumerate(b"A\0\n \t\x7f\x80\xff"):
         out.variable("char%d" % index, letter, bytes([byte]), 1)
     out.plain("not_metadata", letter, b"x", 1)
     return out
@@ -199,6 +199,15 @@ def enum64() -> Rodata:
     return out
 
 
+def quotes() -> Rodata:
+    """Characters that need escapes, where upstream writes invalid JSON."""
+    out = Rodata()
+    letter = out.btf.add_int("char", 1, CHAR)
+    for index, byte in enumerate(b"\"\\'/"):
+        out.variable("quote%d" % index, letter, bytes([byte]), 1)
+    return out
+
+
 def floats() -> Rodata:
     """FLOAT, which upstream's value dumper does not know, after an int that it knows."""
     out = Rodata()
@@ -223,6 +232,10 @@ ALL = {
     "strings": strings_and_arrays,
     "composites": composites,
     "enum64": enum64,
+    "quotes": quotes,
     "floats": floats,
     "no_metadata": no_metadata,
 }
+
+# What upstream stops at or writes as invalid JSON.
+BEYOND_UPSTREAM = ("quotes", "floats")

@@ -164,7 +164,7 @@ class Runner:
         for first, second in pairs:
             if first == second:
                 continue
-            old, new = (data.decode("utf-8", "backslashreplace") for data in (first, second))
+            old, new = (_readable(data) for data in (first, second))
             rows = list(
                 difflib.unified_diff(
                     old.splitlines(), new.splitlines(), "upstream", "ours", lineterm="", n=2
@@ -173,6 +173,12 @@ class Runner:
             yield from ("  " + row[:400] for row in rows[:60])
             if not rows:
                 yield "  (only the line ends differ: %r, %r)" % (first[-20:], second[-20:])
+
+
+def _readable(data: bytes) -> str:
+    """As text; JSON without line breaks gets one before every key."""
+    text = data.decode("utf-8", "backslashreplace")
+    return text.replace(',"', '\n,"') if text[:1] in "[{" and text.count("\n") < 2 else text
 
 
 def upstream_shows_pids(upstream: str) -> bool:

@@ -34,8 +34,9 @@ OUT = "@OUT@"
 class Case:
     """One command line, without the tool's name, in several output modes.
 
-    `alone`: the output depends on other objects than those named, so that the tools must not run
-    at the same time (each loads objects of its own for a moment).
+    `alone`: the tools must not run at the same time.  Always so unless the command is a dump: each
+    tool loads objects for a moment, and the other one, until it has replaced its image, holds all
+    our descriptors and counts as a holder.
     """
 
     words: tuple[str, ...]
@@ -46,7 +47,8 @@ class Case:
 
 def case(line: str | list[str], *, modes: tuple[str, ...] = MODES, alone: bool = False) -> Case:
     """A case from a line split at blanks, or from words."""
-    return Case(tuple(line.split() if isinstance(line, str) else line), modes, alone)
+    words = tuple(line.split() if isinstance(line, str) else line)
+    return Case(words, modes, alone or "dump" not in words)
 
 
 @dataclass
