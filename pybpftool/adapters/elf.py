@@ -195,3 +195,114 @@ def _contents(section: object) -> bytes:
     if len(data) != part.data_size:
         raise FormatError(f"the compressed section {part.name} has not the size it claims")
     return data
+
+
+class Probes:
+    """What an ELF file tells about places in its code.
+
+    ``segments`` is (file offset, address, size) of what is loaded; ``functions`` is
+    (address, size, name) in the order of addresses; ``usdt`` is (address, "provider:name")
+    of the USDT probes (systemtap's notes).
+    """
+
+    __slots__ = ("functions", "segments", "usdt")
+
+    def __init__(
+        self,
+        segments: list[tuple[int, int, int]],
+        functions: list[tuple[int, int, str]],
+        usdt: list[tuple[int, str]],
+    ) -> None:
+        self.segments = segments
+        self.functions = functions
+        self.usdt = usdt
+
+
+_STT_FUNC, _STT_GNU_IFUNC = 2, 10
+_NT_STAPSDT = 3
+
+
+def read_probes(path: str) -> Probes:
+    """Functions and USDT probes of an ELF file; raises BpfError or FormatError."""
+    from elftools.common.exceptions import ELFError
+    from elftools.construct.core import ConstructError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        # Not blocking: what is opened may turn out to be a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BpfError(f"'{path}' is not a regular file")
+            elf = ELFFile(file)
+            order = "<" if elf.little_endian else ">"
+            segments = [
+                (segment["p_offset"], segment["p_vaddr"], segment["p_filesz"])
+                for segment in elf.iter_segments("PT_LOAD")
+            ]
+            functions: dict[int, tuple[int, int, str]] = {}
+            usdt: list[tuple[int, str]] = []
+            base = elf.get_section_by_name(".stapsdt.base")
+            base_address = int(base["sh_addr"]) if base is not None else 0
+            for section in elf.iter_sections():
+                if section["sh_type"] in ("SHT_SYMTAB", "SHT_DYNSYM"):
+                    strings = bytes(elf.get_section(section["sh_link"]).data())
+                    for row in _functions(section.data(), strings, order, elf.elfclass):
+                        functions.setdefault(row[0], row)
+                elif section.name == ".note.stapsdt":
+                    usdt += _usdt(section.data(), order, elf.elfclass // 8, base_address)
+    except (OSError, ValueError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "impossible name or number"
+        raise BpfError(f"cannot read '{path}': {reason}") from None
+    except (
+        ELFError, ConstructError, KeyError, AttributeError, TypeError, AssertionError,
+        EOFError, struct.error,
+    ) as error:  # fmt: skip
+        raise FormatError(f"'{path}' is no ELF file, or broken ({type(error).__name__})") from None
+    return Probes(segments, sorted(functions.values()), usdt)
+
+
+def _functions(
+    data: bytes, strings: bytes, order: str, elf_class: int
+) -> list[tuple[int, int, str]]:
+    """(address, size, name) of the functions that a symbol table defines."""
+    if elf_class == 64:  # st_name, st_info, st_other, st_shndx, st_value, st_size
+        layout, name_at, info_at, index_at, value_at, size_at = "IBBHQQ", 0, 1, 3, 4, 5
+    else:  # st_name, st_value, st_size, st_info, st_other, st_shndx
+        layout, name_at, info_at, index_at, value_at, size_at = "IIIBBH", 0, 3, 5, 1, 2
+    symbol = struct.Struct(order + layout)
+    found = []
+    for row in symbol.iter_unpack(data[: len(data) // symbol.size * symbol.size]):
+        if row[info_at] & 15 in (_STT_FUNC, _STT_GNU_IFUNC) and row[index_at] and row[value_at]:
+            start = row[name_at]
+            end = strings.find(b"\0", start)
+            name = strings[start : end if end >= 0 else len(strings)]
+            if name:
+                found.append((row[value_at], row[size_at], name.decode("utf-8", "surrogateescape")))
+    return found
+
+
+def _usdt(data: bytes, order: str, word: int, base_address: int) -> list[tuple[int, str]]:
+    """(address, "provider:name") of the probes in a .note.stapsdt section.
+
+    A note's description is three addresses (of the probe, of .stapsdt.base when the
+    file was linked, of the semaphore) and three strings (provider, name, arguments).
+    """
+    found = []
+    at = 0
+    while at + 12 <= len(data):
+        name_size, size, kind = struct.unpack_from(order + "III", data, at)
+        start = at + 12 + ((name_size + 3) & ~3)
+        description = data[start : start + size]
+        if kind == _NT_STAPSDT and len(description) > 3 * word:
+            code = "Q" if word == 8 else "I"
+            address, linked_base, _ = struct.unpack_from(f"{order}3{code}", description)
+            if base_address:
+                # prelink(8) moves the sections, not what the notes say.
+                address = (address + base_address - linked_base) % (1 << 8 * word)
+            strings = description[3 * word :].split(b"\0")
+            if len(strings) > 2:
+                label = b":".join(strings[:2]).decode("utf-8", "surrogateescape")
+                found.append((address, label))
+        at = start + ((size + 3) & ~3)
+    return found

@@ -197,6 +197,52 @@ class Kernel:
         """All tasks' events with programs; see :func:`pybpftool.kernel.perf.task_fds`."""
         raise NotImplementedError
 
+    def cgroup_root(self) -> str | None:
+        """Where the cgroup2 hierarchy is mounted, None when it is not."""
+        raise NotImplementedError
+
+    def cgroup_programs(
+        self, path: str, attach_types: tuple[int, ...], query_flags: int
+    ) -> list[tuple[int, int, int]]:
+        """The programs of a cgroup; see :func:`pybpftool.kernel.cgroups.cgroup_programs`."""
+        raise NotImplementedError
+
+    def cgroup_tree(
+        self, root: str, attach_types: tuple[int, ...], query_flags: int
+    ) -> list[tuple[str, int, list[tuple[int, int, int]], str]]:
+        """The programs of a hierarchy; see :func:`pybpftool.kernel.cgroups.cgroup_tree`."""
+        raise NotImplementedError
+
+    def has_file(self, path: str) -> bool:
+        """Whether there is such a file, and it may be read."""
+        raise NotImplementedError
+
+    def netlink_dump(self, request: bytes, netns: str) -> list[bytes]:
+        """Answers to a dump request; see :func:`pybpftool.kernel.net.netlink_dump`."""
+        raise NotImplementedError
+
+    def device_programs(
+        self, ifindex: int, attach_type: int, netns: str
+    ) -> list[tuple[int, int, int, int]]:
+        """A device's tcx or netkit programs; see :func:`pybpftool.kernel.net.device_programs`."""
+        raise NotImplementedError
+
+    def flow_dissector(self, netns: str) -> int:
+        """The id of a network namespace's flow dissector, 0 when it has none."""
+        raise NotImplementedError
+
+    def device_index(self, name: str, netns: str) -> int:
+        """The ifindex of a network device; raises KernelError when there is none."""
+        raise NotImplementedError
+
+    def network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
+        """All of them; see :func:`pybpftool.kernel.net.network_namespaces`."""
+        raise NotImplementedError
+
+    def namespace_path(self, word: str) -> str:
+        """The path of the network namespace that a name, process id or path means."""
+        raise NotImplementedError
+
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         """What stands at an offset of an ELF file; see :func:`pybpftool.usdt.file_place`."""
         raise NotImplementedError
@@ -217,5 +263,15 @@ QUESTIONS = (
     "link_details",
     "file_place",
     "task_fds",
+    "cgroup_root",
+    "cgroup_programs",
+    "cgroup_tree",
+    "has_file",
+    "netlink_dump",
+    "device_programs",
+    "flow_dissector",
+    "device_index",
+    "network_namespaces",
+    "namespace_path",
 )
 """The methods of :class:`Kernel` whose answers a snapshot keeps."""

@@ -312,6 +312,60 @@ class LiveKernel(Kernel):
 
         return task_fds()
 
+    def cgroup_root(self) -> str | None:
+        from pybpftool.kernel.cgroups import cgroup_root
+
+        return cgroup_root()
+
+    def cgroup_programs(
+        self, path: str, attach_types: tuple[int, ...], query_flags: int
+    ) -> list[tuple[int, int, int]]:
+        from pybpftool.kernel.cgroups import cgroup_programs
+
+        return cgroup_programs(path, attach_types, query_flags)
+
+    def cgroup_tree(
+        self, root: str, attach_types: tuple[int, ...], query_flags: int
+    ) -> list[tuple[str, int, list[tuple[int, int, int]], str]]:
+        from pybpftool.kernel.cgroups import cgroup_tree
+
+        return cgroup_tree(root, attach_types, query_flags)
+
+    def has_file(self, path: str) -> bool:
+        return os.access(path, os.R_OK)
+
+    def netlink_dump(self, request: bytes, netns: str) -> list[bytes]:
+        from pybpftool.kernel.net import netlink_dump
+
+        return netlink_dump(request, netns)
+
+    def device_programs(
+        self, ifindex: int, attach_type: int, netns: str
+    ) -> list[tuple[int, int, int, int]]:
+        from pybpftool.kernel.net import device_programs
+
+        return device_programs(ifindex, attach_type, netns)
+
+    def flow_dissector(self, netns: str) -> int:
+        from pybpftool.kernel.net import flow_dissector
+
+        return flow_dissector(netns)
+
+    def device_index(self, name: str, netns: str) -> int:
+        from pybpftool.kernel.net import device_index
+
+        return device_index(name, netns)
+
+    def network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
+        from pybpftool.kernel.net import network_namespaces
+
+        return network_namespaces()
+
+    def namespace_path(self, word: str) -> str:
+        from pybpftool.kernel.net import namespace_path
+
+        return namespace_path(word)
+
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         from pybpftool.usdt import file_place
 

@@ -24,8 +24,8 @@ def is_bpffs(path: str) -> bool:
     return statfs(name, buffer) == 0 and (int(buffer[0]) & 0xFFFFFFFF) == BPF_FS_MAGIC
 
 
-def mount_points() -> list[str]:
-    """The mount points of bpf file systems, in the order of /proc/mounts."""
+def mount_points(fs_type: bytes = b"bpf") -> list[str]:
+    """The mount points of file systems of a type, in the order of /proc/mounts."""
     try:
         with open("/proc/mounts", "rb") as mounts:
             lines = mounts.read().split(b"\n")
@@ -34,7 +34,7 @@ def mount_points() -> list[str]:
     points = []
     for line in lines:
         fields = line.split(b" ")
-        if len(fields) > 2 and fields[2].startswith(b"bpf"):
+        if len(fields) > 2 and fields[2].startswith(fs_type):
             points.append(os.fsdecode(_unescape(fields[1])))
     return points
 

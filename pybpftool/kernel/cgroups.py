@@ -1,0 +1,243 @@
+"""Programs attached to cgroups: queries over whole hierarchies, attaching and detaching."""
+
+from __future__ import annotations
+
+import os
+import struct
+from itertools import starmap
+from stat import S_ISDIR
+
+from pybpftool.errors import KernelError
+from pybpftool.kernel import uapi
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.kernel.syscall import Buffer, bpf, repeated_call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # path, how many levels below the root, (attach type, prog id, flags) each, error or ""
+    CgroupRow = tuple[str, int, list[tuple[int, int, int]], str]
+
+QUERY_EFFECTIVE = 1  # BPF_F_QUERY_EFFECTIVE
+
+_EPERM = 1
+_ENOENT = 2
+_EBADF = 9
+_ENODEV = 19
+_EINVAL = 22
+_ENOSPC = 28
+_GONE = (_ENOENT, _ENODEV)
+
+# union bpf_attr.query: target_fd, attach_type, query_flags, attach_flags, prog_ids,
+# prog_cnt, prog_attach_flags
+_ATTR = struct.Struct("=IIIIQIxxxxQ")
+_ROOM = 64  # programs of one type in one cgroup (BPF_CGROUP_MAX_PROGS); inherited ones may be more
+
+
+def cgroup_root() -> str | None:
+    """The mount point of the first cgroup2 hierarchy, None when there is none."""
+    from pybpftool.kernel.pins import mount_points
+
+    for point in mount_points(b"cgroup2"):
+        return point
+    return None
+
+
+def cgroup_programs(
+    path: str, attach_types: tuple[int, ...], query_flags: int
+) -> list[tuple[int, int, int]]:
+    """(attach type, program id, attach flags) of the programs of one cgroup.
+
+    They come in the order of ``attach_types``, in the kernel's order within one type.
+    ``query_flags`` is 0 or ``BPF_F_QUERY_EFFECTIVE``, with which inherited programs
+    are there too and the flags are 0. Attach types that the kernel does not know are
+    left out; raises KernelError when it refuses others.
+    """
+    fd = _open(path)
+    try:
+        return _Query(attach_types, query_flags).programs(fd, path)
+    finally:
+        os.close(fd)
+
+
+def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> list[CgroupRow]:
+    """The cgroups from ``root`` down that have programs, each above those inside it.
+
+    One that cannot be queried is there with the reason instead of programs. Those of
+    other file systems are left out, and those that vanish meanwhile. Raises
+    KernelError when the root itself cannot be queried.
+    """
+    fd = _open(root)
+    try:
+        if not S_ISDIR(os.fstat(fd).st_mode):
+            return []  # a walk over a file finds no directories
+        query = _Query(attach_types, query_flags)
+        programs = query.programs(fd, root)
+        rows: list[CgroupRow] = [(root, 0, programs, "")] if programs else []
+        _walk(query, fd, root, 1, os.fstat(fd).st_dev, rows)
+        return rows
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, parent: int | None = None) -> int:
+    try:
+        name = path if parent is None else path.rpartition("/")[2]
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
+    except (OSError, ValueError) as error:
+        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        raise KernelError.of(f"cannot open the cgroup '{path}'", errno) from None
+
+
+def _walk(
+    query: _Query, parent: int, path: str, level: int, device: int, rows: list[CgroupRow]
+) -> None:
+    """Append the rows of the cgroups in an open directory, and of those inside them."""
+    try:
+        # A directory of a cgroup hierarchy has one link for each one in it, besides its own two.
+        if os.fstat(parent).st_nlink == 2:
+            return
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno not in _GONE:
+            rows.append((path, level, [], f"cannot list the cgroup '{path}': {error.strerror}"))
+        return
+    prefix = path if path.endswith("/") else path + "/"
+    for name in names:
+        below = prefix + name
+        try:
+            fd = _open(below, parent)
+        except KernelError as error:
+            if error.errno not in _GONE:
+                rows.append((below, level, [], str(error)))
+            continue
+        try:
+            if os.fstat(fd).st_dev != device:
+                continue
+            try:
+                programs = query.programs(fd, below)
+            except KernelError as error:
+                if error.errno not in _GONE:
+                    rows.append((below, level, [], str(error)))
+                continue
+            if programs:
+                rows.append((below, level, programs, ""))
+            _walk(query, fd, below, level + 1, device, rows)
+        finally:
+            os.close(fd)
+
+
+class _Query:
+    """Queries of all attach types, prepared so that a cgroup costs little more than the calls."""
+
+    __slots__ = ("_attrs", "_calls", "_flags", "_function", "_per_program", "_templates", "_types")
+
+    def __init__(self, attach_types: tuple[int, ...], query_flags: int) -> None:
+        self._flags = query_flags
+        # Kernels before 6.0 know no flags of single programs.
+        self._per_program = not query_flags & QUERY_EFFECTIVE
+        self._prepare(attach_types)
+
+    def _prepare(self, attach_types: tuple[int, ...]) -> None:
+        self._types = attach_types
+        self._attrs = Buffer(_ATTR.size * len(attach_types))
+        self._templates: dict[int, bytes] = {}
+        self._function: Callable[..., int]
+        self._calls = []
+        for index in range(len(attach_types)):
+            address = self._attrs.address + index * _ATTR.size
+            self._function, arguments = repeated_call(uapi.BPF_PROG_QUERY, address, _ATTR.size)
+            self._calls.append(arguments)
+
+    def programs(self, fd: int, path: str) -> list[tuple[int, int, int]]:
+        """The programs of one open cgroup."""
+        while True:
+            template = self._templates.get(fd)
+            if template is None:
+                rows = (_ATTR.pack(fd, type, self._flags, 0, 0, 0, 0) for type in self._types)
+                template = self._templates[fd] = b"".join(rows)
+            data = self._attrs.data
+            data[:] = template
+            results = list(starmap(self._function, self._calls))
+            if not any(results):
+                break
+            self._drop_unknown(fd, path, results)
+        if data == template:
+            return []
+        programs = []
+        for _, type, _, _, _, count, _ in _ATTR.iter_unpack(data):
+            if count:
+                programs += self._of_type(fd, type, count)
+        return programs
+
+    def _drop_unknown(self, fd: int, path: str, results: list[int]) -> None:
+        """Leave attach types out from now on that the kernel does not know; raise for others."""
+        known = []
+        for type, failed in zip(self._types, results, strict=True):
+            if failed:
+                attr = Buffer.of(_ATTR.pack(fd, type, self._flags, 0, 0, 0, 0))
+                errno = -bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
+                if errno == _EINVAL:
+                    continue
+                if errno > 0:
+                    raise _query_error(path, errno)
+            known.append(type)
+        self._prepare(tuple(known))
+
+    def _of_type(self, fd: int, type: int, count: int) -> list[tuple[int, int, int]]:
+        while True:
+            # Room to spare: one may be attached meanwhile.
+            room = count + _ROOM
+            ids, flags = Buffer(4 * room), Buffer(4 * room)
+            where = flags.address if self._per_program else 0
+            fields = (fd, type, self._flags, 0, ids.address, room, where)
+            attr = Buffer.of(_ATTR.pack(*fields))
+            result = bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
+            if result == -_EINVAL and self._per_program:
+                self._per_program = False
+                continue
+            _, _, _, common, _, count, _ = _ATTR.unpack(attr.data)
+            if result == -_ENOSPC:
+                continue
+            if result < 0:
+                return []
+            rows = zip(
+                struct.unpack_from(f"={count}I", ids.data),
+                struct.unpack_from(f"={count}I", flags.data),
+                strict=True,
+            )
+            return [(type, id, own or common) for id, own in rows]
+
+
+def _query_error(path: str, errno: int) -> KernelError:
+    what = f"cannot query the programs attached to '{path}'"
+    if errno == _EBADF:
+        return KernelError(f"{what}: it is not a directory of a cgroup2 hierarchy", errno)
+    if errno == _EPERM:
+        return KernelError(f"{what}: this needs the capability CAP_NET_ADMIN (try as root)", errno)
+    return KernelError.of(what, errno)
+
+
+def attach(path: str, prog: BpfObject, attach_type: int, flags: int) -> None:
+    """``BPF_PROG_ATTACH`` of an open program to a cgroup."""
+    _change("attach", uapi.BPF_PROG_ATTACH, path, prog, attach_type, flags)
+
+
+def detach(path: str, prog: BpfObject, attach_type: int) -> None:
+    """``BPF_PROG_DETACH`` of an open program from a cgroup."""
+    _change("detach", uapi.BPF_PROG_DETACH, path, prog, attach_type, 0)
+
+
+def _change(verb: str, cmd: int, path: str, prog: BpfObject, attach_type: int, flags: int) -> None:
+    fd = _open(path)
+    try:
+        # union bpf_attr: target_fd, attach_bpf_fd, attach_type, attach_flags
+        attr = Buffer.of(struct.pack("=IIII", fd, prog.fd, attach_type, flags))
+        result = bpf(cmd, attr.address, 16)
+    finally:
+        os.close(fd)
+    if result < 0:
+        where = "to" if verb == "attach" else "from"
+        raise KernelError.of(f"cannot {verb} program {prog.id} {where} '{path}'", -result)

@@ -1,0 +1,88 @@
+"""Questions about links that need more than one request: names, addresses, detaching."""
+
+from __future__ import annotations
+
+import struct
+
+from pybpftool.errors import KernelError
+from pybpftool.kernel import uapi
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.kernel.syscall import Buffer, bpf
+
+_RAW_TRACEPOINT, _ITER, _PERF_EVENT, _KPROBE_MULTI, _UPROBE_MULTI = 1, 4, 7, 8, 12
+_PERF_EVENT_EVENT = 6
+
+_INFO_SIZE = 512
+_NAME_SIZE = 4096  # PATH_MAX: the kernel builds paths in a page
+_ENOSPC = 28
+
+_info = Buffer(_INFO_SIZE)
+_name = Buffer(_NAME_SIZE)
+_attr = Buffer(16)
+_blank = bytes(_INFO_SIZE)
+_NAME_FIELDS = struct.Struct("=QI")
+
+
+def link_details(link: BpfObject) -> dict[str, bytes]:
+    """What the info of a link points to, with the info of the same request.
+
+    ``name`` is the tracepoint, iterator target, function or file; ``addrs``,
+    ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers.
+    See ``struct bpf_link_info`` in ``include/uapi/linux/bpf.h``.
+    """
+    type = struct.unpack_from("=I", link.info)[0]
+    data = _info.data
+    data[:] = _blank
+    if type in (_RAW_TRACEPOINT, _ITER):
+        return _with_name(link, 16)
+    if type == _PERF_EVENT:
+        kind = struct.unpack_from("=I", link.info.ljust(20, b"\0"), 16)[0]
+        if 0 < kind < _PERF_EVENT_EVENT:
+            return _with_name(link, 24)
+    elif type == _KPROBE_MULTI:
+        count = struct.unpack_from("=I", link.info.ljust(28, b"\0"), 24)[0]
+        addresses, cookies = Buffer(8 * count), Buffer(8 * count)
+        struct.pack_into("=QI", data, 16, addresses.address, count)
+        if len(link.info) >= 48:  # kernels before 6.7 do not know the field
+            struct.pack_into("=Q", data, 40, cookies.address)
+        info = _request(link)
+        return {"info": info, "addrs": bytes(addresses.data), "cookies": bytes(cookies.data)}
+    elif type == _UPROBE_MULTI:
+        count = struct.unpack_from("=I", link.info.ljust(56, b"\0"), 52)[0]
+        arrays = {name: Buffer(8 * count) for name in ("offsets", "ref_ctr_offsets", "cookies")}
+        addresses_of = (buffer.address for buffer in arrays.values())
+        struct.pack_into("=QQQQII", data, 16, _name.address, *addresses_of, _NAME_SIZE, count)
+        _name.data[0] = 0
+        info = _request(link)
+        details = {name: bytes(buffer.data) for name, buffer in arrays.items()}
+        return {"info": info, "name": _c_bytes(), **details}
+    return {"info": link.info}
+
+
+def _with_name(link: BpfObject, at: int) -> dict[str, bytes]:
+    _NAME_FIELDS.pack_into(_info.data, at, _name.address, _NAME_SIZE)
+    _name.data[0] = 0
+    return {"info": _request(link), "name": _c_bytes()}
+
+
+def _c_bytes() -> bytes:
+    data = _name.data
+    return bytes(data[: data.index(0)] if 0 in data else data)
+
+
+def _request(link: BpfObject) -> bytes:
+    struct.pack_into("=IIQ", _attr.data, 0, link.fd, _INFO_SIZE, _info.address)
+    result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, 16)
+    # ENOSPC tells of a name that was cut, as of any other name too long for a page.
+    if result < 0 and result != -_ENOSPC:
+        raise KernelError.of(f"cannot get the details of link {link.id}", -result)
+    length = struct.unpack_from("=I", _attr.data, 4)[0]
+    return bytes(_info.data[:length])
+
+
+def link_detach(link: BpfObject) -> None:
+    """``BPF_LINK_DETACH``: the link stays, attached to nothing."""
+    struct.pack_into("=I", _attr.data, 0, link.fd)
+    result = bpf(uapi.BPF_LINK_DETACH, _attr.address, 4)
+    if result < 0:
+        raise KernelError.of(f"cannot detach link {link.id}", -result)

@@ -1,0 +1,309 @@
+"""Networking questions: netlink dumps, program queries by device, other namespaces."""
+
+from __future__ import annotations
+
+import _socket
+import ctypes
+import os
+import struct
+
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel import uapi
+from pybpftool.kernel.syscall import Buffer, bpf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+NAMED_NAMESPACES = "/run/netns"
+"""Where ip-netns(8) keeps the namespaces that it names."""
+
+_AF_NETLINK = 16
+_SOCK_RAW = 3 | 0o2000000  # SOCK_CLOEXEC
+_NETLINK_ROUTE = 0
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_DUMP_INTR = 0x10
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
+_CLONE_NEWNET = 0x40000000
+_EINVAL = 22
+_EPERM = 1
+_ENODEV = 19
+
+# union bpf_attr.query: target, attach_type, query_flags, attach_flags, prog_ids, count,
+# prog_attach_flags, link_ids, link_attach_flags, revision
+_QUERY = struct.Struct("=IIIIQIxxxxQQQQ")
+_FLOW_DISSECTOR = uapi.ATTACH_TYPES.index("flow_dissector")
+_MOST = 64  # BPF_MPROG_MAX: programs of one type on one device
+
+_TRIES = 4  # for a dump that a change of the list interrupted
+
+_sockets: dict[str, _socket.socket] = {}
+
+
+def _inside(netns: str, question: Callable[[], T]) -> T:
+    """Ask a question in the network namespace at the path ``netns``; empty is our own."""
+    if not netns:
+        return question()
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            os.close(back)
+            raise
+    except (OSError, ValueError) as error:
+        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
+    try:
+        if libc.setns(target, ctypes.c_int(_CLONE_NEWNET)):
+            what = f"cannot enter the network namespace '{netns}'"
+            raise KernelError.of(what, ctypes.get_errno())
+        try:
+            return question()
+        finally:
+            libc.setns(back, ctypes.c_int(_CLONE_NEWNET))
+    finally:
+        os.close(target)
+        os.close(back)
+
+
+def _socket_of(netns: str) -> _socket.socket:
+    """A netlink socket of a namespace, to which it belongs for good."""
+    sock = _sockets.get(netns)
+    if sock is None:
+        try:
+            sock = _inside(netns, lambda: _socket.socket(_AF_NETLINK, _SOCK_RAW, _NETLINK_ROUTE))
+        except OSError as error:
+            raise KernelError.of("cannot open a netlink socket", error.errno or 0) from None
+        _sockets[netns] = sock
+    return sock
+
+
+def _answers(sock: _socket.socket, request: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(type, flags, message with its header) of each answer to a request."""
+    sock.send(request)
+    while True:
+        data = sock.recv(1 << 18)
+        at = 0
+        while at + _HEADER.size <= len(data):
+            length, type, flags, _, _ = _HEADER.unpack_from(data, at)
+            if length < _HEADER.size:
+                return
+            yield type, flags, data[at : at + length]
+            at += (length + 3) & ~3
+        if not data:
+            return
+
+
+def netlink_dump(request: bytes, netns: str) -> list[bytes]:
+    """The messages, with their headers, that answer a dump request.
+
+    Requests are made by :mod:`pybpftool.adapters.netlink`, which reads the answers,
+    too. Raises KernelError with the kernel's reason.
+    """
+    sock = _socket_of(netns)
+    try:
+        for _ in range(_TRIES):
+            messages: list[bytes] = []
+            interrupted = 0
+            for type, flags, message in _answers(sock, request):
+                interrupted |= flags & _NLM_F_DUMP_INTR
+                if type == _NLMSG_DONE:
+                    break
+                if type == _NLMSG_ERROR:
+                    _check(message, "a netlink request failed")
+                    break
+                messages.append(message)
+            if not interrupted:
+                break
+        return messages
+    except OSError as error:
+        _sockets.pop(netns).close()
+        raise KernelError.of("a netlink request failed", error.errno or 0) from None
+
+
+def _check(message: bytes, what: str) -> None:
+    """Raise KernelError if a ``struct nlmsgerr`` is one."""
+    errno = -struct.unpack_from("=i", message.ljust(20, b"\0"), _HEADER.size)[0]
+    if errno:
+        raise KernelError.of(what, errno)
+
+
+def netlink_change(request: bytes, what: str) -> None:
+    """Send a request that changes something and wait for its acknowledgement."""
+    sock = _socket_of("")
+    try:
+        for type, _, message in _answers(sock, request):
+            if type == _NLMSG_ERROR:
+                _check(message, what)
+                return
+    except OSError as error:
+        raise KernelError.of(what, error.errno or 0) from None
+
+
+def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[int, int, int, int]]:
+    """(prog_id, prog_flags, link_id, link_flags) of a device's tcx or netkit programs.
+
+    ``link_id`` is 0 for a program attached without a link. Empty where the device or
+    the kernel knows no such attach type.
+    """
+    arrays = [Buffer(4 * _MOST) for _ in range(4)]
+    progs, prog_flags, links, link_flags = arrays
+    attr = Buffer.of(
+        _QUERY.pack(
+            ifindex,
+            attach_type,
+            0,
+            0,
+            progs.address,
+            _MOST,
+            prog_flags.address,
+            links.address,
+            link_flags.address,
+            0,
+        )
+    )
+    result = _inside(netns, lambda: bpf(uapi.BPF_PROG_QUERY, attr.address, _QUERY.size))
+    if result < 0:
+        return []
+    count = min(_QUERY.unpack(attr.data)[5], _MOST)
+    columns = (
+        struct.unpack_from(f"={count}I", array.data)
+        for array in (progs, prog_flags, links, link_flags)
+    )
+    return list(zip(*columns, strict=True))
+
+
+def flow_dissector(netns: str) -> int:
+    """The id of a namespace's flow dissector program, 0 when it has none."""
+    path = netns or "/proc/self/ns/net"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        raise KernelError.of(f"cannot open the network namespace '{path}'", errno) from None
+    try:
+        ids = Buffer(4)
+        # Old kernels know nothing behind the count.
+        attr = Buffer.of(_QUERY.pack(fd, _FLOW_DISSECTOR, 0, 0, ids.address, 1, 0, 0, 0, 0)[:32])
+        result = bpf(uapi.BPF_PROG_QUERY, attr.address, 32)
+    finally:
+        os.close(fd)
+    if result == -_EINVAL:
+        return 0  # kernels before 5.0 cannot tell
+    if result == -_EPERM:
+        raise KernelError(
+            "cannot query the flow dissector: this needs the capability CAP_NET_ADMIN"
+            " (try as root)",
+            _EPERM,
+        )
+    if result < 0:
+        raise KernelError.of("cannot query the flow dissector", -result)
+    return int(struct.unpack("=I", ids.data)[0])
+
+
+def device_index(name: str, netns: str) -> int:
+    """The ifindex of a device by its name; raises KernelError when there is none."""
+
+    def question() -> int:
+        try:
+            return _socket.if_nametoindex(name)
+        except (OSError, ValueError):
+            raise KernelError(f"there is no network device '{name}'", _ENODEV) from None
+
+    return _inside(netns, question)
+
+
+def network_namespaces() -> list[tuple[str, int, str, int, str]]:
+    """The network namespaces that have a name or a task, our own first.
+
+    :return: (path, inode number, name or "", pid or 0, comm) for each; the path of
+        our own is empty, pid and comm are those of the first task in it.
+    """
+    own = os.stat("/proc/self/ns/net")
+    found: dict[int, tuple[str, int, str, int, str]] = {}
+    names: dict[int, str] = {}
+    try:
+        listed = sorted(os.listdir(NAMED_NAMESPACES))
+    except OSError:
+        listed = []
+    for name in listed:
+        path = f"{NAMED_NAMESPACES}/{name}"
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if status.st_dev == own.st_dev:
+            names.setdefault(status.st_ino, name)
+    for pid, task in _tasks():
+        try:
+            text = os.readlink(f"{task}/ns/net")
+            inode = int(text[text.index("[") + 1 : -1])
+            if inode in found:
+                continue
+            with open(f"{task}/comm", "rb") as stream:
+                comm = stream.read().removesuffix(b"\n").decode("utf-8", "surrogateescape")
+        except (OSError, ValueError):
+            continue
+        path = "" if inode == own.st_ino else f"{task}/ns/net"
+        found[inode] = (path, inode, names.get(inode, ""), pid, comm)
+    rows = [found.pop(own.st_ino, ("", own.st_ino, names.get(own.st_ino, ""), 0, ""))]
+    names.pop(own.st_ino, None)
+    for inode, name in names.items():
+        _, _, _, pid, comm = found.pop(inode, ("", 0, "", 0, ""))
+        rows.append((f"{NAMED_NAMESPACES}/{name}", inode, name, pid, comm))
+    return rows + list(found.values())
+
+
+def _tasks() -> Iterator[tuple[int, str]]:
+    """(pid or tid, directory of /proc) of all processes and threads."""
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+        task = f"/proc/{pid}"
+        yield pid, task
+        try:
+            # "." and ".." and one link for each thread
+            if os.stat(task + "/task").st_nlink <= 3:
+                continue
+            tids = sorted(map(int, os.listdir(task + "/task")))
+        except OSError:
+            continue
+        for tid in tids:
+            if tid != pid:
+                yield tid, f"{task}/task/{tid}"
+
+
+def namespace_path(word: str) -> str:
+    """The path of the namespace that a word names: of ip-netns(8), a pid, or a path.
+
+    Raises BpfError when it names none.
+    """
+    candidates = [word] if "/" in word else [f"{NAMED_NAMESPACES}/{word}"]
+    if word.isdecimal():
+        candidates.append(f"/proc/{int(word)}/ns/net")
+    for path in candidates:
+        if word not in ("", ".", "..") and os.path.exists(path):
+            return path
+    raise BpfError(f"there is no network namespace with the name or process id '{word}'")
+
+
+def attach_tcx(prog_fd: int, ifindex: int, attach_type: int, is_first: bool) -> None:
+    """``BPF_PROG_ATTACH`` to a device, behind the others or (BPF_F_BEFORE) before them."""
+    # union bpf_attr: target_ifindex, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd,
+    # relative_fd, expected_revision
+    flags = 1 << 3 if is_first else 0
+    attr = Buffer.of(struct.pack("=IIIIIIQ", ifindex, prog_fd, attach_type, flags, 0, 0, 0))
+    result = bpf(uapi.BPF_PROG_ATTACH, attr.address, 32 if is_first else 20)
+    if result < 0:
+        raise KernelError.of("cannot attach the program to the device", -result)
+
+
+def detach_tcx(ifindex: int, attach_type: int) -> None:
+    """``BPF_PROG_DETACH`` of a device's last program of an attach type."""
+    attr = Buffer.of(struct.pack("=IIIII", ifindex, 0, attach_type, 0, 0))
+    result = bpf(uapi.BPF_PROG_DETACH, attr.address, 20)
+    if result < 0:
+        raise KernelError.of("cannot detach a program from the device", -result)
