@@ -12,8 +12,12 @@ _FIRST_BLOCK = 512
 _LARGEST_BLOCK = 1 << 18
 
 # What a terminal would act on: C0 but tab and newline, DEL, C1. Names come from
-# processes and object files that the reader need not trust.
-_CONTROLS = {c: f"\\x{c:02x}" for c in (*range(9), *range(11, 32), *range(127, 160))}
+# processes and object files that the reader need not trust. A C1 byte that is no part
+# of UTF-8 (0xdc80 + …: surrogateescape) acts on terminals that are in no UTF-8 mode.
+_CONTROLS = {
+    c: f"\\x{c & 0xFF:02x}"
+    for c in (*range(9), *range(11, 32), *range(127, 160), *range(0xDC80, 0xDCA0))
+}
 
 
 class ClosedPipe(Exception):

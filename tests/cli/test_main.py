@@ -1,0 +1,398 @@
+"""The entry: options, objects, help, errors, statuses, what becomes of a broken output."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from unittest import mock
+
+import pytest
+
+from pybpftool.cli import main as entry
+from pybpftool.cli.context import Context, Options
+from pybpftool.errors import BpfError, UsageError
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
+
+
+def scan(*argv: str) -> tuple[list[tuple[str, str]], list[str], str | None]:
+    found, words, error = entry._scan(argv)
+    return found, words, None if error is None else str(error)
+
+
+class TestScan:
+    def test_options_stand_anywhere(self) -> None:
+        for argv in (["-j", "prog", "show"], ["prog", "-j", "show"], ["prog", "show", "-j"]):
+            assert scan(*argv) == ([("j", "")], ["prog", "show"], None)
+
+    def test_combined_letters(self) -> None:
+        assert scan("-jpf", "x") == ([("j", ""), ("p", ""), ("f", "")], ["x"], None)
+
+    def test_two_dashes_end_the_options(self) -> None:
+        assert scan("-j", "a", "--", "-p", "--", "b") == (
+            [("j", "")],
+            ["a", "-p", "--", "b"],
+            None,
+        )
+
+    def test_a_single_dash_is_a_word(self) -> None:
+        assert scan("batch", "file", "-") == ([], ["batch", "file", "-"], None)
+
+    def test_an_empty_word_stays(self) -> None:
+        assert scan("prog", "", "-j") == ([("j", "")], ["prog", ""], None)
+
+    @pytest.mark.parametrize(("name", "letter"), sorted(entry._LONG.items()))
+    def test_long_forms(self, name: str, letter: str) -> None:
+        value = "v" if letter in entry._WITH_VALUE else ""
+        argv = [f"--{name}", value] if value else [f"--{name}"]
+        assert scan(*argv) == ([(letter, value)], [], None)
+        if value:
+            assert scan(f"--{name}={value}") == ([(letter, value)], [], None)
+        else:
+            assert scan(f"--{name}=x")[2] == f"option '--{name}' takes no value"
+
+    def test_long_forms_may_be_shortened(self) -> None:
+        assert scan("--js")[0] == [("j", "")]
+        assert scan("--bas", "f")[0] == [("B", "f")]
+        assert scan("--bas=f")[0] == [("B", "f")]
+        assert scan("--use")[0] == [("L", "")]
+        assert scan("--sn", "x")[0] == [("snapshot", "x")]
+
+    def test_a_long_form_that_is_short_for_several(self) -> None:
+        assert scan("--b")[2] == "option '--b' is short for several: --bpffs, --base-btf"
+
+    def test_every_unambiguous_beginning_of_a_long_form(self) -> None:
+        for name, letter in entry._LONG.items():
+            for length in range(1, len(name)):
+                fits = [other for other in entry._LONG if other.startswith(name[:length])]
+                found, _, error = scan(f"--{name[:length]}", "v")
+                if len(fits) == 1:
+                    assert found == [(letter, "v" if letter in entry._WITH_VALUE else "")]
+                else:
+                    assert error is not None
+                    assert all(other in error for other in fits)
+
+    def test_values_attached_and_detached(self) -> None:
+        assert scan("-Bfile", "x") == ([("B", "file")], ["x"], None)
+        assert scan("-B", "file", "x") == ([("B", "file")], ["x"], None)
+        assert scan("-jBfile", "x") == ([("j", ""), ("B", "file")], ["x"], None)
+        assert scan("-jB", "-p", "x") == ([("j", ""), ("B", "-p")], ["x"], None)
+        assert scan("--base-btf=", "x") == ([("B", "")], ["x"], None)
+
+    def test_a_value_that_is_missing(self) -> None:
+        assert scan("x", "-B")[2] == "option '-B' needs a value"
+        assert scan("x", "--snapshot")[2] == "option '--snapshot' needs a value"
+
+    def test_unknown_options(self) -> None:
+        assert scan("-jx")[2] == "unknown option '-x' in '-jx'"
+        assert scan("-:")[2] == "unknown option '-:' in '-:'"
+        assert scan("--nonsense")[2] == "unknown option '--nonsense'"
+
+    def test_what_stood_before_an_error_counts(self) -> None:
+        assert scan("-j", "--nonsense", "-p")[0] == [("j", "")]
+
+    def test_posixly_correct_ends_options_at_the_first_word(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("POSIXLY_CORRECT", "1")
+        assert scan("-j", "prog", "show", "-p") == ([("j", "")], ["prog", "show", "-p"], None)
+
+
+class TestParse:
+    def parse(self, *argv: str) -> tuple[Options, list[str]]:
+        options = Options()
+        return options, entry._parse(argv, options)
+
+    def test_flags(self) -> None:
+        options, words = self.parse("-fndmL", "prog", "--resolve", "--snapshot", "s", "-B", "b")
+        assert words == ["prog"]
+        assert options.bpffs and options.nomount and options.debug
+        assert options.mapcompat and options.use_loader and options.resolve
+        assert (options.snapshot, options.base_btf) == ("s", "b")
+        assert not options.json and not options.pretty
+
+    def test_pretty_means_json(self) -> None:
+        options, _ = self.parse("-p")
+        assert options.json and options.pretty
+        options, _ = self.parse("-j")
+        assert options.json and not options.pretty
+
+    def test_signing_needs_its_keys(self) -> None:
+        options, _ = self.parse("-S", "-k", "key", "-i", "cert")
+        assert options.use_loader
+        for argv in (["-S"], ["-k", "key"], ["-i", "cert"]):
+            with pytest.raises(UsageError, match="-S"):
+                self.parse(*argv)
+
+    def test_version_wins_over_the_words(self) -> None:
+        assert self.parse("-V", "prog", "show")[1] == ["version"]
+
+    def test_help_ends_the_run(self) -> None:
+        with pytest.raises(entry._Stop):
+            self.parse("-h", "prog")
+
+
+class TestHelp:
+    @pytest.mark.parametrize(
+        "argv", [["help"], ["-h"], ["--help"], ["he"], [], ["-h", "nonsense"], ["h", "surplus"]]
+    )
+    def test_goes_to_stderr(self, argv: list[str]) -> None:
+        result = run(*argv)
+        assert (result.status, result.out) == (0, b"")
+        assert result.errors.startswith("Usage: pybpftool [OPTIONS] OBJECT")
+
+    @pytest.mark.parametrize("argv", [["-j", "help"], ["-jh"], ["-j"], ["-p", "help"]])
+    def test_is_null_in_json(self, argv: list[str]) -> None:
+        result = run(*argv)
+        assert (result.status, result.out, result.err) == (0, b"null\n", b"")
+
+    @pytest.mark.parametrize("name", ["prog", "snapshot"])
+    def test_of_an_object(self, name: str) -> None:
+        result = run(name, "help")
+        assert (result.status, result.out) == (0, b"")
+        assert result.errors.startswith(f"Usage: pybpftool {name}")
+        assert run("-j", name, "help").out == b"null\n"
+
+    def test_names_every_option(self) -> None:
+        text = run("help").errors
+        for name, letter in entry._LONG.items():
+            if letter not in ("m", "L", "S"):  # for commands that do not exist yet
+                assert f"--{name}" in text, name
+
+
+class TestErrors:
+    def test_text(self) -> None:
+        result = run("nonsense")
+        assert result.out == b""
+        assert_one_sentence(result, "unknown object 'nonsense'", "pybpftool help")
+
+    def test_json(self) -> None:
+        result = run("-j", "nonsense")
+        assert (result.status, result.err) == (255, b"")
+        assert list(result.json) == ["error"]
+        assert result.out.endswith(b"}\n")
+
+    def test_pretty_json(self) -> None:
+        result = run("-jp", "nonsense")
+        lines = result.text.splitlines()
+        assert (lines[0], lines[-1]) == ("{", "}")
+        assert lines[1].startswith('    "error": ')
+
+    @pytest.mark.parametrize("word", ["feature", "gen", "struct_ops", "iter", "token"])
+    def test_what_this_version_lacks(self, word: str) -> None:
+        handler = dict(entry.COMMANDS)[word]
+        if handler.__qualname__.startswith("_later"):
+            assert_one_sentence(run(word, "show"), f"this version has no '{word}' yet")
+
+    def test_wrong_option_before_and_after_json(self) -> None:
+        assert_one_sentence(run("--nonsense", "-j"), "unknown option '--nonsense'")
+        assert run("-j", "--nonsense").json == {"error": "unknown option '--nonsense'"}
+
+    def test_base_btf_is_read_at_once(self) -> None:
+        result = run("-B", "/nonexistent/btf", "version")
+        assert_one_sentence(result, "/nonexistent/btf")
+        assert result.out == b""
+
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [(RecursionError(), "nested too deeply"), (MemoryError(), "not enough memory")],
+    )
+    def test_exhaustion(self, error: Exception, sentence: str) -> None:
+        with mock.patch.object(entry, "dispatch", side_effect=error):
+            assert_one_sentence(run("version"), sentence)
+            assert sentence in run("-j", "version").json["error"]
+
+    def test_interrupt(self) -> None:
+        def interrupted(ctx: Context, words: object) -> None:
+            assert ctx.json is not None
+            ctx.json.begin_array()
+            ctx.json.value(1)
+            raise KeyboardInterrupt
+
+        with mock.patch.object(entry, "dispatch", interrupted):
+            result = run("-j", "version")
+        assert (result.status, result.out) == (130, b"[1]\n")
+
+    def test_control_characters_do_not_reach_the_terminal(self) -> None:
+        result = run("\x1b[31mred\x07")
+        assert "\x1b" not in result.errors and "\x07" not in result.errors
+        assert "\\x1b[31mred\\x07" in result.errors
+
+    def test_bytes_that_are_no_text(self) -> None:
+        result = run(os.fsdecode(b"no\xfftext"))
+        assert_one_sentence(result, "no\\udcfftext")
+        assert run("-j", os.fsdecode(b"no\xfftext")).status == 255
+
+    def test_stderr_that_is_closed(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pybpftool", "nonsense"], stdout=subprocess.PIPE, check=False,
+            preexec_fn=lambda: os.close(2),
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (255, b"")
+
+    def test_error_texts_keep_json_valid_after_values(self) -> None:
+        def half(ctx: Context, words: object) -> None:
+            assert ctx.json is not None
+            ctx.json.begin_array()
+            ctx.json.value({"id": 1})
+            ctx.json.begin_object()
+            ctx.json.name("half")
+            raise BpfError("broken")
+
+        with mock.patch.object(entry, "dispatch", half):
+            for option in ("-j", "-p"):
+                result = run(option, "x")
+                assert result.status == 255
+                assert result.json == [{"id": 1}, {"half": {"error": "broken"}}]
+
+
+class TestContext:
+    def test_say_is_silent_in_json(self) -> None:
+        def talk(ctx: Context, words: object) -> None:
+            ctx.out.write("first\n" if ctx.json is None else "")
+            ctx.say("a remark")
+
+        with mock.patch.object(entry, "dispatch", talk):
+            result = run("x")
+            assert (result.status, result.out, result.err) == (0, b"first\n", b"a remark\n")
+            assert run("-j", "x").err == b""
+
+    def test_kernel(self) -> None:
+        from pybpftool.kernel.live import LiveKernel
+        from pybpftool.output.stream import Output
+
+        ctx = Context(Options(), Output())
+        assert isinstance(ctx.kernel, LiveKernel)
+        assert ctx.kernel is ctx.kernel
+        fake = FakeKernel()
+        ctx.kernel = fake
+        assert ctx.kernel is fake
+        assert ctx.base_btf is None
+
+
+class TestBrokenOutput:
+    def test_a_closed_pipe_ends_quietly(self) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "pybpftool", "version"],
+            stdout=write, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+        os.close(write)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+    @pytest.mark.parametrize("option", [[], ["-j"], ["-p"]])
+    def test_a_full_disk_is_one_sentence(self, option: list[str]) -> None:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "pybpftool", *option, "version"],
+                stdout=full, stderr=subprocess.PIPE, check=False,
+            )  # fmt: skip
+        assert done.returncode == 255
+        assert done.stderr == b"Error: cannot write the output: No space left on device\n"
+
+    def test_a_full_disk_in_process(self) -> None:
+        full = os.open("/dev/full", os.O_WRONLY)
+        saved = os.dup(1)
+        os.dup2(full, 1)
+        try:
+            assert entry.main(["-j", "version"]) == 255
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(full)
+
+    def test_a_closed_stdout(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pybpftool", "version"], stderr=subprocess.PIPE, check=False,
+            preexec_fn=lambda: os.close(1),
+        )  # fmt: skip
+        assert done.returncode == 255
+        assert done.stderr.count(b"\n") == 1
+        assert os.strerror(errno.EBADF).encode() in done.stderr
+
+    def test_a_closed_pipe_in_process(self) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        saved = os.dup(1)
+        os.dup2(write, 1)
+        try:
+            assert entry.main(["version"]) == entry.EXIT_CLOSED_PIPE
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(write)
+
+    def test_a_nonblocking_stdout_gets_everything(self) -> None:
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETFL, os.O_NONBLOCK)
+        content = bytearray()
+
+        def drain() -> None:
+            while block := os.read(read, 1 << 14):
+                content.extend(block)
+
+        kernel = FakeKernel()
+        for id in range(1, 3000):
+            kernel.prog(id, name=b"n")
+        reader = threading.Thread(target=drain)
+        saved = os.dup(1)
+        os.dup2(write, 1)
+        os.close(write)
+        reader.start()
+        try:
+            with mock.patch("pybpftool.kernel.live.LiveKernel", lambda: kernel):
+                status = entry.main(["prog", "show"])
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+        reader.join()
+        os.close(read)
+        assert status == 0
+        assert content.count(b"socket_filter") == 2999
+
+
+class TestRun:
+    def test_as_a_module_and_as_the_installed_script(self) -> None:
+        script = os.path.join(os.path.dirname(entry.__file__), "..", "_script", "pybpftool")
+        for command in (["-m", "pybpftool"], [script]):
+            done = subprocess.run(
+                [sys.executable, *command, "version"],
+                capture_output=True, check=False, env={**os.environ, "PYTHONPATH": os.getcwd()},
+            )  # fmt: skip
+            assert done.returncode == 0, done
+            assert done.stdout.startswith(b"pybpftool v")
+
+    @pytest.mark.parametrize(
+        ("effect", "status"), [(0, 0), (255, 255), (KeyboardInterrupt(), 130)]
+    )
+    def test_leaves_without_ceremony(self, effect: object, status: int) -> None:
+        import gc
+
+        answer = {"side_effect": [effect]} if isinstance(effect, int) else {"side_effect": effect}
+        with (
+            mock.patch.object(entry, "main", **answer),
+            mock.patch("os._exit") as leave,
+        ):
+            entry.run()
+        gc.enable()
+        leave.assert_called_once_with(status)
+
+    def test_everyday_commands_import_nothing_slow(self) -> None:
+        code = (
+            "import sys; before = set(sys.modules)\n"
+            "from pybpftool.cli.main import main\n"
+            "main(['version'])\n"
+            "slow = {'typing', 're', 'enum', 'dataclasses', 'json', 'argparse', 'pathlib',"
+            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'struct'}\n"
+            "print(sorted(slow & (set(sys.modules) - before)), file=sys.stderr)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        assert done.stderr == b"[]\n"

@@ -1,0 +1,42 @@
+"""``version``."""
+
+from __future__ import annotations
+
+import sys
+from unittest import mock
+
+import pytest
+
+from pybpftool import UPSTREAM_VERSION, __version__
+from tests.support.cli import run
+
+
+@pytest.mark.parametrize("argv", [["version"], ["-V"], ["--version"], ["v"], ["-V", "prog"]])
+def test_text(argv: list[str]) -> None:
+    result = run(*argv)
+    assert (result.status, result.err) == (0, b"")
+    lines = result.text.splitlines()
+    assert lines[0] == f"pybpftool v{__version__}"
+    assert lines[1] == f"following bpftool v{UPSTREAM_VERSION}"
+    assert lines[2].startswith("features:")
+
+
+def test_json() -> None:
+    answer = run("-j", "version").json
+    assert answer["version"] == __version__
+    assert answer["upstream_version"] == UPSTREAM_VERSION
+    names = {"capstone", "graphviz", "pyelftools", "pyroute2", "tabulate"}
+    assert set(answer["features"]) == names
+    assert run("-p", "version").json == answer
+
+
+def test_an_adapter_without_its_package_is_no_feature() -> None:
+    with mock.patch.object(sys, "meta_path", [object()]):
+        from pybpftool.cli.version import _is_installed
+
+        assert not _is_installed("tabulate")
+    assert _is_installed("json")
+
+
+def test_surplus_words_are_ignored_as_upstream_does() -> None:
+    assert run("version", "more").status == 0
