@@ -145,8 +145,15 @@ class Runner:
         if ours.status and upstream.status and not upstream.out + upstream.err:
             # SILENT_FAILURE in differences.py
             return bool(ours.out + ours.err)
+        printed_yet_failed = (
+            upstream.status
+            and not ours.status
+            and upstream.out.strip()
+            and not upstream.err
+            and b'"error"' not in upstream.out
+        )
         return (
-            ours.outcome() == upstream.outcome()
+            (ours.outcome() == upstream.outcome() or bool(printed_yet_failed))
             and ours.file == upstream.file
             and self.normal(ours, "ours") == self.normal(upstream, "upstream")
         )
