@@ -10,19 +10,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # Beyond so many addresses one pass over the whole text is cheaper than a search
 # for each of them (a search by bisection takes about 10 us, the pass some 30 ms).
 _BULK = 1500
 # The same for addresses that bisection did not find (a scan takes about 1 ms).
 _FEW_SCANS = 16
+# Bytes read at a time.
+_BLOCK = 1 << 19
 
 
 class KernelSymbols:
     """Symbols of one kernel.
 
     :param text: what ``/proc/kallsyms`` holds: lines of ``ADDRESS TYPE NAME [MODULE]``.
+    :param read: reads the rest of it (``read`` of a file opened for bytes). It is called
+        only as far as needed: the kernel takes longer to write the file than all that
+        is done with it here.
 
     ``call_base`` is the address of ``__bpf_call_base``, to which the immediate of a
     helper or kfunc call in a translated program is relative; 0 when unknown.
@@ -30,25 +35,60 @@ class KernelSymbols:
     (``kernel.kptr_restrict``); no symbol has a name then.
     """
 
-    __slots__ = ("_text", "_width", "call_base", "restricted")
+    __slots__ = ("_read", "_text", "_width", "call_base", "restricted")
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, read: Callable[[int], bytes] | None = None) -> None:
         self._text = text
-        # 16 digits on 64-bit kernels, 8 on 32-bit ones.
-        self._width = max(text.find(b" ", 0, 64), 0)
+        self._read = read
         self.call_base = 0
         self.restricted = False
+        while len(self._text) < 64 and self._extend():
+            pass
+        # 16 digits on 64-bit kernels, 8 on 32-bit ones.
+        self._width = max(self._text.find(b" ", 0, 64), 0)
         needle = b" __bpf_call_base"
-        at = text.find(needle)
-        while at >= 0:
+        begin = 0
+        while True:
+            at = self._text.find(needle, begin)
             end = at + len(needle)
-            if text[end : end + 1] in (b"", b"\n", b"\t", b" "):
-                self.call_base = self._address(text.rfind(b"\n", 0, at) + 1)
+            # A match at the very end may be the beginning of a longer name.
+            if at < 0 or (end == len(self._text) and self._read):
+                begin = at if at >= 0 else max(len(self._text) - len(needle), 0)
+                if not self._extend() and at < 0:
+                    break
+            elif self._text[end : end + 1] in (b"", b"\n", b"\t", b" "):
+                self.call_base = self._address(self._text.rfind(b"\n", 0, at) + 1)
                 if not self.call_base:
                     self.restricted = True
                     self._text = b""
+                    self._read = None
                 break
-            at = text.find(needle, end)
+            else:
+                begin = end
+
+    def _extend(self) -> bool:
+        """Read one more block; False at the end."""
+        if self._read is None:
+            return False
+        block = self._read(_BLOCK)
+        if not block:
+            self._read = None
+            return False
+        self._text += block
+        return True
+
+    def _extend_beyond(self, key: bytes) -> None:
+        """Read until all of the kernel's own symbols up to ``key`` are there."""
+        while self._read:
+            # The last line may be cut off.
+            line = self._text.rfind(b"\n", 0, self._text.rfind(b"\n")) + 1
+            if self._text[line : line + self._width] > key:
+                break
+            self._extend()
+
+    def _extend_to_end(self) -> None:
+        while self._extend():
+            pass
 
     def _address(self, line: int) -> int:
         try:
@@ -67,9 +107,10 @@ class KernelSymbols:
         (``bsearch(3)``) over all symbols in a stable order by address meets first.
         """
         wanted = {a: b"%0*x" % (self._width, a) for a in set(addresses) if a > 0}
-        text = self._text
-        if not text or not self._width:
+        if not wanted or not self._text or not self._width:
             return {}
+        self._extend_beyond(max(wanted.values()))
+        text = self._text
         lines: dict[int, int] = {}
         if len(wanted) <= _BULK:
             for address, key in wanted.items():
@@ -77,6 +118,9 @@ class KernelSymbols:
                 if at >= 0:
                     lines[address] = at
         missing = [address for address in wanted if address not in lines]
+        if missing:
+            self._extend_to_end()
+            text = self._text
         if len(missing) > _FEW_SCANS:
             self._scan_all(missing, wanted, lines)
         else:
@@ -90,7 +134,14 @@ class KernelSymbols:
         keys: list[bytes] = []
         for address, at in lines.items():
             end = text.find(b"\n", at) + 1
+            if not end and self._read:
+                # The line is cut off where reading stopped.
+                self._extend_to_end()
+                text = self._text
+                end = text.find(b"\n", at) + 1
             if end and text.startswith(wanted[address], end):
+                self._extend_to_end()
+                text = self._text
                 keys = keys or self._sorted_keys()
                 at = self._met_first(wanted[address], keys, at)
                 end = text.find(b"\n", at) + 1

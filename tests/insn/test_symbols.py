@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import defaultdict
 
@@ -89,6 +90,35 @@ def searched(entries: list[tuple[int, str]], address: int) -> str:
             high = middle
         else:
             return entries[middle][1]
+
+
+@pytest.mark.parametrize("block", [1, 7, 16, 100, 1 << 20])
+def test_text_is_read_as_far_as_needed(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbols_module, "_BLOCK", block)
+    whole = KernelSymbols(TEXT)
+    for at in range(0xFFFFFFFF81000000, 0xFFFFFFFF81000060, 16):
+        file = io.BytesIO(TEXT)
+        symbols = KernelSymbols(b"", file.read)
+        assert symbols.call_base == whole.call_base
+        assert symbols.name(at) == whole.name(at)
+    file = io.BytesIO(TEXT)
+    symbols = KernelSymbols(b"", file.read)
+    assert symbols.name(0xFFFFFFFF81000010) == "first"
+    if block < 100:
+        assert file.tell() < TEXT.index(b"bpf_prog")
+    assert symbols.name(0xFFFFFFFFC0100000) == "bpf_prog_1234_name"
+    assert symbols.name(0xFFFFFFFF81000011) is None
+    assert file.tell() == len(TEXT)
+    hidden = KernelSymbols(b"", io.BytesIO(b"0000 T a\n0000 T __bpf_call_base\n").read)
+    assert hidden.restricted
+    assert KernelSymbols(b"", io.BytesIO(b"").read).name(5) is None
+    # Reading stops within the name of a module's symbol, past a higher address.
+    text = b"00ff T __bpf_call_base\n0900 t high\n0200 t long_name\t[m]\n"
+    monkeypatch.setattr(symbols_module, "_BLOCK", text.index(b"_name"))
+    assert KernelSymbols(b"", io.BytesIO(text).read).name(0x200) == "long_name"
+    monkeypatch.setattr(symbols_module, "_BLOCK", block)
+    tail = KernelSymbols(b"", io.BytesIO(b"00ff T __bpf_call_base").read)
+    assert tail.call_base == 0xFF
 
 
 @given(st.lists(st.integers(1, 40), min_size=1), st.lists(st.integers(1, 60)))
