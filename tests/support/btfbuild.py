@@ -119,6 +119,7 @@ class BtfBuilder:
         return self.add_raw(KINDS["array"], "", 0, self.pack("III", element, index, count))
 
     def _composite(self, kind: str, name: str, size: int, members: Sequence[Member]) -> int:
+        self.string(name)
         fields = [(m[0], m[1], m[2], m[3] if len(m) == 4 else 0) for m in members]
         kflag = any(bits for _, _, _, bits in fields)
         tail = b"".join(
@@ -139,6 +140,7 @@ class BtfBuilder:
         self, name: str, values: Sequence[tuple[str, int]], size: int = 4, *, signed: bool = False
     ) -> int:
         """ENUM with 32-bit values; `signed` sets kind_flag."""
+        self.string(name)
         tail = b"".join(self.pack("II", self.string(k), v & 0xFFFFFFFF) for k, v in values)
         return self.add_raw(KINDS["enum"], name, size, tail, vlen=len(values), kflag=signed)
 
@@ -146,6 +148,7 @@ class BtfBuilder:
         self, name: str, values: Sequence[tuple[str, int]], size: int = 8, *, signed: bool = False
     ) -> int:
         """ENUM64; the halves are stored low first in both byte orders."""
+        self.string(name)
         tail = b"".join(
             self.pack("III", self.string(k), v & 0xFFFFFFFF, v >> 32 & 0xFFFFFFFF)
             for k, v in values
