@@ -164,9 +164,7 @@ class _Json:
         return f"\n{'    ' * depth}{bracket}" if self._is_pretty else bracket
 
 
-def json_layout(
-    shape: Shape, types: ValueTypes | None, depth: int, is_pretty: bool
-) -> JsonLayout:
+def json_layout(shape: Shape, types: ValueTypes | None, depth: int, is_pretty: bool) -> JsonLayout:
     """Elements as JSON objects that stand ``depth`` levels deep."""
     return JsonLayout(shape, types, depth, is_pretty)
 
@@ -174,9 +172,7 @@ def json_layout(
 class JsonLayout(Layout):
     """``{"key":[…],"value":[…]}`` with what BTF says of them as ``formatted``."""
 
-    def __init__(
-        self, shape: Shape, types: ValueTypes | None, depth: int, is_pretty: bool
-    ) -> None:
+    def __init__(self, shape: Shape, types: ValueTypes | None, depth: int, is_pretty: bool) -> None:
         self._shape = shape
         json = _Json(is_pretty)
         parts = self._hex_parts(shape, json, depth)
@@ -230,7 +226,9 @@ class JsonLayout(Layout):
         if self._formatted is not None and self._tail is None:
             name, end = self._formatted_name, self._end
             shown = self._formatted.each(batch)
-            yield ",".join([f"{row}{name}{text}{end}" for row, text in zip(rows, shown, strict=True)])
+            yield ",".join(
+                [f"{row}{name}{text}{end}" for row, text in zip(rows, shown, strict=True)]
+            )
             return
         key_size, stride = self._shape.pitches
         yield ",".join(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HELP = """\
 Usage: pybpftool prog { show | list } [PROG]
        pybpftool prog dump xlated PROG [{ file FILE | [opcodes] [linum] }]
+       pybpftool prog pin PROG FILE
        pybpftool prog help
 
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
@@ -48,6 +49,12 @@ def _dump(ctx: Context, args: Args) -> None:
     from pybpftool.cli.prog_dump import dump
 
     dump(ctx, args)
+
+
+def _pin(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.pinning import pin_program
+
+    pin_program(ctx, args)
 
 
 def _later(ctx: Context, args: Args) -> None:
@@ -298,7 +305,7 @@ _COMMANDS = (
     ("list", _show),
     ("help", _help),
     ("dump", _dump),
-    ("pin", _later),
+    ("pin", _pin),
     ("load", _later),
     ("loadall", _later),
     ("attach", _later),

@@ -465,8 +465,8 @@ class MapElements:
         bits = (self.key_size - 4) * 8
 
         def order(key: bytes) -> int:
-            rest = max(bits - _U32.unpack_from(key)[0], 0)
-            return (int.from_bytes(key[4:], "big") | (1 << rest) - 1) << 32 | rest
+            rest = max(bits - int_order(key), 0)
+            return (int.from_bytes(key[4:], "big") | ((1 << rest) - 1)) << 32 | rest
 
         return order
 

@@ -14,6 +14,9 @@ from math import gcd
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Literal
+
+    Code = Literal["B", "H", "I", "Q"]
 
 KEY, VALUE = 0, 1
 """What a run of bytes is taken from."""
@@ -24,7 +27,7 @@ _BLOCK = 2048
 _FEW = 24
 _WIDE = 1024
 
-_UNITS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_UNITS: dict[int, Code] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def hex_text(data: bytes) -> str:
@@ -143,7 +146,7 @@ class _Columns:
                 _text_groups(part, template, groups)
             else:
                 _list_groups(part, template, groups)
-        self.width = width = len(template)
+        self.width = len(template)
         # Room for copies that write a separator past the end of the last row.
         self._out = bytearray(template * _BLOCK + b" " * 16)
         self._sources = sorted({(source, digits) for _, source, _, _, digits in groups})
@@ -154,7 +157,7 @@ class _Columns:
             for at, _, _, length, digits in groups
             if digits == 3 and template[at + length - 1] != 0x20
         ]
-        self._copies: list[tuple[memoryview, tuple[int, int], int, int, int, str]] = []
+        self._copies: list[tuple[memoryview, tuple[int, int], int, int, int, Code]] = []
         out = memoryview(self._out)
         for group in groups:
             self._plan(out, *group)

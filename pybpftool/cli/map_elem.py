@@ -1,0 +1,242 @@
+"""``map lookup``, ``update``, ``delete``, ``getnext``, ``push``, ``pop`` and their like."""
+
+from __future__ import annotations
+
+import struct
+
+from pybpftool.cli.refs import one_map, one_program
+from pybpftool.errors import BpfError, KernelError, UsageError
+from pybpftool.kernel.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapElements
+from pybpftool.map import OF_MAPS, PROG_ARRAY, read_map, value_types
+from pybpftool.output.hexrows import hex_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.map import ValueTypes
+
+_ENOENT = 2
+_UPDATE_FLAGS = (("any", BPF_ANY), ("noexist", BPF_NOEXIST), ("exist", BPF_EXIST))
+
+
+class _Element:
+    """An open map and what the words after it say of one of its elements."""
+
+    __slots__ = ("_ctx", "_fds", "_types", "elements", "flags", "key", "map", "obj", "value")
+
+    def __init__(self, ctx: Context, args: Args, writable: bool) -> None:
+        self._ctx = ctx
+        self._fds: list[BpfObject] = []
+        self._types: ValueTypes | None = None
+        self.key: bytes | None = None
+        self.value: bytes | None = None
+        self.flags = BPF_ANY
+        self.obj = one_map(ctx.kernel, args, writable)
+        try:
+            self.map = read_map(ctx.kernel, self.obj, with_fdinfo=False)
+            self.elements = MapElements(ctx.kernel, self.obj, self.map)
+        except BpfError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give back the map and what its value refers to."""
+        for obj in (self.obj, *self._fds):
+            self._ctx.kernel.close(obj)
+
+    def __enter__(self) -> _Element:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def parse(self, args: Args, with_value: bool = False) -> None:
+        """Take ``[key DATA] [value VALUE] [UPDATE_FLAGS]`` in any order, to the end."""
+        map = self.map
+        has_flags = False
+        while args:
+            if args.accept("key"):
+                if not map.key_size:
+                    raise UsageError(f"the elements of map {map.id} have no keys")
+                if self.key is not None:
+                    raise UsageError("the key is given twice")
+                self.key = self._data(args, "key", map.key_size)
+            elif args.accept("value"):
+                if not with_value or not map.value_size:
+                    raise UsageError("a value has no place here")
+                if self.value is not None:
+                    raise UsageError("the value is given twice")
+                self.value = self._value(args)
+            else:
+                word = args.take("'key' or 'value'")
+                flag = [flag for name, flag in _UPDATE_FLAGS if name.startswith(word)]
+                if not flag:
+                    raise UsageError(f"expected 'key' or 'value', got '{word}'")
+                if not with_value or has_flags:
+                    raise UsageError(f"'{word}' has no place here")
+                self.flags = flag[0]
+                has_flags = True
+        if map.key_size and self.key is None:
+            raise UsageError(f"the key is missing: 'key' and {map.key_size} bytes")
+        if with_value and map.value_size and self.value is None:
+            raise UsageError(f"the value is missing: 'value' and {map.value_size} bytes")
+
+    def _value(self, args: Args) -> bytes:
+        map = self.map
+        if map.type in OF_MAPS:
+            return self._descriptor(one_map(self._ctx.kernel, args, True))
+        if map.type == PROG_ARRAY:
+            if (args.peek() or "?") in ("i", "id"):
+                self._ctx.say(
+                    "Warning: the array does not keep a program that nothing else holds;"
+                    " see that the map itself stays open or pinned"
+                )
+            return self._descriptor(one_program(self._ctx.kernel, args))
+        return self._data(args, "value", map.value_size)
+
+    def _descriptor(self, obj: BpfObject) -> bytes:
+        self._fds.append(obj)
+        if self.map.value_size != 4:
+            raise BpfError(f"the values of map {self.map.id} are too small for a file descriptor")
+        return struct.pack("=i", obj.fd)
+
+    def _data(self, args: Args, what: str, size: int) -> bytes:
+        """``[hex] BYTES`` or an initializer."""
+        word = args.peek()
+        if word is not None and word[:1] in ("{", "="):
+            return self._typed(args.take(what), what, size)
+        is_hex = args.accept("hex")
+        data = bytearray()
+        while len(data) < size:
+            if not args:
+                raise UsageError(f"the {what} has {size} bytes, only {len(data)} are given")
+            data.append(_byte(args.take(what), is_hex))
+        return bytes(data)
+
+    def _typed(self, text: str, what: str, size: int) -> bytes:
+        from pybpftool.btf.initializer import encode
+
+        if self._types is None:
+            self._types = value_types(self._ctx.kernel, self.map)
+        types = self._types
+        if types is None:
+            raise BpfError(
+                f"map {self.map.id} has no BTF to read '{text}' by; give the {what}'s bytes instead"
+            )
+        return encode(types.btf, types.key_id if what == "key" else types.value_id, text, size)
+
+    def show(self, value: bytes) -> None:
+        """Print the element, formatted by BTF where there is some."""
+        from pybpftool.cli.map_dump import FormattedLayout, Shape, json_layout, plain_layout
+
+        ctx = self._ctx
+        shape = Shape(self.map, self.elements)
+        types = value_types(ctx.kernel, self.map)
+        key = self.key or b""
+        if ctx.json is not None:
+            layout = json_layout(shape, types, ctx.json.depth, ctx.json.is_pretty)
+            ctx.json.raw(layout.one(key, value))
+        elif types is not None:
+            text = FormattedLayout(shape, types, 0, True, is_json=False)
+            ctx.out.write(text.one(key, value) + "\n")
+        else:
+            ctx.out.write(plain_layout(shape).one(key, value))
+
+
+def _byte(word: str, is_hex: bool) -> int:
+    """One byte as ``strtoul()`` reads it; what does not fit a byte is refused."""
+    from pybpftool.cli.grammar import c_number
+
+    sign = word[:1] if word[:1] in ("-", "+") else ""
+    digits = word[len(sign) :]
+    if is_hex and digits[:2] not in ("0x", "0X"):
+        digits = "0x" + digits
+    number = c_number(digits)
+    if number is None:
+        raise UsageError(f"cannot read '{word}' as a byte")
+    number = -number if sign == "-" else number
+    if not -128 <= number <= 255:
+        raise UsageError(f"'{word}' does not fit a byte")
+    return number & 0xFF
+
+
+def _hex_strings(data: bytes) -> list[str]:
+    return [f"0x{byte:02x}" for byte in data]
+
+
+def _done(ctx: Context) -> None:
+    if ctx.json is not None:
+        ctx.json.value(None)
+
+
+def update(ctx: Context, args: Args) -> None:
+    """``map { update | push | enqueue } MAP [key DATA] [value VALUE] [UPDATE_FLAGS]``."""
+    with _Element(ctx, args, True) as element:
+        element.parse(args, True)
+        element.elements.update(element.key, element.value or b"", element.flags)
+    _done(ctx)
+
+
+def lookup(ctx: Context, args: Args) -> None:
+    """``map { lookup | peek } MAP [key DATA]``."""
+    with _Element(ctx, args, False) as element:
+        element.parse(args)
+        try:
+            value = element.elements.lookup(element.key)
+        except KernelError as error:
+            if error.errno != _ENOENT:
+                raise
+            ctx.failed = True
+            if ctx.json is not None:
+                ctx.json.value(None)
+            else:
+                ctx.out.write(f"key:\n{hex_text(element.key or b'')}\n\nNot found\n")
+            return
+        element.show(value)
+
+
+def getnext(ctx: Context, args: Args) -> None:
+    """``map getnext MAP [key DATA]``."""
+    with _Element(ctx, args, False) as element:
+        if args:
+            element.parse(args)
+        key, following = element.key, element.elements.next_key(element.key)
+        if ctx.json is not None:
+            record = {
+                "key": None if key is None else _hex_strings(key),
+                "next_key": _hex_strings(following),
+            }
+            ctx.json.value(record)
+            return
+        ctx.out.write("key: None\n" if key is None else f"key:\n{hex_text(key)}\n")
+        ctx.out.write(f"next key:\n{hex_text(following)}\n")
+
+
+def delete(ctx: Context, args: Args) -> None:
+    """``map delete MAP key DATA``."""
+    with _Element(ctx, args, True) as element:
+        element.parse(args)
+        element.elements.delete(element.key)
+    _done(ctx)
+
+
+def pop(ctx: Context, args: Args) -> None:
+    """``map { pop | dequeue } MAP``."""
+    with _Element(ctx, args, True) as element:
+        args.end()
+        if element.map.key_size:
+            raise BpfError(f"map {element.map.id} is no queue or stack: its elements have keys")
+        try:
+            value = element.elements.pop()
+        except KernelError as error:
+            if error.errno != _ENOENT:
+                raise
+            ctx.failed = True
+            if ctx.json is not None:
+                ctx.json.value(None)
+            else:
+                ctx.out.write("Error: empty map\n")
+            return
+        element.show(value)

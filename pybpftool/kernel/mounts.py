@@ -1,0 +1,59 @@
+"""Mounting a bpf file system, as upstream does where an object is to be pinned."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pybpftool.errors import KernelError
+
+_MS_BIND = 1 << 12
+_MS_REC = 1 << 14
+_MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
+_EINVAL = 22
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None) -> int:
+    """mount(2): 0 or the negative errno."""
+    function = _libc["mount"]
+    text = ctypes.c_char_p
+    function.argtypes = (text, text, text, ctypes.c_ulong, text)
+    if function(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data):
+        return -ctypes.get_errno()
+    return 0
+
+
+def mount_bpffs(directory: str) -> int:
+    """Mount a bpf file system on a directory; how many mounts that took.
+
+    The mount stays private to this mount namespace: where the directory is no mount
+    point yet, it is first bound to itself. Raises KernelError, with nothing mounted.
+    """
+    mounts = 0
+    while True:
+        result = _mount("", directory, "none", _MS_PRIVATE | _MS_REC, None)
+        if result == 0:
+            break
+        if result != -_EINVAL or mounts:
+            unmount(directory, mounts)
+            raise KernelError.of(f"cannot make the mount at '{directory}' private", -result)
+        result = _mount(directory, directory, "none", _MS_BIND, None)
+        if result < 0:
+            raise KernelError.of(f"cannot bind '{directory}' to itself", -result)
+        mounts = 1
+    result = _mount("bpf", directory, "bpf", 0, b"mode=0700")
+    if result < 0:
+        unmount(directory, mounts)
+        raise KernelError.of(f"cannot mount a bpf file system on '{directory}'", -result)
+    return mounts + 1
+
+
+def unmount(directory: str, mounts: int) -> None:
+    """Undo so many mounts on a directory."""
+    function = _libc["umount2"]
+    function.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    for _ in range(mounts):
+        function(os.fsencode(directory), _MNT_DETACH)
