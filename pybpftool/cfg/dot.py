@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Upstream shortens file names beyond so many bytes at a slash.
 _PATH_LENGTH = 32
+# Graphs of more blocks than this are laid out with so many iterations only.
+_MANY_BLOCKS = 500
+_ITERATIONS = 250
 _END = "\\l\\\n"
 
 _INSN_SPECIALS = ("\\", '"', "<", ">", "|", "&", "{", "}")
@@ -89,6 +92,7 @@ def write_dot(
     opcodes: bool = False,
     linum: bool = False,
     only: Collection[int] | None = None,
+    limit: bool = False,
 ) -> None:
     """Write the graph of a program.
 
@@ -96,11 +100,16 @@ def write_dot(
     :param opcodes: add each instruction's bytes.
     :param linum: add file, line and column to source lines.
     :param only: the indexes of the functions to draw, all by default.
+    :param limit: have Graphviz stop early when it straightens the edges of a graph of
+        many blocks, which would take it longer than all else together.
     """
     cfg = listing.cfg
     escaped = _escaped_texts(listing.texts)
     functions = [f for f in cfg.functions if only is None or f.index in only]
     write('digraph "DOT graph for eBPF program" {\n')
+    blocks = sum(len(function.heads) for function in functions)
+    if limit and blocks > _MANY_BLOCKS:
+        write(f"\tnslimit={_ITERATIONS / blocks:.4f};\n")
     for function in functions:
         prefix = f"fn_{function.index}_bb_"
         tooltip = _quoted(listing.names[function.index])

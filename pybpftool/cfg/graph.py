@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from _bisect import bisect_left, bisect_right
 from itertools import compress
+from operator import and_
 
 from pybpftool.errors import FormatError
 from pybpftool.insn.disasm import PSEUDO_CALL, PSEUDO_FUNC, Image
@@ -41,6 +42,8 @@ def _flow(code: int) -> int:
 
 
 _FLOW = bytes(map(_flow, range(256)))
+# 1 becomes a mask of all bits.
+_WHOLE = bytes([0, 255, *range(2, 256)])
 
 
 class Block:
@@ -384,7 +387,7 @@ class Cfg:
         begins = sorted({*known, *[target for _, target, _ in calls]})
         marks: bytes | bytearray = image.codes.translate(_FLOW)
         if image.is_start is not None:
-            marks = bytearray(a & -b for a, b in zip(marks, image.is_start, strict=True))
+            marks = bytes(map(and_, marks, image.is_start.translate(_WHOLE)))
         jumps = list(compress(range(image.count), marks))
         functions = []
         at = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from _bisect import bisect_left
+from operator import le
+
 from pybpftool.cfg.graph import Cfg, Function
 from pybpftool.insn.dump import insn_texts
 from pybpftool.insn.lines import SPACES
@@ -25,7 +28,7 @@ class Listing:
     name, else ``func_N``).
     """
 
-    __slots__ = ("_prog", "_texts", "cfg", "lines", "names", "protos")
+    __slots__ = ("_is_sorted", "_prog", "_texts", "cfg", "lines", "names", "protos")
 
     def __init__(
         self, prog: XlatedProgram, jump_tables: Mapping[int, Sequence[int]] | None = None
@@ -34,6 +37,7 @@ class Listing:
         infos = prog.functions()
         self._prog = prog
         self._texts: list[str] | None = None
+        self._is_sorted: bool | None = None
         self.cfg = Cfg.build(image, [slot for slot, _ in infos], jump_tables)
         self.protos: dict[int, str] = {}
         self.names = [f"func_{function.index}" for function in self.cfg.functions]
@@ -63,33 +67,35 @@ class Listing:
             self._texts = insn_texts(self._prog)
         return self._texts
 
+    def line_begins(self, function: Function) -> list[tuple[int, int]]:
+        """``(slot, line record)`` for each record of a function, ascending by slot.
+
+        A record that lies within an instruction is left out; of several at one slot the
+        last one counts.
+        """
+        offs = self.lines.insn_offs
+        begin, end = function.begin, function.end
+        if self._is_sorted is None:
+            self._is_sorted = all(map(le, offs, offs[1:]))
+        if self._is_sorted:
+            first, last = bisect_left(offs, begin), bisect_left(offs, end)
+            found = dict(zip(offs[first:last], range(first, last), strict=True))
+        else:
+            places = [(off, i) for i, off in enumerate(offs) if begin <= off < end]
+            found = dict(sorted(places))
+        is_start = self.cfg.image.is_start
+        if is_start is None or all(map(is_start.__getitem__, found)):
+            return list(found.items())
+        return [(off, record) for off, record in found.items() if is_start[off]]
+
     def shown_lines(self, function: Function) -> dict[int, int]:
         """Which line record stands before which slot of a function.
 
         Each where its code begins; and at the beginning of a block the one that covers
         it, for a block is reached from elsewhere.
         """
-        info = self.lines
-        offs = info.insn_offs
-        if not offs:
-            return {}
-        shown = {}
-        # Function by function: a record never reaches into the next one.
-        records = sorted(
-            [
-                (off, record)
-                for record, off in enumerate(offs)
-                if function.begin <= off < function.end
-            ]
-            if not _is_sorted(offs)
-            else _between(offs, function.begin, function.end)
-        )
-        if not records:
-            return {}
-        is_start = self.cfg.image.is_start
-        for off, record in records:
-            if is_start is None or is_start[off]:
-                shown[off] = record
+        records = self.line_begins(function)
+        shown = dict(records)
         at = 0
         count = len(records)
         covering = None
@@ -116,17 +122,3 @@ class Listing:
         """The file that a record names, empty without one."""
         btf = self._prog.btf
         return (btf.string(self.lines.file_name_offs[record]) if btf is not None else None) or ""
-
-
-def _is_sorted(offs: Sequence[int]) -> bool:
-    from operator import le
-
-    return all(map(le, offs, offs[1:]))
-
-
-def _between(offs: Sequence[int], begin: int, end: int) -> list[tuple[int, int]]:
-    from bisect import bisect_left
-
-    first = bisect_left(offs, begin)
-    last = bisect_left(offs, end)
-    return list(zip(offs[first:last], range(first, last), strict=True))

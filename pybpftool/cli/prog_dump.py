@@ -22,17 +22,20 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject, Kernel
 
 # Upstream's order, which decides what a shortened word means; ours come last.
-_MODES = ("jited", "xlated")
+_MODES = ("jited", "xlated", "joined")
+# Options that write one file or graph.
+_SINGLE = ("file", "visual", "html")
 _XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
 
 
 class DumpOptions:
     """What follows PROG on a ``prog dump`` command line."""
 
-    __slots__ = ("file", "linum", "opcodes", "syntax", "visual")
+    __slots__ = ("file", "html", "linum", "opcodes", "syntax", "visual")
 
     def __init__(self) -> None:
         self.file: str | None = None
+        self.html: str | None = None
         self.opcodes = False
         self.linum = False
         self.syntax = "att"
@@ -40,11 +43,16 @@ class DumpOptions:
 
 
 def dump(ctx: Context, args: Args) -> None:
-    """Run ``prog dump { xlated | jited } PROG …``."""
+    """Run ``prog dump { xlated | jited | joined } PROG …``."""
     mode = args.choose(_MODES)
     reader = ProgramReader(ctx.kernel)
     found = find_programs(ctx.kernel, reader, args)
-    options = _options(args)
+    options = _options(args, mode)
+    if mode == "joined":
+        from pybpftool.cli.prog_joined import JoinedDump
+
+        dump_each(ctx, reader, found, options, JoinedDump(ctx, reader))
+        return
     if mode == "jited":
         from pybpftool.cli.prog_jited import JitedDump
 
@@ -60,7 +68,7 @@ def dump(ctx: Context, args: Args) -> None:
     dump_each(ctx, reader, found, options, XlatedDump(ctx, reader))
 
 
-def _options(args: Args) -> DumpOptions:
+def _options(args: Args, mode: str) -> DumpOptions:
     options = DumpOptions()
     while args:
         if args.accept("file"):
@@ -75,7 +83,10 @@ def _options(args: Args) -> DumpOptions:
                 pass
         elif args.accept("linum"):
             options.linum = True
-        elif args.peek() == "syntax":
+        elif mode == "joined" and args.peek() == "html":
+            args.take("'html'")
+            options.html = args.take("a file name")
+        elif mode != "xlated" and args.peek() == "syntax":
             args.take("'syntax'")
             options.syntax = args.choose(("att", "intel"))
         else:
@@ -113,8 +124,8 @@ def dump_each(
     items = ((reader.read(obj), form.gather(obj)) for obj in found)
     prog, code = next(items)
     following = next(items, None)
-    if following is not None and (options.file is not None or options.visual is not None):
-        what = "file" if options.file is not None else "visual"
+    if following is not None and any(getattr(options, name) is not None for name in _SINGLE):
+        what = next(name for name in _SINGLE if getattr(options, name) is not None)
         raise UsageError(f"several programs match, but '{what}' takes only one")
     if options.file is not None:
         write_file(options.file, form.image(code))
@@ -149,10 +160,16 @@ def dump_each(
 class XlatedDump(Dump):
     """Instructions as the verifier left them."""
 
-    def __init__(self, ctx: Context, reader: ProgramReader) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        reader: ProgramReader,
+        symbols: Callable[[], KernelSymbols | None] | None = None,
+    ) -> None:
         self._ctx = ctx
         self._kernel = ctx.kernel
         self._reader = reader
+        self._read = symbols
         self._symbols: KernelSymbols | None = None
         self._has_symbols = False
 
@@ -194,19 +211,23 @@ class XlatedDump(Dump):
         """The kernel's symbols, read when the first call needs one."""
         if not self._has_symbols:
             self._has_symbols = True
-            self._symbols = kernel_symbols(self._ctx)
+            self._symbols = self._read() if self._read else kernel_symbols(self._ctx)
         return self._symbols
 
 
 def kernel_symbols(ctx: Context, read: Callable[[], bytes] | None = None) -> KernelSymbols | None:
     """The symbols of /proc/kallsyms; None, with a remark on stderr, where they are hidden.
 
-    :param read: what to read the file with, the kernel by default.
+    :param read: gives the whole file, where it has been read ahead; by default it is read
+        as far as it is needed.
     """
     from pybpftool.insn.symbols import KernelSymbols
 
     try:
-        symbols = KernelSymbols(read() if read else ctx.kernel.file("/proc/kallsyms"))
+        if read is not None:
+            symbols = KernelSymbols(read())
+        else:
+            symbols = KernelSymbols(b"", ctx.kernel.stream("/proc/kallsyms"))
     except KernelError as error:
         ctx.say(f"Functions are shown without their names: {error}")
         return None

@@ -56,7 +56,7 @@ class JitedDump(Dump):
                 arrays["jited_line_info"] or b"", info["jited_line_info_rec_size"], kernel
             ),
             btf=self._reader.btf(info["btf_id"]) if info["btf_id"] else None,
-            symbols=self._load_symbols,
+            symbols=self.symbols,
             machine=kernel.machine,
             byteorder=kernel.byteorder,
         )
@@ -81,7 +81,8 @@ class JitedDump(Dump):
         if code.ksyms and self._ctx.kernel.is_live and not self._has_symbols and not self._ahead:
             self._ahead = _ReadAhead(self._ctx.kernel)
 
-    def _load_symbols(self) -> KernelSymbols | None:
+    def symbols(self) -> KernelSymbols | None:
+        """The kernel's symbols, read once."""
         if not self._has_symbols:
             self._has_symbols = True
             read = self._ahead.result if self._ahead is not None else None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _PICTURES = ("svg", "png", "pdf")
 _BPF_MAP_TYPE_INSN_ARRAY = 34
 _GOTOX = 0x0D
-# Beyond so many nodes Graphviz takes more than half a minute to lay them out.
-_MANY_BLOCKS = 2500
+# Beyond so many nodes Graphviz can take more than half a minute to lay them out.
+_MANY_BLOCKS = 6000
 
 
 class VisualOptions:
@@ -65,7 +65,7 @@ class VisualDump(XlatedDump):
 
     def gather(self, obj: BpfObject) -> XlatedProgram:
         code = super().gather(obj)
-        if _GOTOX in code.insns[::8]:
+        if has_indirect_jumps(code.insns):
             self._tables = jump_tables(self._ctx.kernel, obj)
         return code
 
@@ -97,7 +97,9 @@ class VisualDump(XlatedDump):
         if visual.calls:
             write_call_graph(write, listing)
         else:
-            write_dot(write, listing, options.opcodes, options.linum, only)
+            write_dot(
+                write, listing, options.opcodes, options.linum, only, limit=visual.form != "dot"
+            )
         if visual.form == "dot":
             return
         if not visual.calls:
@@ -113,7 +115,7 @@ class VisualDump(XlatedDump):
         blocks = sum(len(function.heads) for function in functions)
         if blocks > _MANY_BLOCKS:
             self._ctx.say(
-                f"Drawing {blocks} blocks takes minutes; 'visual func NAME' draws one function,"
+                f"Drawing {blocks} blocks can take minutes; 'visual func NAME' draws one function,"
                 " 'visual calls' the call graph alone"
             )
 
@@ -128,6 +130,11 @@ def find_function(listing: Listing, name: str) -> int:
         return int(number)
     shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     raise BpfError(f"the program has no function '{name}'; it has {shown}")
+
+
+def has_indirect_jumps(insns: bytes) -> bool:
+    """Whether there is a ``gotox`` among the instructions."""
+    return _GOTOX in insns[::8]
 
 
 def jump_tables(kernel: Kernel, obj: BpfObject) -> dict[int, list[int]]:

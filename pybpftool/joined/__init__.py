@@ -1,0 +1,1 @@
+"""One view of a program: source lines, translated instructions, machine code."""
