@@ -1,0 +1,449 @@
+"""Several BTF objects on one base as one, without duplicate types.
+
+The result is the one of libbpf's ``btf__add_btf()`` and ``btf__dedup()``: which of
+several equal types stays, and under which number, follows from the order in which
+candidates are tried, so that the steps and that order are kept.
+
+Types are lists of words (``struct btf_type`` and what follows it); a name is its
+offset in the base's strings, or an offset behind them for a new string.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pybpftool.btf import parser
+from pybpftool.btf.encode import encode, own_types, renumber
+from pybpftool.btf.hashmap import AppendMap
+from pybpftool.btf.parser import Btf, Names
+from pybpftool.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNSEEN, _IN_PROGRESS = -1, -2
+
+_COMPOSITE = frozenset((parser.STRUCT, parser.UNION))
+_ENUMS = frozenset((parser.ENUM, parser.ENUM64))
+_KEPT = frozenset((parser.VAR, parser.DATASEC))  # never taken for duplicates
+_BY_HEAD = frozenset(
+    (
+        parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.PTR, parser.FWD, parser.FUNC,
+        parser.FLOAT, parser.TYPE_TAG,
+    )
+)  # fmt: skip
+_ONE_TARGET = frozenset(
+    (
+        parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.PTR, parser.TYPEDEF, parser.FUNC,
+        parser.TYPE_TAG,
+    )
+)  # fmt: skip
+_PRIMITIVE = frozenset(
+    (parser.INT, parser.ENUM, parser.ENUM64, parser.FWD, parser.FLOAT)
+)  # fmt: skip
+_IDENTITY_DEPTH = 16  # how deep libbpf compares types that it met twice
+
+
+def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
+    """The types of ``parts``, (name for errors, BTF on ``base``), as one BTF on ``base``."""
+    types, strings = _collect(parts, base)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 20000))
+    try:
+        kept = _Dedup(base, types).run()
+    except RecursionError:
+        raise FormatError("the types to be merged are nested too deeply") from None
+    except IndexError:
+        raise FormatError("the types to be merged refer to types that are not there") from None
+    finally:
+        sys.setrecursionlimit(limit)
+    merged = Btf.from_bytes(encode(kept, strings), base, True)
+    merged.pointer_size = 8
+    return merged
+
+
+def _collect(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list[int]], bytes]:
+    """All types under their new numbers and names, and the strings that the base lacks."""
+    by_name: dict[str, int] = {}
+    section: Btf | None = base
+    while section is not None:
+        # The innermost base comes first, and of equal strings the first counts.
+        names = Names.of(section)
+        by_name.update([(name, offset) for offset, name in reversed(names.items())])
+        section = section.base
+    by_name[""] = 0
+    strings: list[bytes] = []
+    end = base.string_end
+    types: list[list[int]] = []
+    for path, btf in parts:
+        if btf.base is not base:
+            raise FormatError(f"'{path}' has a base of its own and cannot be merged")
+        shift = base.count + len(types) - btf.start_id
+        start_id = btf.start_id
+        known: dict[int, int] = {}
+        for offset in _name_offsets(btf):
+            if offset < base.string_end:
+                known[offset] = offset
+                continue
+            name = btf.names[offset]
+            found = by_name.get(name)
+            if found is None:
+                found = by_name[name] = end
+                strings.append(name.encode("utf-8", "surrogateescape") + b"\0")
+                end += len(strings[-1])
+            known[offset] = found
+
+        def new_id(type_id: int, start_id: int = start_id, shift: int = shift) -> int:
+            return type_id if type_id < start_id else type_id + shift
+
+        for words in own_types(btf):
+            renumber(words, new_id, known.__getitem__)
+            types.append(words)
+    return types, b"".join(strings)
+
+
+def _name_offsets(btf: Btf) -> set[int]:
+    found: set[int] = set()
+
+    def note(offset: int) -> int:
+        found.add(offset)
+        return offset
+
+    for words in own_types(btf):
+        renumber(words, int, note)
+    return found
+
+
+def _key(words: Sequence[int]) -> tuple[int, ...]:
+    """What types must share to be candidates for being the same (libbpf's hashes)."""
+    kind = words[1] >> 24 & 0x7F
+    if kind in _BY_HEAD:
+        return (words[0], words[1], words[2])
+    if kind == parser.TYPEDEF:
+        return (words[0], words[1])
+    if kind in _ENUMS:
+        return (words[0],)
+    if kind in _COMPOSITE:
+        return (*words[:3], *words[3::3], *words[5::3])
+    return tuple(words)
+
+
+def _same_struct(one: Sequence[int], two: Sequence[int]) -> bool:
+    """Whether structs agree in all but the types of their members."""
+    return one[:3] == two[:3] and one[3::3] == two[3::3] and one[5::3] == two[5::3]
+
+
+def _same_enum(one: Sequence[int], two: Sequence[int]) -> bool:
+    """Whether enums are equal, or one is a declaration of the other."""
+    if one[1] & 0xFFFFFF and two[1] & 0xFFFFFF:
+        return one == two
+    kinds = {one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F}
+    return one[0] == two[0] and kinds <= _ENUMS
+
+
+class _Dedup:
+    """The state of a deduplication."""
+
+    def __init__(self, base: Btf, types: list[list[int]]) -> None:
+        self.base = base
+        self.start = base.count
+        self.types = types
+        self.total = self.start + len(types)
+        self.table = AppendMap()
+        # Where each type went: another's id, its own, or not known yet.
+        self.map: list[int] = list(range(self.start))
+        for words in types:
+            kept = words[1] >> 24 & 0x7F in _KEPT
+            self.map.append(len(self.map) if kept else _UNSEEN)
+        self.hypothesis: dict[int, int] = {}
+        self.needs_base_changed = False
+        self.base_types: dict[int, list[int]] = {0: [0, 0, 0]}
+
+    def type(self, type_id: int) -> list[int]:
+        """A type's words."""
+        if type_id >= self.start:
+            return self.types[type_id - self.start]
+        words = self.base_types.get(type_id)
+        if words is None:
+            section, at = self.base.at(type_id)
+            size = 3 if not type_id else self.base.sizes[section[at]]
+            words = self.base_types[type_id] = list(section[at - 1 : at - 1 + size])
+        return words
+
+    def run(self) -> list[list[int]]:
+        """Deduplicate; returns the types that stay, their references renumbered."""
+        self.add_base()
+        own = range(self.start, self.total)
+        for type_id in own:
+            self.primitive(type_id)
+        for type_id in own:
+            self.composite(type_id)
+        self.forwards()
+        for type_id in own:
+            self.reference(type_id)
+        return self.compact()
+
+    def add_base(self) -> None:
+        """Enter the base's types as candidates, as far as any of ours could be one of them."""
+        wanted = {words[0] for words in self.types}
+        wanted.add(0)
+        append = self.table.append
+        count = self.table.count_only
+        for type_id in range(1, self.start):
+            section, at = self.base.at(type_id)
+            if section[at] >> 24 & 0x7F in _KEPT:
+                continue
+            if section[at - 1] in wanted:
+                append(_key(self.type(type_id)), type_id)
+            else:
+                count()
+
+    def settle(self, type_id: int, new_id: int, key: tuple[int, ...]) -> None:
+        self.map[type_id] = new_id
+        if new_id == type_id:
+            self.table.append(key, type_id)
+
+    def primitive(self, type_id: int) -> None:
+        """Types that refer to no others."""
+        words = self.types[type_id - self.start]
+        kind = words[1] >> 24 & 0x7F
+        if kind not in _PRIMITIVE:
+            return
+        key = _key(words)
+        new_id = type_id
+        for candidate in self.table.get(key):
+            other = self.type(candidate)
+            if kind not in _ENUMS:
+                # Equal keys are all that numbers and declarations have.
+                new_id = candidate
+                break
+            if other[1] >> 24 & 0x7F not in _ENUMS:
+                continue
+            if other == words:
+                new_id = candidate
+                break
+            if _same_enum(words, other):
+                if not words[1] & 0xFFFFFF:
+                    new_id = candidate
+                    break
+                self.map[candidate] = type_id
+        self.settle(type_id, new_id, key)
+
+    def resolve(self, type_id: int) -> int:
+        """Follow the map as far as it is known."""
+        for _ in range(self.total):
+            target = self.map[type_id]
+            if target < 0 or target == type_id:
+                return type_id
+            type_id = target
+        raise FormatError("the types to be merged refer to each other in a circle")
+
+    def composite(self, type_id: int) -> None:
+        """Structs, unions and typedefs, compared with all that they lead to."""
+        if self.map[type_id] >= 0:
+            return
+        words = self.types[type_id - self.start]
+        kind = words[1] >> 24 & 0x7F
+        if kind not in _COMPOSITE and kind != parser.TYPEDEF:
+            return
+        key = _key(words)
+        new_id = type_id
+        for candidate in self.table.get(key):
+            self.hypothesis = {}
+            self.needs_base_changed = False
+            if not self.equal(type_id, candidate):
+                continue
+            self.accept()
+            if self.needs_base_changed:
+                continue
+            new_id = candidate
+            break
+        self.settle(type_id, new_id, key)
+
+    def equal(self, mine: int, theirs: int) -> bool:
+        """Whether two types lead to the same graph, given what was assumed on the way."""
+        if self.resolve(mine) == self.resolve(theirs):
+            return True
+        if self.kind(theirs) == parser.FWD:
+            target = self.resolve(theirs)
+            if self.kind(target) != parser.FWD:
+                theirs = target
+        assumed = self.hypothesis.get(theirs)
+        if assumed is not None:
+            # Compilers describe one type twice at times: look whether it is so.
+            return assumed == mine or self.identical(assumed, mine, _IDENTITY_DEPTH)
+        self.hypothesis[theirs] = mine
+        one, two = self.type(mine), self.type(theirs)
+        if one[0] != two[0]:
+            return False
+        kind, other_kind = one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F
+        if kind != other_kind:
+            return self.declares(one, two, theirs)
+        if kind in _COMPOSITE:
+            return _same_struct(one, two) and all(map(self.equal, one[4::3], two[4::3]))
+        if kind in _ONE_TARGET:
+            return one[1] == two[1] and self.equal(one[2], two[2])
+        if kind == parser.ARRAY:
+            return (
+                one[:3] == two[:3]
+                and one[5] == two[5]
+                and self.equal(one[4], two[4])
+                and self.equal(one[3], two[3])
+            )
+        if kind == parser.FUNC_PROTO:
+            return (
+                one[1] == two[1]
+                and one[3::2] == two[3::2]
+                and self.equal(one[2], two[2])
+                and all(map(self.equal, one[4::2], two[4::2]))
+            )
+        if kind in _ENUMS:
+            return _same_enum(one, two)
+        if kind in _PRIMITIVE:
+            return one == two
+        raise FormatError(f"types of kind {kind} cannot be merged here")
+
+    def declares(self, one: list[int], two: list[int], theirs: int) -> bool:
+        """Whether one of two types of a name is a forward declaration of the other."""
+        kind, other_kind = one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F
+        if kind == parser.FWD:
+            return other_kind == (parser.UNION if one[1] >> 31 else parser.STRUCT)
+        if other_kind != parser.FWD:
+            return False
+        fits = kind == (parser.UNION if two[1] >> 31 else parser.STRUCT)
+        if fits and theirs < self.start:
+            self.needs_base_changed = True
+        return fits
+
+    def kind(self, type_id: int) -> int:
+        return self.type(type_id)[1] >> 24 & 0x7F
+
+    def identical(self, first: int, second: int, depth: int) -> bool:
+        """Whether two types read the same, to a limited depth."""
+        while True:
+            if depth <= 0:
+                return False
+            one, two = self.type(first), self.type(second)
+            kind = one[1] >> 24 & 0x7F
+            if kind != two[1] >> 24 & 0x7F:
+                return False
+            if kind in _ONE_TARGET:
+                if one[:2] != two[:2]:
+                    return False
+                first, second = one[2], two[2]
+                continue
+            break
+        if kind == parser.UNKN:
+            return True
+        if kind in _ENUMS:
+            return _same_enum(one, two)
+        if kind in _PRIMITIVE:
+            return one == two
+        if kind == parser.ARRAY:
+            # libbpf compares the first array's element with itself.
+            return one[:3] == two[:3] and one[5] == two[5]
+        if kind in _COMPOSITE:
+            return _same_struct(one, two) and all(
+                a == b or self.identical(a, b, depth - 1)
+                for a, b in zip(one[4::3], two[4::3], strict=True)
+            )
+        if kind == parser.FUNC_PROTO:
+            if one[:2] != two[:2] or one[3::2] != two[3::2]:
+                return False
+            pairs = [(one[2], two[2]), *zip(one[4::2], two[4::2], strict=True)]
+            return all(a == b or self.identical(a, b, depth - 1) for a, b in pairs)
+        return False
+
+    def accept(self) -> None:
+        """Keep what two equal graphs tell about the types in them."""
+        for theirs, mine in self.hypothesis.items():
+            target, canonical = self.resolve(mine), self.resolve(theirs)
+            kind, other_kind = self.kind(target), self.kind(canonical)
+            if kind != parser.FWD and other_kind == parser.FWD:
+                self.map[canonical] = target
+            if self.needs_base_changed:
+                continue
+            if kind == parser.FWD and other_kind != parser.FWD:
+                self.map[target] = canonical
+            if (
+                kind in _COMPOSITE
+                and other_kind != parser.FWD
+                and self.map[canonical] >= 0
+                and self.map[target] < 0
+            ):
+                self.map[target] = canonical
+
+    def forwards(self) -> None:
+        """Forward declarations of structs of which there is just one of the name."""
+        declared = {
+            words[0]
+            for type_id, words in enumerate(self.types, self.start)
+            if words[1] >> 24 & 0x7F == parser.FWD and self.map[type_id] == type_id
+        }
+        if not declared:
+            return
+        by_name: dict[int, int] = {}
+        for type_id in range(1, self.total):
+            if type_id < self.start:
+                section, at = self.base.at(type_id)
+                name, kind = section[at - 1], section[at] >> 24 & 0x7F
+            else:
+                words = self.types[type_id - self.start]
+                name, kind = words[0], words[1] >> 24 & 0x7F
+            if kind in _COMPOSITE and name in declared and self.map[type_id] == type_id:
+                by_name[name] = 0 if name in by_name else type_id
+        for type_id, words in enumerate(self.types, self.start):
+            if words[1] >> 24 & 0x7F != parser.FWD or self.map[type_id] != type_id:
+                continue
+            found = by_name.get(words[0], 0)
+            wanted = parser.UNION if words[1] >> 31 else parser.STRUCT
+            if found and self.kind(found) == wanted:
+                self.map[type_id] = found
+
+    def reference(self, type_id: int) -> int:
+        """Types that refer to others, once those are settled; returns what it became."""
+        known = self.map[type_id]
+        if known == _IN_PROGRESS:
+            raise FormatError("the types to be merged refer to each other in a circle")
+        if known >= 0:
+            return self.resolve(type_id)
+        self.map[type_id] = _IN_PROGRESS
+        words = self.types[type_id - self.start]
+        kind = words[1] >> 24 & 0x7F
+        if kind == parser.ARRAY:
+            words[3] = self.reference(words[3])
+            words[4] = self.reference(words[4])
+        elif kind == parser.FUNC_PROTO:
+            words[2] = self.reference(words[2])
+            words[4::2] = map(self.reference, words[4::2])
+        elif kind in _ONE_TARGET or kind == parser.DECL_TAG:
+            words[2] = self.reference(words[2])
+        else:
+            raise FormatError(f"types of kind {kind} cannot be merged here")
+        key = _key(words)
+        new_id = next(iter(self.table.get(key)), type_id)
+        self.settle(type_id, new_id, key)
+        return new_id
+
+    def compact(self) -> list[list[int]]:
+        """The types that stand for themselves, numbered without gaps."""
+        kept = [
+            type_id for type_id in range(self.start, self.total) if self.map[type_id] == type_id
+        ]
+        numbers = {old: new for new, old in enumerate(kept, self.start)}
+
+        def new_id(type_id: int) -> int:
+            type_id = self.resolve(type_id)
+            if type_id < self.start:
+                return type_id
+            if type_id not in numbers:
+                raise FormatError("a merged type refers to one that was left out")
+            return numbers[type_id]
+
+        found = []
+        for type_id in kept:
+            words = self.types[type_id - self.start]
+            renumber(words, new_id, int)
+            found.append(words)
+        return found
