@@ -563,9 +563,7 @@ class Bulk:
         """How many values fill :attr:`format`."""
         return len(self._compiler.pieces)
 
-    def columns(
-        self, data: bytes, offset: int, stride: int, count: int
-    ) -> list[Sequence[object]]:
+    def columns(self, data: bytes, offset: int, stride: int, count: int) -> list[Sequence[object]]:
         """The values of ``count`` records, one sequence for each place of the format."""
         if self._groups is None:
             self._groups = self._grouped()
