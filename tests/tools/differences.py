@@ -1,7 +1,7 @@
 """The differences from upstream that are wanted, each with its reason; the README lists them too.
 
-`differential.py` applies these to the outputs before it compares them, and SILENT_FAILURE, and
-nothing else.  Each
+`differential.py` applies these to the outputs before it compares them, and SILENT_FAILURE, lets
+load times be a second apart (two clocks are read one after the other), and nothing else.  Each
 entry says on which side it applies: `both` replaces the same text on both sides (wording that is
 our own), `ours` takes out what only we print.
 """

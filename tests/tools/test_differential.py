@@ -66,6 +66,23 @@ def test_holders_count_only_where_upstream_finds_any() -> None:
     assert same(Answer(0, PRETTY, b""), Answer(0, b'[{\n        "id": 7\n    }\n]\n', b""))
 
 
+def test_a_tool_that_names_itself_is_wrong() -> None:
+    assert same(Answer(0, TEXT + PIDS, b"", pid=5), Answer(0, TEXT, b""))
+    assert not same(Answer(0, TEXT + PIDS, b"", pid=3), Answer(0, TEXT, b""))
+    assert not same(Answer(0, JSON, b"", pid=12), Answer(0, b'[{"id":7}]\n', b""))
+    assert not same(Answer(0, PRETTY, b"", pid=12), Answer(0, PRETTY, b""), pids=True)
+
+
+def test_load_times_may_be_a_second_apart() -> None:
+    text = b"1: xdp\n\tloaded_at 2026-11-22T13:00:%02d+0000  uid 0\n"
+    assert same(Answer(0, text % 9, b""), Answer(0, text % 10, b""))
+    assert not same(Answer(0, text % 9, b""), Answer(0, text % 11, b""))
+    assert not same(Answer(0, text % 9 + b"x", b""), Answer(0, text % 10, b""))
+    assert same(Answer(0, b'{"loaded_at":59}', b""), Answer(0, b'{"loaded_at":60}', b""))
+    assert not same(Answer(0, b'{"loaded_at":5}', b""), Answer(0, b'{"loaded_at":7}', b""))
+    assert not same(Answer(0, b'{"loaded_at":5}', b""), Answer(0, b'{"loaded_at": 6}', b""))
+
+
 def tool(path: Path, body: str) -> str:
     path.write_text("#!/bin/sh\n" + body)
     path.chmod(0o755)
