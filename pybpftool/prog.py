@@ -188,8 +188,8 @@ class ProgramReader:
             text = self._kernel.fdinfo(obj)
         except KernelError:
             return None
-        _, key, rest = text.partition(b"memlock:\t")
-        return int(rest.partition(b"\n")[0]) if key else None
+        number = text.partition(b"memlock:\t")[2].partition(b"\n")[0]
+        return int(number) if number.isdigit() else None
 
     def _map_ids(self, obj: BpfObject) -> tuple[int, ...]:
         try:

@@ -18,12 +18,14 @@ neither reach other files nor unfold without bound.
 
 from __future__ import annotations
 
+import builtins
 import errno
 import hashlib
 import json
 import os
 import struct
 import time
+import types
 import zipfile
 import zlib
 
@@ -205,7 +207,12 @@ class SnapshotKernel(Kernel):
         answer = self._answers[key]
         if isinstance(answer, dict) and "errno" in answer:
             raise KernelError(str(answer.get("message", key)), _int(answer["errno"], key))
-        return self._decode(answer, key)
+        value = self._decode(answer, key)
+        if not _fits(value, _shape(method)) or (
+            method == "prog_arrays" and not {"info", *args[1]} <= value.keys()
+        ):
+            raise FormatError(f"the snapshot is damaged: the answer to {key}")
+        return value
 
     def _bytes(self, value: Any) -> bytes:
         data = self._decode(value, "an info")
@@ -228,6 +235,43 @@ class SnapshotKernel(Kernel):
         except (KeyError, TypeError, ValueError):
             raise FormatError(f"the snapshot is damaged: the answer to {key}") from None
         return self._archive.member(f"blobs/{name}")
+
+
+# Sharper than the annotation, which spares the callers a check for None.
+_SHAPES: dict[str, Any] = {"prog_arrays": dict[str, bytes | None]}
+
+
+def _shape(method: str) -> Any:
+    """The type of a question's answer: what :class:`Kernel` declares."""
+    shape = _SHAPES.get(method)
+    if shape is None:
+        declared = getattr(Kernel, method).__annotations__["return"]
+        shape = _SHAPES[method] = eval(declared, {"Any": object})
+    return shape
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Whether a decoded answer has the declared type; tuples come back as lists."""
+    if isinstance(shape, types.UnionType):
+        return any(_fits(value, part) for part in shape.__args__)
+    parts: tuple[Any, ...] = getattr(shape, "__args__", ())
+    match getattr(shape, "__origin__", shape):
+        case builtins.list:
+            return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+        case builtins.tuple:
+            return (
+                isinstance(value, list)
+                and len(value) == len(parts)
+                and all(map(_fits, value, parts))
+            )
+        case builtins.dict:
+            return isinstance(value, dict) and all(
+                _fits(key, parts[0]) and _fits(item, parts[1]) for key, item in value.items()
+            )
+        case builtins.int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case kind:
+            return isinstance(value, kind)
 
 
 def _replayed(method: str) -> Callable[..., Any]:
@@ -262,9 +306,11 @@ class _Archive:
     def member(self, name: str) -> bytes:
         """The content of one member."""
         try:
-            size = self._zip.getinfo(name).file_size
-            if size > _MAX_MEMBER:
-                raise self._damaged(f"{name} claims {size} bytes")
+            info = self._zip.getinfo(name)
+            if info.file_size > _MAX_MEMBER:
+                raise self._damaged(f"{name} claims {info.file_size} bytes")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._damaged(f"{name} is compressed in a way that no snapshot is")
             with self._zip.open(name) as stream:
                 # zipfile stops at the size that the member claims and checks its CRC.
                 return stream.read()

@@ -12,10 +12,14 @@ from pybpftool.cli import main
 from pybpftool.cli.grammar import Args, c_number, is_prefix, select
 from pybpftool.errors import UsageError
 
-UPSTREAM_OBJECTS = (
-    "help batch prog map link cgroup perf net feature btf gen struct_ops iter token version"
-).split()
-UPSTREAM_PROG = "show list help dump pin load loadall attach detach tracelog run profile".split()
+UPSTREAM_OBJECTS = [
+    "help", "batch", "prog", "map", "link", "cgroup", "perf", "net", "feature", "btf", "gen",
+    "struct_ops", "iter", "token", "version",
+]  # fmt: skip
+UPSTREAM_PROG = [
+    "show", "list", "help", "dump", "pin", "load", "loadall", "attach", "detach", "tracelog",
+    "run", "profile",
+]  # fmt: skip
 
 
 class TestPrefix:
@@ -59,8 +63,9 @@ class TestPrefix:
         from pybpftool.cli.prog import _COMMANDS
 
         assert [name for name, _ in _COMMANDS][: len(UPSTREAM_PROG)] == UPSTREAM_PROG
-        for word, meant in (("l", "list"), ("d", "dump"), ("p", "pin"), ("r", "run"), ("lo", "load"),
-                            ("loada", "loadall"), ("de", "detach"), ("pr", "profile")):  # fmt: skip
+        for word, meant in (("l", "list"), ("d", "dump"), ("p", "pin"), ("r", "run"),
+                            ("lo", "load"), ("loada", "loadall"), ("de", "detach"),
+                            ("pr", "profile")):  # fmt: skip
             table = [(name, name) for name, _ in _COMMANDS]
             assert select(table, Args([word]), "prog") == meant
 
@@ -101,8 +106,8 @@ class TestNumber:
     @pytest.mark.parametrize(
         "text",
         ["", " ", "x", "0x", "0xg", "0x-1", "0x+1", "0x_1", "0x 1", "08", "09", "0o7", "0b1",
-         "-1", " -1", "++1", "+ 1", "+", "1_000", "0_7", "1 ", "1.0", "1e3", "\u0661", "\uff11", "1\0", "1x",
-         "0-7", "0 7", "00x1", "\udc80"],
+         "-1", " -1", "++1", "+ 1", "+", "1_000", "0_7", "1 ", "1.0", "1e3", "\u0661",
+         "\uff11", "1\0", "1x", "0-7", "0 7", "00x1", "\udc80"],
     )  # fmt: skip
     def test_what_is_no_number(self, text: str) -> None:
         assert c_number(text) is None
@@ -168,7 +173,7 @@ class TestArgs:
             Args(["x1"]).number("an id")
         with pytest.raises(UsageError, match="'4294967296' is too large for an id"):
             Args(["4294967296"]).number("an id")
-        with pytest.raises(UsageError, match="'9{30}' is too large"):
+        with pytest.raises(UsageError, match=r"'9{30}' is too large"):
             Args(["9" * 30]).number("an id", 64)
 
     def test_a_number_of_thousands_of_digits(self) -> None:

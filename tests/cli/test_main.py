@@ -367,9 +367,7 @@ class TestRun:
             assert done.returncode == 0, done
             assert done.stdout.startswith(b"pybpftool v")
 
-    @pytest.mark.parametrize(
-        ("effect", "status"), [(0, 0), (255, 255), (KeyboardInterrupt(), 130)]
-    )
+    @pytest.mark.parametrize(("effect", "status"), [(0, 0), (255, 255), (KeyboardInterrupt(), 130)])
     def test_leaves_without_ceremony(self, effect: object, status: int) -> None:
         import gc
 

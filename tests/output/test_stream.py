@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from itertools import pairwise
 
 import pytest
 
 from pybpftool.errors import BpfError
-from pybpftool.output.stream import Output
 from pybpftool.output.stream import ClosedPipe as Closed
+from pybpftool.output.stream import Output
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ class TestBlocks:
                 sizes.append(len(arrived))
         assert sizes[0] <= 1024
         assert len(sizes) >= 4
-        assert all(late > early for early, late in zip(sizes, sizes[1:], strict=False))
+        assert all(late > early for early, late in pairwise(sizes))
 
     def test_everything_arrives_once_and_in_order(self, pipe: tuple[int, int]) -> None:
         received = bytearray()
@@ -129,9 +130,7 @@ class TestTerminal:
         out.flush()
         assert got(pipe[0]) == b"\x1b[1m"
 
-    def test_raw_bytes_that_a_terminal_takes_for_controls(
-        self, terminal: tuple[int, int]
-    ) -> None:
+    def test_raw_bytes_that_a_terminal_takes_for_controls(self, terminal: tuple[int, int]) -> None:
         """Byte 0x9b alone is CSI on a terminal that is not in UTF-8 mode."""
         out = Output(terminal[1])
         out.write("\udc9b31m")

@@ -1,0 +1,142 @@
+"""``snapshot save`` and ``show``, ``--snapshot``: a recording answers as the kernel did."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from pathlib import Path
+
+import pytest
+
+from pybpftool.errors import KernelError
+from tests.cli.test_prog_dump import add, described
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
+
+pytestmark = pytest.mark.usefixtures("utc")
+
+COMMANDS = [
+    "prog show",
+    "-f prog show",
+    "prog show id 1",
+    "prog show name first",
+    "prog show tag 0001020304050607",
+    "-f prog show pinned /pin/first",
+    "prog show id 99",
+    "prog show pinned /pin/none",
+    "prog show name nobody",
+    "prog dump xlated id 1",
+    "prog dump xlated id 1 opcodes linum",
+    "prog dump xlated id 2",
+    "prog dump xlated id 3",
+    "prog dump xlated tag 0001020304050607",
+]
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    kernel = FakeKernel()
+    described(kernel, 1)
+    add(kernel, 2, bytes.fromhex("85000000000100009500000000000000"), load_time=5, ifindex=4)
+    kernel.prog(3, orphaned=True, memlock=None)
+    kernel.prog(4, name=b"a_name_of_fifte", btf_id=9, nr_func_info=1, maps=(7,))
+    kernel.map(7, type=2, key_size=4, value_size=4, max_entries=1, name=b".rodata", btf_id=9,
+               btf_value_type_id=1)  # fmt: skip
+    kernel.arrays[4]["func_info"] = struct.pack("=II", 0, 999)
+    kernel.names[4] = "eth0"
+    kernel.pins["prog"] = {1: ["/pin/first", "/pin/umlaut_\u00e4", "/pin/\udcff"]}
+    kernel.held["prog"] = {1: [(5, "holder\udcff")], 2: [(5, "holder"), (6, "")]}
+    kernel.files["/proc/kallsyms"] = b"ffffffff81000000 T __bpf_call_base\n"
+    kernel.files["/proc/sys/kernel/kptr_restrict"] = KernelError.of("refused", errno.EACCES)
+    return kernel
+
+
+@pytest.fixture
+def saved(kernel: FakeKernel, tmp_path: Path) -> str:
+    path = str(tmp_path / "saved.zip")
+    result = run("snapshot", "save", path, kernel=kernel)
+    assert (result.status, result.out, result.err) == (0, b"", b"")
+    assert kernel.opened == 0
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("form", [[], ["-j"], ["-p"]])
+def test_a_recording_answers_as_the_kernel_did(
+    kernel: FakeKernel, saved: str, command: str, form: list[str]
+) -> None:
+    live = run(*form, *command.split(), kernel=kernel)
+    replayed = run("--snapshot", saved, *form, *command.split())
+    assert (replayed.status, bool(replayed.err)) == (live.status, bool(live.err))
+    if live.status == 0:
+        assert replayed.out == live.out
+        assert live.out
+    else:
+        assert b"error" in replayed.out + replayed.err.lower()
+
+
+def test_a_snapshot_may_be_recorded_from_a_snapshot(saved: str, tmp_path: Path) -> None:
+    again = str(tmp_path / "again.zip")
+    assert run("--snapshot", saved, "snapshot", "save", again).status == 0
+    for command in COMMANDS:
+        first = run("--snapshot", saved, *command.split())
+        assert run("--snapshot", again, *command.split()) == first
+
+
+def test_in_json_saving_says_null(kernel: FakeKernel, tmp_path: Path) -> None:
+    result = run("-j", "snapshot", "save", str(tmp_path / "s.zip"), kernel=kernel)
+    assert (result.status, result.out) == (0, b"null\n")
+
+
+def test_show(saved: str) -> None:
+    result = run("snapshot", "show", saved)
+    assert result.status == 0
+    assert result.text.startswith("Linux 0.0-fake x86_64\n")
+    assert "prog" in result.text
+    answer = run("-j", "snapshot", "show", saved).json
+    assert (answer["release"], answer["machine"]) == ("0.0-fake", "x86_64")
+    assert answer["objects"]["prog"] == 4
+    assert isinstance(answer["recorded_at"], int)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("", "'show PATH' or 'save PATH'"),
+        ("save", "the path of the snapshot"),
+        ("show", "the path of the snapshot"),
+        ("show a b", "unexpected argument 'b'"),
+        ("save a b", "unexpected argument 'b'"),
+        ("nonsense", "unknown command 'nonsense' for 'snapshot'"),
+        ("show /nonexistent", "/nonexistent"),
+        ("show /", "Is a directory"),
+        ("show /dev/null", "no snapshot"),
+        ("save /nonexistent/s.zip", "No such file or directory"),
+    ],
+)
+def test_wrong_words(kernel: FakeKernel, words: str, part: str) -> None:
+    assert_one_sentence(run("snapshot", *words.split(), kernel=kernel), part)
+
+
+def test_saving_on_a_full_disk_leaves_nothing(kernel: FakeKernel, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    result = run("snapshot", "save", str(folder), kernel=kernel)
+    assert_one_sentence(result, "cannot write the snapshot")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_the_kernel_refuses_is_recorded_as_refused(kernel: FakeKernel, saved: str) -> None:
+    kernel.arrays[1]["xlated"] = None
+    live = run("prog", "dump", "xlated", "id", "1", kernel=kernel)
+    assert_one_sentence(live, "kptr_restrict (unreadable)")
+
+
+def test_a_kernel_that_refuses_everything(tmp_path: Path) -> None:
+    class Refusing(FakeKernel):
+        def objects(self, kind: str) -> object:  # type: ignore[override]
+            raise KernelError("cannot list programs: this needs X", errno.EPERM)
+
+    result = run("snapshot", "save", str(tmp_path / "s.zip"), kernel=Refusing())
+    assert_one_sentence(result, "this needs X")
+    assert list(tmp_path.iterdir()) == []
