@@ -9,7 +9,7 @@ from pybpftool.kernel import uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 KINDS = ("prog", "map", "link", "btf")
@@ -172,6 +172,15 @@ class Kernel:
     def file(self, path: str) -> bytes:
         """The content of a file of /proc or /sys."""
         raise NotImplementedError
+
+    def stream(self, path: str) -> Callable[[int], bytes]:
+        """Like :meth:`file`, but as a ``read(size)`` for who may not need all of it.
+
+        It returns empty bytes at the end of the file.
+        """
+        from io import BytesIO
+
+        return BytesIO(self.file(path)).read
 
     def boot_time_ns(self) -> int:
         """Wall clock minus boot clock, in nanoseconds: when the boot clock read zero."""

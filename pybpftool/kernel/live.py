@@ -13,7 +13,7 @@ from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, same_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 _NEXT_ID = {
@@ -279,6 +279,14 @@ class LiveKernel(Kernel):
             raise KernelError.of(f"cannot read {path}", error.errno or 0) from None
         finally:
             os.close(fd)
+
+    def stream(self, path: str) -> Callable[[int], bytes]:
+        try:
+            # Closed with the last reference to its read(). Buffered: a raw read() of a file
+            # in /proc returns a page at a time, whatever size it is asked for.
+            return open(path, "rb").read  # noqa: SIM115
+        except OSError as error:
+            raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
 
     def boot_time_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
