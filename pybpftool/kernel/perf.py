@@ -8,7 +8,7 @@ import struct
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel import uapi
-from pybpftool.kernel.syscall import Buffer, bpf, repeated_call, same_files
+from pybpftool.kernel.syscall import Buffer, bpf, errno_field, repeated_call, same_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _ENOTSUPP = 524  # include/linux/errno.h: not for user space, yet the answer here
 _EPERM = 1
+_EBADF = 9
 _EINVAL = 22
 _NAME_SIZE = 4096
+_MOST_GAPS = 16  # unused numbers below the highest one, before the directory is listed after all
 _NS_GET_PARENT = 0xB702  # include/uapi/linux/nsfs.h
 
 # union bpf_attr.task_fd_query: pid, fd, flags, buf_len, buf, prog_id, fd_type,
@@ -37,31 +39,89 @@ def task_fds() -> list[TaskFd]:
     Tasks that end meanwhile, and those that we may not look at, are left out.
     """
     attr = Buffer(_ATTR.size)
-    name = Buffer(_NAME_SIZE)
-    data = attr.data
     _check_support(attr)
-    query, arguments = repeated_call(uapi.BPF_TASK_FD_QUERY, attr.address, _ATTR.size)
-    found: list[TaskFd] = []
-    fd = ctypes.c_uint.from_buffer(data, 4)
-    head = (0, _NAME_SIZE, name.address, 0, 0, 0, 0)
-    pack, unpack = _ATTR.pack_into, _ATTR.unpack_from
-    listdir = os.listdir
+    query = _Query(attr)
     for pid, path in _tasks():
+        query.task(pid, path)
+    return query.found
+
+
+class _Query:
+    """Queries of the descriptors of one task after the other; ``found`` collects."""
+
+    __slots__ = (
+        "_arguments",
+        "_attr",
+        "_errno",
+        "_fd",
+        "_function",
+        "_is_counted",
+        "_name",
+        "found",
+    )
+
+    def __init__(self, attr: Buffer) -> None:
+        self._attr = attr
+        self._name = Buffer(_NAME_SIZE)
+        cmd = uapi.BPF_TASK_FD_QUERY
+        self._function, self._arguments = repeated_call(cmd, attr.address, _ATTR.size)
+        self._errno = errno_field()
+        self._is_counted = self._errno is not None and os.stat("/proc/self/fd").st_size > 0
+        self._fd = ctypes.c_uint.from_buffer(attr.data, 4)
+        self.found: list[TaskFd] = []
+
+    def task(self, pid: int, path: str) -> None:
+        """Query the descriptors that are listed in the directory ``path``."""
         try:
-            numbers = listdir(path)
+            # Since 6.2 the size is the number of open descriptors. They are mostly the
+            # lowest numbers, and trying these costs half of listing the directory.
+            first: int | None = 0
+            if self._is_counted:
+                first = self._lowest(pid, os.stat(path).st_size)
+            if first is not None:
+                self._listed(pid, [n for n in map(int, os.listdir(path)) if n >= first])
         except OSError:
-            continue
-        pack(data, 0, pid, 0, *head)
-        for number in map(int, numbers):
+            return
+
+    def _reset(self, pid: int) -> None:
+        name = self._name.address
+        _ATTR.pack_into(self._attr.data, 0, pid, 0, 0, _NAME_SIZE, name, 0, 0, 0, 0)
+
+    def _lowest(self, pid: int, count: int) -> int | None:
+        """Query numbers from 0 until ``count`` open ones were met.
+
+        If there are too many gaps between them, the number to go on with.
+        """
+        function, arguments, fd, errno = self._function, self._arguments, self._fd, self._errno
+        if not count or errno is None:
+            return None
+        self._reset(pid)
+        end = count + _MOST_GAPS
+        for number in range(end):
             fd.value = number
-            if query(*arguments):
+            if not function(*arguments):
+                self._keep(pid, number)
+            elif errno.value == _EBADF:
                 continue
-            _, _, _, _, _, prog_id, fd_type, offset, address = unpack(data)
-            text = name.data
-            row = (pid, number, prog_id, fd_type, bytes(text[: text.find(0)]), offset, address)
-            found.append(row)
-            pack(data, 0, pid, 0, *head)
-    return found
+            count -= 1
+            if not count:
+                return None
+        return end
+
+    def _listed(self, pid: int, numbers: list[int]) -> None:
+        function, arguments, fd = self._function, self._arguments, self._fd
+        self._reset(pid)
+        for number in numbers:
+            fd.value = number
+            if not function(*arguments):
+                self._keep(pid, number)
+
+    def _keep(self, pid: int, number: int) -> None:
+        fields = _ATTR.unpack(self._attr.data)
+        text = self._name.data
+        name = bytes(text[: text.find(0)])
+        self.found.append((pid, number, fields[5], fields[6], name, fields[7], fields[8]))
+        self._reset(pid)
 
 
 def _check_support(attr: Buffer) -> None:

@@ -120,6 +120,20 @@ def repeated_call(
     return function, arguments
 
 
+def errno_field() -> ctypes.c_int | None:
+    """The calling thread's errno, None where the C library hides it.
+
+    Valid right after a call of :func:`repeated_call` that returned -1.
+    """
+    try:
+        location = _libc_held["__errno_location"]
+    except AttributeError:
+        return None
+    location.restype = ctypes.POINTER(ctypes.c_int)
+    field: ctypes.c_int = location().contents
+    return field
+
+
 def checked(what: str, result: int) -> int:
     """``result`` if it is no error; else raise KernelError("what: reason")."""
     if result < 0:
