@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from pybpftool.kernel.maps import Batch, MapElements
     from pybpftool.map import Map, ValueTypes
 
+    from pybpftool.btf.values import Bulk
+
     Decoder = Callable[[bytes, int], str]
 
 _ENOENT = 2
 _ENOSPC = 28
+# Elements are decoded together as long as they have no more values than this.
+_MAX_FIELDS = 16384
 # Nothing is said of a dump's progress before so many seconds.
 _PATIENCE = 2.0
 
@@ -224,11 +228,7 @@ class JsonLayout(Layout):
             return
         rows = self._rows.texts(keys, values, count)
         if self._formatted is not None and self._tail is None:
-            name, end = self._formatted_name, self._end
-            shown = self._formatted.each(batch)
-            yield ",".join(
-                [f"{row}{name}{text}{end}" for row, text in zip(rows, shown, strict=True)]
-            )
+            yield from self._formatted.joined(batch, rows, self._formatted_name, self._end)
             return
         key_size, stride = self._shape.pitches
         yield ",".join(
@@ -274,7 +274,6 @@ class FormattedLayout(_PerElement):
         json = _Json(is_pretty)
         self._key: Decoder | None = None
         before = "{"
-        self._is_keyless = not types.key_id
         if types.key_id:
             self._key = compile(types.btf, types.key_id, depth + 1, is_pretty)
             before += json.name("key", depth, True)
@@ -282,7 +281,7 @@ class FormattedLayout(_PerElement):
         self._end = json.end("}", depth)
         first = not types.key_id
         if shape.is_per_cpu:
-            self._value = compile(types.btf, types.value_id, depth + 3, is_pretty)
+            self._value_depth = depth + 3
             self._between = json.name("values", depth, first) + "["
             self._cpus = [
                 f"{',' if cpu else ''}{{{json.name('cpu', depth + 2, True)}{cpu}"
@@ -292,30 +291,90 @@ class FormattedLayout(_PerElement):
             self._cpu_end = json.end("}", depth + 2)
             self._list_end = json.end("]", depth + 1)
         else:
-            self._value = compile(types.btf, types.value_id, depth + 1, is_pretty)
+            self._value_depth = depth + 1
             self._between = json.name("value", depth, first)
+        self._value = compile(types.btf, types.value_id, self._value_depth, is_pretty)
+        self._types = types
+        self._depth = depth
+        self._form = (is_json, is_pretty)
+        self._bulk: tuple[Bulk, Bulk, str] | None = None
+        self._texts: dict[int, str] = {}
+
+    def _in_bulk(self) -> tuple[Bulk, Bulk, str]:
+        """Decoders of keys and of values, and the format of an element."""
+        if self._bulk is None:
+            from pybpftool.btf.values import Bulk
+
+            types, shape = self._types, self._shape
+            keys, values = Bulk(types.btf, *self._form), Bulk(types.btf, *self._form)
+            keys.literal(self._before)
+            if types.key_id:
+                keys.value(types.key_id, 0, self._depth + 1)
+            values.literal(self._between)
+            if shape.is_per_cpu:
+                for cpu, before in enumerate(self._cpus):
+                    values.literal(before)
+                    values.value(types.value_id, cpu * shape.step, self._value_depth)
+                    values.literal(self._cpu_end)
+                values.literal(self._list_end)
+            else:
+                values.value(types.value_id, 0, self._value_depth)
+            values.literal(self._end)
+            self._bulk = keys, values, keys.format + values.format
+        return self._bulk
 
     def blocks(self, batch: Batch) -> Iterator[str | bytes | memoryview]:
-        yield ",".join(self.each(batch))
+        return self.joined(batch, None, "", "")
 
-    def each(self, batch: Batch) -> list[str]:
-        """The elements of a batch."""
-        if self._shape.is_per_cpu or self._key is None or not batch.count:
-            return super().each(batch)
+    def joined(
+        self, batch: Batch, rows: list[str] | None, before: str, after: str
+    ) -> Iterator[str]:
+        """The elements of a batch, with commas between them.
+
+        Given ``rows``, each element stands behind its row and ``before``, and ``after``
+        follows it.
+        """
         assert batch.values is not None
-        keys, values = batch.keys, batch.values
+        keys, values, form = self._in_bulk() if batch.count > 1 else (None, None, "")
+        if keys is None or values is None or keys.is_broken or values.is_broken:
+            shown = self.each(batch)
+            if rows is not None:
+                shown = [
+                    f"{row}{before}{text}{after}" for row, text in zip(rows, shown, strict=True)
+                ]
+            yield ",".join(shown)
+            return
         key_size, stride = self._shape.pitches
-        key_text, value_text = self._key, self._value
-        before, between, end = self._before, self._between, self._end
-        try:
-            return [
-                f"{before}{key_text(keys, at)}{between}{value_text(values, where)}{end}"
-                for at, where in zip(
-                    range(0, len(keys), key_size), range(0, len(values), stride), strict=True
-                )
+        width = keys.width + values.width
+        if rows is not None:
+            form = f"%s{before}{form}{after}"
+            width += 1
+        largest = 1024
+        while largest > 1 and largest * width > _MAX_FIELDS:
+            largest //= 2
+        start = 0
+        count = largest
+        while start < batch.count:
+            # Powers of two, so that few different formats are needed.
+            while count > batch.count - start:
+                count //= 2
+            columns = [
+                *keys.columns(batch.keys, start * key_size, key_size, count),
+                *values.columns(batch.values, start * stride, stride, count),
             ]
-        except self._bad:
-            return super().each(batch)
+            if rows is not None:
+                columns.insert(0, rows[start : start + count])
+            text = self._texts.get(count)
+            if text is None:
+                text = self._texts[count] = ",".join([form] * count)
+            if width == 1:
+                yield text % tuple(columns[0])
+            else:
+                fields: list[object] = [None] * (width * count)
+                for index, column in enumerate(columns):
+                    fields[index::width] = column
+                yield text % tuple(fields)
+            start += count
 
     def one(self, key: bytes, value: bytes) -> str:
         text = self._before
