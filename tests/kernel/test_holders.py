@@ -1,0 +1,158 @@
+"""Which processes hold an object: the walk over /proc, on ordinary files instead of BPF objects."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from pybpftool.kernel import holders
+from pybpftool.kernel.holders import find_holders
+from pybpftool.kernel.syscall import same_files
+
+CLONE_FILES = 0x400
+
+
+@pytest.fixture
+def watched() -> object:
+    """A descriptor of ours whose fdinfo has a number: an eventfd."""
+    fd = os.eventfd(0x77)
+    yield fd
+    os.close(fd)
+
+
+def find(key: bytes = b"eventfd-count:") -> dict[int, list[tuple[int, str]]]:
+    # fdinfo shows the count in hexadecimal; the tests' counts have decimal digits only
+    return find_holders(("anon_inode:[eventfd]",), key, same_files)
+
+
+def ours(found: dict[int, list[tuple[int, str]]], id: int) -> list[tuple[int, str]]:
+    return [holder for holder in found.get(id, []) if holder[0] == os.getpid()]
+
+
+@pytest.fixture(autouse=True)
+def only_our_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others' eventfds have any number; look only at this process."""
+    real = os.listdir
+
+    def listdir(path: object = ".") -> list[str]:
+        names = real(path)  # type: ignore[call-overload]
+        return (
+            [n for n in names if not n.isdigit() or n == str(os.getpid())]
+            if path == "/proc"
+            else names
+        )
+
+    monkeypatch.setattr(os, "listdir", listdir)
+
+
+def _comm() -> str:
+    return Path("/proc/self/comm").read_text().removesuffix("\n")
+
+
+def test_a_holder_is_found_once(watched: int) -> None:
+    again = os.dup(watched)
+    number = int(_count(watched))
+    assert ours(find(), number) == [(os.getpid(), _comm())]
+    os.close(again)
+
+
+def _count(fd: int) -> str:
+    text = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    return text.partition("eventfd-count:")[2].split()[0]
+
+
+def test_a_thread_with_descriptors_of_its_own() -> None:
+    ready, leave = threading.Event(), threading.Event()
+
+    def private() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(CLONE_FILES) == 0
+        fd = os.eventfd(0x55)
+        ready.set()
+        leave.wait()
+        os.close(fd)
+
+    thread = threading.Thread(target=private)
+    thread.start()
+    ready.wait()
+    try:
+        found = find()
+        assert ours(found, 55) == [(os.getpid(), _comm())]
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_threads_that_share_are_not_looked_at_twice(watched: int) -> None:
+    leave = threading.Event()
+    threads = [threading.Thread(target=leave.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        with mock.patch.object(holders, "_ids_in", wraps=holders._ids_in) as looked:
+            find()
+        assert looked.call_count == 1
+    finally:
+        leave.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_key_that_fdinfo_lacks(watched: int) -> None:
+    assert find(b"prog_id:") == {}
+
+
+def test_a_process_that_is_gone() -> None:
+    assert holders._ids_in("/proc/nonexistent", ("x",), b"y:", None) == []
+    assert holders._comm(1 << 30) == ""
+
+
+@pytest.mark.parametrize("function", ["readlink", "open"])
+def test_descriptors_that_vanish(
+    watched: int, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_open = os.open
+
+    def gone(path: object, *args: object, **kwargs: object) -> object:
+        if function == "open" and kwargs.get("dir_fd") is None:
+            return real_open(path, *args, **kwargs)  # type: ignore[arg-type]
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, function, gone)
+    assert find() == {}
+
+
+def test_fdinfo_that_is_refused(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open = os.open
+
+    def refuse(path: str, *args: object, **kwargs: object) -> int:
+        if str(path).endswith("/fdinfo"):
+            raise PermissionError
+        return real_open(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert find() == {}
+
+
+def test_a_folder_that_vanishes_while_it_is_read(
+    watched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.listdir
+
+    def listdir(path: object = ".") -> list[str]:
+        if isinstance(path, int):
+            raise FileNotFoundError
+        return real(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert find() == {}
+
+
+def test_a_process_whose_threads_vanish(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "stat", mock.Mock(side_effect=FileNotFoundError))
+    assert ours(find(), int(_count(watched)))

@@ -1,0 +1,114 @@
+"""Where bpf file systems are mounted, what is pinned there, in upstream's order."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybpftool.kernel import pins
+from pybpftool.kernel.pins import PinTable
+
+
+def with_mounts(monkeypatch: pytest.MonkeyPatch, text: bytes | None) -> None:
+    real = builtins.open
+
+    def fake(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if path != "/proc/mounts":
+            return real(path, *args, **kwargs)
+        if text is None:
+            raise OSError
+        return io.BytesIO(text)
+
+    monkeypatch.setattr(builtins, "open", fake)
+
+
+def test_mount_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mounts(
+        monkeypatch,
+        b"none / ext4 rw 0 0\nbpf /sys/fs/bpf bpf rw 0 0\n\nx\n"
+        b"bpf /with\\040blank\\011tab\\134n\\012 bpf rw 0 0\nbpf /\xff bpf rw 0 0\n",
+    )
+    assert pins.mount_points() == ["/sys/fs/bpf", "/with blank\ttab\\n\n", "/\udcff"]
+
+
+def test_escapes_are_undone_once() -> None:
+    assert pins._unescape(b"/a\\134040b") == b"/a\\040b"
+    assert pins._unescape(b"/a\\0401") == b"/a 1"
+
+
+def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mounts(monkeypatch, None)
+    assert pins.mount_points() == []
+    assert list(pins.pinned_files()) == []
+
+
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for name in ("one", "a/two", "a/b/three", "um\u00e4"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    point = str(tmp_path).encode()
+    with_mounts(monkeypatch, b"bpf %s bpf rw 0 0\nbpf /nonexistent/x bpf rw 0 0\n" % point)
+    found = sorted(os.path.relpath(path, tmp_path) for path in pins.pinned_files())
+    assert found == ["a/b/three", "a/two", "one", "um\u00e4"]
+
+
+def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        path = "/gone"
+
+        def is_dir(self, follow_symlinks: bool = True) -> bool:
+            raise FileNotFoundError
+
+    monkeypatch.setattr(os, "scandir", lambda path: iter([Gone()]))
+    assert list(pins._files("/x")) == []
+
+
+def test_is_bpffs(tmp_path: Path) -> None:
+    assert not pins.is_bpffs(str(tmp_path))
+    assert not pins.is_bpffs("/nonexistent")
+    assert not pins.is_bpffs("a\0b")
+    if "/sys/fs/bpf" in pins.mount_points():
+        assert pins.is_bpffs("/sys/fs/bpf")
+
+
+class UpstreamTable:
+    """libbpf's hash map with one bucket chain for each id, as its rules tell it.
+
+    A new entry goes before the others of its bucket; before an insertion that would fill
+    the table beyond three quarters it doubles (from 4), and entries go over one after the
+    other, bucket by bucket, each again before the others of its new bucket.
+    """
+
+    def __init__(self) -> None:
+        self.chains: dict[int, list[str]] = {}
+        self.size = self.capacity = 0
+
+    def add(self, id: int, path: str) -> None:
+        if not self.capacity or (self.size + 1) * 4 // 3 > self.capacity:
+            self.capacity = max(self.capacity * 2, 4)
+            moved: dict[int, list[str]] = {}
+            for key, chain in self.chains.items():
+                for entry in chain:
+                    moved.setdefault(key, []).insert(0, entry)
+            self.chains = moved
+        self.chains.setdefault(id, []).insert(0, path)
+        self.size += 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 12, 13, 25, 100])
+def test_order_of_several_pins(count: int) -> None:
+    table, theirs = PinTable(), UpstreamTable()
+    for number in range(count):
+        table.add(number % 3, f"/{number}")
+        theirs.add(number % 3, f"/{number}")
+    assert table.paths == theirs.chains
+    assert sum(map(len, table.paths.values())) == count
