@@ -273,7 +273,7 @@ def is_kernel_btf(obj: BpfObject) -> bool:
 
 
 def _from_prog(ctx: Context, args: Args, source: _Source) -> None:
-    from pybpftool.cli.prog import find_programs
+    from pybpftool.cli.refs import find_programs
     from pybpftool.kernel.interface import PROG_INFO
     from pybpftool.prog import ProgramReader
 

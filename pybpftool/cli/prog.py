@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from pybpftool.cli.grammar import select
-from pybpftool.errors import BpfError, UsageError
-from pybpftool.prog import FULL_NAME_LENGTH, ProgramReader, by_name, by_tag
+from pybpftool.cli.refs import PROG_REFERENCE, find_programs
+from pybpftool.errors import UsageError
+from pybpftool.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pybpftool.btf.parser import Btf
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.kernel.interface import Kernel
     from pybpftool.output.jsontext import JsonStream
     from pybpftool.prog import Program
 
@@ -59,54 +60,6 @@ def _pin(ctx: Context, args: Args) -> None:
 
 def _later(ctx: Context, args: Args) -> None:
     raise UsageError(f"this version has no 'prog {args.previous()}' yet")
-
-
-def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator[BpfObject]:
-    """Take ``{ id N | tag TAG | name NAME | pinned FILE }`` and find the programs meant.
-
-    The words are checked at once; the programs come one by one, each open until the
-    next is asked for. A reference that fits no program raises BpfError at the end.
-    """
-    how = args.choose(("id", "tag", "name", "pinned"))
-    if how == "id":
-        id = args.number("a program id")
-        return _opened(kernel, kernel.open("prog", id))
-    if how == "pinned":
-        path = args.take("the path of a pinned program")
-        obj = kernel.open_pinned(path)
-        if obj.kind != "prog":
-            kernel.close(obj)
-            raise BpfError(f"'{path}' is a {obj.kind}, not a program")
-        return _opened(kernel, obj)
-    if how == "tag":
-        text = args.take("a program tag")
-        try:
-            tag = bytes.fromhex(text) if text.isalnum() else b""
-        except ValueError:
-            tag = b""
-        if len(tag) != 8:
-            raise UsageError(f"cannot read '{text}' as a tag of 16 hexadecimal digits")
-        return _some(by_tag(kernel, tag), f"no program has the tag {text}")
-    name = args.take("a program name")
-    if len(name.encode("utf-8", "surrogateescape")) >= FULL_NAME_LENGTH:
-        raise UsageError(f"the name '{name}' is longer than {FULL_NAME_LENGTH - 1} bytes")
-    return _some(by_name(kernel, reader, name), f"no program has the name '{name}'")
-
-
-def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
-    try:
-        yield obj
-    finally:
-        kernel.close(obj)
-
-
-def _some(objects: Iterator[BpfObject], none: str) -> Iterator[BpfObject]:
-    empty = True
-    for obj in objects:
-        empty = False
-        yield obj
-    if empty:
-        raise BpfError(none)
 
 
 class _Listing:
@@ -277,7 +230,7 @@ def single_or_array(json: JsonStream, records: Iterator[object]) -> None:
 
 def _show(ctx: Context, args: Args) -> None:
     if len(args) not in (0, 2):
-        args.choose(("id", "tag", "name", "pinned"))
+        args.choose(PROG_REFERENCE)
         args.take("its value")
         args.end()
     if not args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pybpftool.cli.prog import find_programs, header_record, header_text
+from pybpftool.cli.prog import header_record, header_text
+from pybpftool.cli.refs import find_programs
 from pybpftool.errors import BpfError, KernelError, UsageError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u64
 from pybpftool.prog import ProgramReader
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _MODES = ("jited", "xlated", "joined")
 # Options that write one file or graph.
 _SINGLE = ("file", "visual", "html")
+# A call whose number the kernel hides (bpf_insn_prepare_dump() without bpf_dump_raw_ok()).
+_HIDDEN_CALL = bytes((0x85, 0, 0, 0, 0, 0, 0, 0))
 _XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
 
 
@@ -182,6 +185,8 @@ class XlatedDump(Dump):
         if not arrays["xlated"]:
             raise BpfError(why_no_code(kernel, obj, "xlated"))
         ksyms = arrays["jited_ksyms"] or b""
+        if arrays["jited_ksyms"] is None and _HIDDEN_CALL in arrays["xlated"]:
+            self._load_symbols()  # which says why all helpers look like number 0
         btf = self._reader.btf(info["btf_id"]) if info["btf_id"] else None
         return XlatedProgram(
             insns=arrays["xlated"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.map import NAME_LENGTH, by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +10,45 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.prog import ProgramReader
+
+# The words that a reference begins with, in upstream's order.
+PROG_REFERENCE = ("id", "tag", "name", "pinned")
+MAP_REFERENCE = ("id", "name", "pinned")
+
+
+def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator[BpfObject]:
+    """Take ``{ id N | tag TAG | name NAME | pinned FILE }`` and find the programs meant.
+
+    The words are checked at once; the programs come one by one, each open until the
+    next is asked for. A reference that fits no program raises BpfError at the end.
+    """
+    from pybpftool.prog import FULL_NAME_LENGTH, by_name, by_tag
+
+    how = args.choose(PROG_REFERENCE)
+    if how == "id":
+        id = args.number("a program id")
+        return _opened(kernel, kernel.open("prog", id))
+    if how == "pinned":
+        path = args.take("the path of a pinned program")
+        obj = kernel.open_pinned(path)
+        if obj.kind != "prog":
+            kernel.close(obj)
+            raise BpfError(f"'{path}' is a {obj.kind}, not a program")
+        return _opened(kernel, obj)
+    if how == "tag":
+        text = args.take("a program tag")
+        try:
+            tag = bytes.fromhex(text) if text.isalnum() else b""
+        except ValueError:
+            tag = b""
+        if len(tag) != 8:
+            raise UsageError(f"cannot read '{text}' as a tag of 16 hexadecimal digits")
+        return _some(by_tag(kernel, tag), f"no program has the tag {text}")
+    name = args.take("a program name")
+    if len(name.encode("utf-8", "surrogateescape")) >= FULL_NAME_LENGTH:
+        raise UsageError(f"the name '{name}' is longer than {FULL_NAME_LENGTH - 1} bytes")
+    return _some(by_name(kernel, reader, name), f"no program has the name '{name}'")
 
 
 def find_maps(kernel: Kernel, args: Args) -> Iterator[BpfObject]:
@@ -19,22 +57,22 @@ def find_maps(kernel: Kernel, args: Args) -> Iterator[BpfObject]:
     The words are checked at once; the maps come one by one, each open for reading until
     the next is asked for. A name that no map has raises BpfError at the end.
     """
-    how = args.choose(("id", "name", "pinned"))
+    how = args.choose(MAP_REFERENCE)
     if how == "name":
         name = _name(args)
-        return _some(by_name(kernel, name), name)
+        return _maps_named(kernel, name)
     return _opened(kernel, _by_id_or_path(kernel, args, how, False))
 
 
 def open_maps(kernel: Kernel, args: Args) -> list[BpfObject]:
     """As :func:`find_maps`, all of them open at once; the caller closes them."""
-    how = args.choose(("id", "name", "pinned"))
+    how = args.choose(MAP_REFERENCE)
     if how != "name":
         return [_by_id_or_path(kernel, args, how, False)]
     from pybpftool.kernel.maps import open_map
 
     name = _name(args)
-    ids = [obj.id for obj in _some(by_name(kernel, name), name)]
+    ids = [obj.id for obj in _maps_named(kernel, name)]
     objects: list[BpfObject] = []
     try:
         for id in ids:
@@ -51,15 +89,13 @@ def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
 
     The caller closes the object. ``writable``: to change the map.
     """
-    how = args.choose(("id", "name", "pinned"))
+    how = args.choose(MAP_REFERENCE)
     if how != "name":
         return _by_id_or_path(kernel, args, how, writable)
     from pybpftool.kernel.maps import open_map
 
     name = _name(args)
-    ids = [obj.id for obj in by_name(kernel, name)]
-    if not ids:
-        raise BpfError(f"no map has the name '{name}'")
+    ids = [obj.id for obj in _maps_named(kernel, name)]
     if len(ids) > 1:
         raise BpfError(f"{len(ids)} maps have the name '{name}'; name one of them by its id")
     return open_map(kernel, ids[0], writable)
@@ -70,7 +106,6 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
     The caller closes the object.
     """
-    from pybpftool.cli.prog import find_programs
     from pybpftool.prog import ProgramReader
 
     ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
@@ -80,6 +115,8 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
 
 def _name(args: Args) -> str:
+    from pybpftool.map import NAME_LENGTH
+
     name = args.take("a map name")
     if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
         raise UsageError(f"the name '{name}' is longer than {NAME_LENGTH - 1} bytes")
@@ -106,10 +143,17 @@ def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
         kernel.close(obj)
 
 
-def _some(objects: Iterator[BpfObject], name: str) -> Iterator[BpfObject]:
+def _maps_named(kernel: Kernel, name: str) -> Iterator[BpfObject]:
+    from pybpftool.map import by_name
+
+    return _some(by_name(kernel, name), f"no map has the name '{name}'")
+
+
+def _some(objects: Iterator[BpfObject], none: str) -> Iterator[BpfObject]:
+    """The objects; if there are none, BpfError with the sentence ``none``."""
     empty = True
     for obj in objects:
         empty = False
         yield obj
     if empty:
-        raise BpfError(f"no map has the name '{name}'")
+        raise BpfError(none)

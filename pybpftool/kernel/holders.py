@@ -19,6 +19,7 @@ def find_holders(
     id_key: bytes,
     same_files: Callable[[int, int], bool],
     texts: dict[int, bytes] | None = None,
+    not_ours: frozenset[int] = frozenset(),
 ) -> dict[int, list[tuple[int, str]]]:
     """Holders of the objects whose descriptors are links to one of ``names``.
 
@@ -26,19 +27,23 @@ def find_holders(
     :param id_key: what precedes the object's id in ``/proc/PID/fdinfo/FD``.
     :param same_files: whether a thread shares the descriptors of its process.
     :param texts: filled with the fdinfo text of each object, by id.
+    :param not_ours: descriptors of this process that do not count.
     :return: id -> [(pid, comm), …], processes in the order of their pids, once each.
 
     Processes that end meanwhile, and those that we may not look at, are left out.
     """
     holders: dict[int, list[tuple[int, str]]] = {}
+    own = os.getpid() if not_ours else 0
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
-        ids = _ids_in(f"/proc/{pid}", names, id_key, texts)
+        skipped = not_ours if pid == own else frozenset()
+        ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped)
         try:
             # "." and ".." and one link for each thread
             if os.stat(f"/proc/{pid}/task").st_nlink > 3:
                 for tid in map(int, os.listdir(f"/proc/{pid}/task")):
                     if tid != pid and not same_files(pid, tid):
-                        ids += _ids_in(f"/proc/{pid}/task/{tid}", names, id_key, texts)
+                        thread = f"/proc/{pid}/task/{tid}"
+                        ids += _ids_in(thread, names, id_key, texts)
         except OSError:
             pass
         if not ids:
@@ -50,7 +55,11 @@ def find_holders(
 
 
 def _ids_in(
-    process: str, names: tuple[str, ...], id_key: bytes, texts: dict[int, bytes] | None
+    process: str,
+    names: tuple[str, ...],
+    id_key: bytes,
+    texts: dict[int, bytes] | None,
+    skipped: frozenset[int] = frozenset(),
 ) -> list[int]:
     ids: list[int] = []
     try:
@@ -63,7 +72,7 @@ def _ids_in(
         found = []
         for number in numbers:
             try:
-                if readlink(number, dir_fd=directory) in names:
+                if readlink(number, dir_fd=directory) in names and int(number) not in skipped:
                     found.append(number)
             except OSError:
                 continue

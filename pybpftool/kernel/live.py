@@ -74,6 +74,7 @@ class LiveKernel(Kernel):
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
         self._fdinfo_dir = -1
+        self._open: set[int] = set()
         # fdinfo of programs met while looking for their holders. What commands read in
         # it (memlock) never changes, and reading it costs as much as all else of a listing.
         self._prog_fdinfo: dict[int, bytes] = {}
@@ -136,10 +137,12 @@ class LiveKernel(Kernel):
 
     def _described_or_closed(self, kind: str, fd: int, id: int) -> BpfObject:
         try:
-            return self._describe(kind, fd, id)
+            obj = self._describe(kind, fd, id)
         except BpfError:
             os.close(fd)
             raise
+        self._open.add(fd)
+        return obj
 
     def _describe(self, kind: str, fd: int, id: int) -> BpfObject:
         info = self._info
@@ -167,6 +170,7 @@ class LiveKernel(Kernel):
     def close(self, obj: BpfObject) -> None:
         if obj.fd >= 0:
             os.close(obj.fd)
+            self._open.discard(obj.fd)
             obj.fd = -1
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
@@ -262,7 +266,9 @@ class LiveKernel(Kernel):
 
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
         texts = self._prog_fdinfo if kind == "prog" else None
-        return find_holders(names, f"{kind}_id:".encode(), same_files, texts)
+        # What a command has open itself only while it answers is not held by it.
+        own = frozenset(self._open)
+        return find_holders(names, f"{kind}_id:".encode(), same_files, texts, own)
 
     def file(self, path: str) -> bytes:
         try:

@@ -156,3 +156,16 @@ def test_a_folder_that_vanishes_while_it_is_read(
 def test_a_process_whose_threads_vanish(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "stat", mock.Mock(side_effect=FileNotFoundError))
     assert ours(find(), int(_count(watched)))
+
+
+def test_descriptors_that_only_answer_a_question_do_not_count(watched: int) -> None:
+    number = int(_count(watched))
+    names = ("anon_inode:[eventfd]",)
+    again = os.dup(watched)
+    try:
+        one = find_holders(names, b"eventfd-count:", same_files, None, frozenset({watched}))
+        assert ours(one, number) == [(os.getpid(), _comm())]
+        both = frozenset({watched, again})
+        assert ours(find_holders(names, b"eventfd-count:", same_files, None, both), number) == []
+    finally:
+        os.close(again)
