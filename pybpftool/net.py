@@ -96,13 +96,21 @@ class Filter:
 
 
 class Network:
-    """What one network namespace has. ``flow_dissector`` is 0 when there is none."""
+    """What one network namespace has. ``flow_dissector`` is 0 when there is none.
 
-    __slots__ = ("flow_dissector", "tc", "xdp")
+    ``devices`` are the names of the devices that were looked at.
+    """
+
+    __slots__ = ("devices", "flow_dissector", "tc", "xdp")
 
     def __init__(
-        self, xdp: list[XdpDevice], tc: list[DeviceProgram | Filter], flow_dissector: int
+        self,
+        devices: list[str],
+        xdp: list[XdpDevice],
+        tc: list[DeviceProgram | Filter],
+        flow_dissector: int,
     ) -> None:
+        self.devices = devices
         self.xdp = xdp
         self.tc = tc
         self.flow_dissector = flow_dissector
@@ -164,7 +172,7 @@ class NetworkReader:
         for index, name in devices:
             tc += self._device_programs(netns, index, name)
             tc += self._filters(netns, index, name)
-        return Network(xdp, tc, flow_dissector)
+        return Network([name for _, name in devices], xdp, tc, flow_dissector)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
         for attach_type, kind in _DEVICE_TYPES:

@@ -103,6 +103,58 @@ def _record_programs(kernel: Kernel) -> None:
             continue  # it vanished, or is an orphan that tells nothing more
 
 
+def record_attached(kernel: Kernel) -> None:
+    """What ``link``, ``perf``, ``cgroup`` and ``net`` ask for their listings."""
+    for record in (_record_links, _record_perf, _record_cgroups, _record_net):
+        try:
+            record(kernel)
+        except BpfError:
+            continue  # the refusal is recorded as the answer
+
+
+def _record_links(kernel: Kernel) -> None:
+    from pybpftool.link import Device, KprobeMulti, LinkReader, ProbedFunctions
+
+    kernel.pinned("link")
+    kernel.holders("link")
+    reader = LinkReader(kernel)
+    has_functions = False
+    for obj in kernel.objects("link"):
+        try:
+            target = reader.read(obj).target
+        except BpfError:
+            continue
+        if isinstance(target, Device) and target.ifindex:
+            kernel.ifindex_name(target.ifindex)
+        has_functions = has_functions or isinstance(target, KprobeMulti)
+    if has_functions:
+        ProbedFunctions(kernel)
+
+
+def _record_perf(kernel: Kernel) -> None:
+    kernel.task_fds()
+
+
+def _record_cgroups(kernel: Kernel) -> None:
+    from pybpftool.cgroup import QUERY_EFFECTIVE, SHOWN_TYPES, cgroup_programs, cgroup_tree
+
+    root = kernel.cgroup_root()
+    if root is None:
+        return
+    for flags in (0, QUERY_EFFECTIVE):
+        for cgroup in cgroup_tree(kernel, root, flags):
+            kernel.cgroup_tree(cgroup.path, SHOWN_TYPES, flags)
+            if not cgroup.error:
+                cgroup_programs(kernel, cgroup.path, flags)
+
+
+def _record_net(kernel: Kernel) -> None:
+    from pybpftool.net import NetworkReader
+
+    for device in NetworkReader(kernel).read().devices:
+        kernel.device_index(device, "")
+
+
 def _record_files(kernel: Kernel) -> None:
     """Files that dumps read."""
     for path in (
@@ -120,7 +172,7 @@ def _record_files(kernel: Kernel) -> None:
 DUMP_ARRAYS: list[tuple[str, ...]] = [("xlated", "jited_ksyms", "func_info", "line_info")]
 """The requests for arrays that dumps make; each form of dump asks for exactly one of them."""
 
-RECORDERS: list[Callable[[Kernel], None]] = [_record_programs, _record_files]
+RECORDERS: list[Callable[[Kernel], None]] = [_record_programs, _record_files, record_attached]
 """What ``snapshot save`` runs; each asks what one family of commands asks."""
 
 _COMMANDS = (("show", _show), ("save", _save), ("help", _help))
