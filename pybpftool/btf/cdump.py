@@ -14,6 +14,7 @@ as the text before and after the member's name.
 from __future__ import annotations
 
 import sys
+from operator import mod
 
 from pybpftool.btf import parser
 from pybpftool.btf.parser import Names
@@ -21,7 +22,7 @@ from pybpftool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pybpftool.btf.parser import Btf
 
@@ -65,10 +66,22 @@ CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM
 
 # Kinds whose visit does nothing at all.
 _IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG))
-_UNSORTED = frozenset((FUNC, VAR, DATASEC))
+# Kinds that a sorted dump may rank before the last; others lead to nothing, or have no name.
+_RANKED = frozenset((INT, FLOAT, ARRAY, STRUCT, UNION, ENUM, ENUM64, TYPEDEF, DECL_TAG, TYPE_TAG))
+_VISITED = frozenset(range(1, parser.KIND_MAX + 1)) - _IDLE
+_FREQUENT = frozenset((FUNC, FUNC_PROTO))
+_TAGS = frozenset((DECL_TAG,))
+# Kinds of which a visit may queue a definition.
+_DEFINING = frozenset((STRUCT, UNION, ENUM, ENUM64, FWD, TYPEDEF))
+# Words per element and the first type id's distance from the info word, by kind.
+_ELEMENT_IDS = {STRUCT: (3, 3), UNION: (3, 3), FUNC_PROTO: (2, 3), DATASEC: (3, 2)}
+_UNREFERRING = frozenset((INT, ENUM, ENUM64, FWD, FLOAT))
 _COMPOSITE = frozenset((STRUCT, UNION))
 _ENUMS = frozenset((ENUM, ENUM64))
 _NUMBERS = frozenset((INT, FLOAT))
+_PLAIN = frozenset((INT, FLOAT, TYPEDEF, STRUCT, UNION, ENUM, ENUM64))
+_DERIVED = frozenset((PTR, ARRAY, CONST))
+_SIMPLE = _PLAIN | _DERIVED
 _QUALIFIERS = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
 _MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
 _CHAIN = frozenset((PTR, VOLATILE, CONST, RESTRICT, FUNC_PROTO, TYPE_TAG))
@@ -80,7 +93,7 @@ _NOT, _NOW, _DONE = 0, 1, 2
 _TABS = ["\t" * level for level in range(14)]
 _MAX_CHAIN = 1 << 14
 # Padding of more lines than this is the work of a made-up size.
-_MAX_PADDING = 1 << 22
+_MAX_PADDING = 1 << 20
 
 # Types that compilers know by themselves under names that other compilers lack.
 _ALIASES = {
@@ -118,7 +131,7 @@ class _Sizes(dict[int, int]):
 
 
 class _Aligns(dict[int, int]):
-    """Alignments in bytes by type id."""
+    """Alignments in bits by type id, 0 where there is none."""
 
     __slots__ = ("_btf",)
 
@@ -127,8 +140,42 @@ class _Aligns(dict[int, int]):
         self._btf = btf
 
     def __missing__(self, type_id: int) -> int:
-        align = self[type_id] = self._btf.align_of(type_id)
+        align = self[type_id] = self._btf.align_of(type_id) * 8
         return align
+
+    def of_struct(
+        self,
+        type_id: int,
+        types: Sequence[int],
+        places: Sequence[int],
+        widths: Sequence[int],
+        size: int,
+    ) -> tuple[int, bool]:
+        """A struct's alignment, and whether its members' places tell that it is packed."""
+        aligns = [self[member] for member in types]
+        if not aligns:
+            return 8, False
+        if 0 in aligns:
+            # A member without a size: libbpf gives up, but still looks for misplaced ones.
+            is_packed = self._is_packed(aligns, places, widths, size)
+            return self[type_id], is_packed
+        if widths:
+            is_packed = self._is_packed(aligns, places, widths, size)
+        else:
+            is_packed = any(map(mod, places, aligns)) or size * 8 % max(aligns) != 0
+        align = self[type_id] = 8 if is_packed else max(8, *aligns)
+        return align, is_packed
+
+    @staticmethod
+    def _is_packed(
+        aligns: Sequence[int], places: Sequence[int], widths: Sequence[int], size: int
+    ) -> bool:
+        largest = 8
+        for index, align in enumerate(aligns):
+            if align and places[index] % align and not (widths and widths[index]):
+                return True
+            largest = max(largest, align)
+        return size * 8 % largest != 0
 
 
 class _Dumper:
@@ -254,7 +301,10 @@ class _Dumper:
     def referenced(self) -> set[int]:
         """The types that any other refers to, of those without a name."""
         if self._referenced is None:
-            self._referenced = _referenced(self.btf)
+            if self.btf.base is None:
+                self._referenced = _referenced(self.words, [0, *self.btf.own_offsets()])
+            else:
+                self._referenced = _referenced(self.words, self.offsets)
         return self._referenced
 
     # Writing definitions in the order found
@@ -421,8 +471,8 @@ class _Dumper:
             places = [place & 0xFFFFFF for place in places]
         parts = [self.struct_head(type_id), " {"]
         append = parts.append
-        align = self.aligns[type_id]
-        packed = is_struct and self._is_packed(types, places, widths, size)
+        align, packed = self.aligns.of_struct(type_id, types, places, widths, size)
+        packed = packed and is_struct
         names = self.names
         sizes = self.sizes
         declarations = self.declarations
@@ -438,7 +488,7 @@ class _Dumper:
                     self.padding(
                         end,
                         place,
-                        1 if packed else self.aligns[member],
+                        8 if packed else self.aligns[member],
                         after_bits and width != 0,
                         newline,
                     )
@@ -468,24 +518,10 @@ class _Dumper:
             append(" __attribute__((packed))")
         return "".join(parts)
 
-    def _is_packed(
-        self, types: Sequence[int], places: Sequence[int], widths: Sequence[int], size: int
-    ) -> bool:
-        """Whether the members' places tell that the struct was declared packed."""
-        aligns = self.aligns
-        largest = 1
-        for index, member in enumerate(types):
-            align = aligns[member]
-            if align > 1:
-                if places[index] % (8 * align) and not (widths and widths[index]):
-                    return True
-                largest = max(largest, align)
-        return size % largest != 0
-
     def padding(self, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:
         """Unnamed bit-fields that make a compiler put what follows at bit ``end``.
 
-        ``align`` is the following member's in bytes; with ``in_bits`` the gap lies
+        ``align`` is the following member's in bits; with ``in_bits`` the gap lies
         between two bit-fields, where a compiler aligns nothing by itself.
         """
         parts: list[str] = []
@@ -500,7 +536,7 @@ class _Dumper:
             # padding that is to follow fits into the hole before the border.
             if in_bits:
                 parts.append(f"{newline}{name}: {border - start};")
-            elif (border == end and _round_up(start, align * 8) != border) or (
+            elif (border == end and _round_up(start, align) != border) or (
                 border != end and end - border <= border - start
             ):
                 parts.append(f"{newline}{name}: 0;")
@@ -557,9 +593,10 @@ class _Dumper:
 
     def declaration(self, type_id: int, name: str, level: int) -> str:
         """C's declaration of ``name`` (which may be empty) with a type."""
-        known = self.declarations.get(type_id)
-        if known is not None and name:
-            return f"{known[0]}{name}{known[1]}"
+        if name:
+            known = self.declarations.get(type_id) or self._simple(type_id)
+            if known is not None:
+                return f"{known[0]}{name}{known[1]}"
         inlined = self.inlined
         words = self.words
         offsets = self.offsets
@@ -587,6 +624,54 @@ class _Dumper:
             if mark:
                 self.declarations[type_id] = (before, after)
         return text.replace(_MARK, name, 1)
+
+    def _simple(self, type_id: int) -> tuple[str, str] | None:
+        """What stands around the name in a declaration, for the simpler types.
+
+        Those are named types, pointers to them and arrays; what it finds is kept.
+        """
+        if not type_id:
+            return ("void ", "")
+        words = self.words
+        at = self.offsets[type_id]
+        info = words[at]
+        kind = info >> 24 & 0x7F
+        if kind in _DERIVED:
+            target = words[at + 2] if kind == ARRAY else words[at + 1]
+            inner = self.declarations.get(target)
+            if inner is None:
+                if target and self._kind(target) not in _SIMPLE:
+                    return None
+                inner = self._simple(target)
+                if inner is None:
+                    return None
+            before, after = inner
+            if kind == ARRAY:
+                if after and not after.startswith("["):
+                    return None
+                found = (before, f"[{words[at + 4]}]{after}")
+            elif after or (kind == CONST and not before.endswith(" ")):
+                return None
+            elif kind == CONST:
+                if target and self._kind(target) not in _PLAIN:
+                    return None
+                found = (f"const {before}", "")
+            else:
+                found = (f"{before}*", "")
+        elif not words[at - 1] and kind not in _NUMBERS:
+            return None
+        elif kind == TYPEDEF:
+            found = (f"{self.ident_name(type_id)} ", "")
+        elif kind in _COMPOSITE:
+            found = (f"{self.struct_head(type_id)} ", "")
+        elif kind in _NUMBERS:
+            found = (f"{self.names[words[at - 1]]} ", "")
+        elif kind in _ENUMS:
+            found = (f"enum {self.type_name(type_id)} ", "")
+        else:
+            return None
+        self.declarations[type_id] = found
+        return found
 
     def _qualifiers(self, chain: list[int]) -> str:
         """Take the qualifiers that end the chain; they come before what they qualify."""
@@ -721,30 +806,32 @@ def _joined(btf: Btf) -> tuple[memoryview, list[int]]:
     return memoryview(words), offsets
 
 
-def _referenced(btf: Btf) -> set[int]:
+def _referenced(words: memoryview, offsets: Sequence[int]) -> set[int]:
     """Ids of the types that other types refer to."""
-    if btf.base is None:
-        words: memoryview = btf.words
-        offsets = btf.own_offsets()
-    else:
-        words, offsets = _joined(btf)
+    by_info: dict[int, list[int]] = {}
+    for at in offsets[1:]:
+        try:
+            by_info[words[at]].append(at)
+        except KeyError:
+            by_info[words[at]] = [at]
     found: set[int] = set()
-    add = found.add
-    update = found.update
-    for at in offsets:
-        info = words[at]
+    for info, group in by_info.items():
         kind = info >> 24 & 0x7F
-        if kind == FUNC_PROTO:
-            update(words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist())
-        elif kind in _COMPOSITE:
-            update(words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist())
+        vlen = info & 0xFFFFFF
+        if kind in _ELEMENT_IDS:
+            size, first = _ELEMENT_IDS[kind]
+            # Prototypes are many and short, structs are few and long.
+            if vlen < 8:
+                for at in range(first, first + size * vlen, size):
+                    found.update([words[start + at] for start in group])
+            else:
+                for start in group:
+                    found.update(words[start + first : start + 2 + size * vlen : size].tolist())
         elif kind == ARRAY:
-            add(words[at + 2])
-            add(words[at + 3])
-        elif kind == DATASEC:
-            update(words[at + 2 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist())
-        elif kind not in (INT, ENUM, ENUM64, FWD, FLOAT):
-            add(words[at + 1])
+            found.update([words[at + 2] for at in group])
+            found.update([words[at + 3] for at in group])
+        elif kind not in _UNREFERRING:
+            found.update([words[at + 1] for at in group])
     return found
 
 
@@ -755,6 +842,7 @@ class _Sorter:
         self.words = dumper.words
         self.offsets = dumper.offsets
         self.names = dumper.names
+        self.is_ascii = all(part.names.raw.isascii() for part in dumper.btf.parts())
 
     def rank(self, type_id: int) -> int:
         """Enums first, then numbers, structs, function types; the rest after them."""
@@ -841,28 +929,29 @@ class _Sorter:
         return value
 
     def sort(self, ids: Sequence[int], rank: int | None = None) -> list[int]:
-        """``ids`` in the order of a sorted dump."""
-        keys: dict[tuple[int, str, str], list[int]] = {}
+        """``ids`` in the order of a sorted dump; all of one ``rank`` if that is given."""
+        ranks: dict[int, dict[str, list[int]]] = {}
         for type_id in ids:
-            key = (
-                self.rank(type_id) if rank is None else rank,
-                self.sort_name(type_id),
-                self.own_name(type_id),
-            )
-            keys.setdefault(key, []).append(type_id)
+            keys = ranks.setdefault(self.rank(type_id) if rank is None else rank, {})
+            # No name contains the separator, which sorts before all that names contain.
+            key = f"{self.sort_name(type_id)}\0{self.own_name(type_id)}"
+            try:
+                keys[key].append(type_id)
+            except KeyError:
+                keys[key] = [type_id]
         found: list[int] = []
-        for key in sorted(keys, key=_byte_order):
-            same = keys[key]
-            if len(same) > 1:
-                same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
-            found += same
+        for _, keys in sorted(ranks.items()):
+            for key in sorted(keys) if self.is_ascii else sorted(keys, key=_bytes):
+                same = keys[key]
+                if len(same) > 1:
+                    same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
+                found += same
         return found
 
 
-def _byte_order(key: tuple[int, str, str]) -> tuple[int, bytes | str, bytes | str]:
-    # Escaped bytes sort wrongly among characters; ASCII sorts alike either way.
-    rank, first, second = key
-    return rank, first.encode("utf-8", "surrogateescape"), second.encode("utf-8", "surrogateescape")
+def _bytes(text: str) -> bytes:
+    # Escaped bytes do not sort among characters as the bytes do.
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _mix_name(value: int, names: Names, offset: int) -> int:
@@ -875,7 +964,7 @@ def _mix_name(value: int, names: Names, offset: int) -> int:
     return (value * 31 + name_hash) & _U64
 
 
-def _sorted_ids(dumper: _Dumper) -> Iterator[int]:
+def _sorted_ids(dumper: _Dumper, kinds: _Kinds) -> Iterator[int]:
     """Ids in sorted order, of types whose visit may write something.
 
     Upstream's loop leaves out whatever sorts first of all types, void included.
@@ -883,83 +972,113 @@ def _sorted_ids(dumper: _Dumper) -> Iterator[int]:
     words = dumper.words
     offsets = dumper.offsets
     sorter = _Sorter(dumper)
+    rank = sorter.rank
     ranked: list[int] = []
     idle: list[int] = []
-    late: list[int] = []
-    for type_id in range(1, len(offsets)):
-        at = offsets[type_id]
-        kind = words[at] >> 24 & 0x7F
-        if kind in _UNSORTED:
-            continue
-        if kind == FUNC_PROTO or (not words[at - 1] and kind not in (ENUM, ENUM64, INT, FLOAT)):
-            late.append(type_id)
-        elif kind == DECL_TAG:
+    for type_id in kinds.of(_RANKED):
+        if kinds.kind(type_id) == DECL_TAG:
             idle.append(type_id)
-        elif sorter.rank(type_id) == _MAX_RANK:
-            late.append(type_id)
-        else:
+        elif rank(type_id) != _MAX_RANK:
             ranked.append(type_id)
     first = sorter.sort(ranked)
-    skipped = _sorts_first(sorter, first, idle, offsets)
+    if first:
+        skipped = sorter.sort([first[0], *idle])[0]
+    else:
+        skipped = sorter.sort(range(len(offsets)))[0]
     for type_id in first:
         if type_id != skipped:
             yield type_id
-    # The others matter only where they are the first to reach something: most of
-    # them (pointers, function types) lead to what has been written long since.
-    left = [type_id for type_id in late if not _is_settled(dumper, type_id)]
-    for type_id in sorter.sort(left, _MAX_RANK):
-        if type_id != skipped:
+    # The others matter only as far as they are the first to reach a definition that
+    # the above has left: forward declarations, typedefs of void and the like.
+    ordered = dumper.ordered
+    left = {
+        type_id
+        for type_id in kinds.of(_DEFINING)
+        if ordered[type_id] != _DONE and words[offsets[type_id] - 1]
+    }
+    if left:
+        late = _reaching(dumper, kinds.with_prototypes(_VISITED), left)
+        for type_id in sorter.sort(late, _MAX_RANK):
+            if type_id != skipped:
+                yield type_id
+    for type_id in kinds.of(_COMPOSITE):
+        # Structs that contain themselves are an error, anonymous ones too.
+        if ordered[type_id] != _DONE and type_id != skipped:
             yield type_id
 
 
-def _is_settled(dumper: _Dumper, type_id: int) -> bool:
-    """Whether a visit could change nothing (or the type is an idle one)."""
+class _Kinds:
+    """The ids of types by kind, in the order of ids."""
+
+    __slots__ = ("_busy", "_infos", "count")
+
+    def __init__(self, infos: Sequence[int]) -> None:
+        self.count = len(infos)
+        self._infos = infos
+        idle = {info for info in set(infos) if info >> 24 & 0x7F in _FREQUENT}
+        idle.add(0)
+        self._busy = [type_id for type_id, info in enumerate(infos) if info not in idle]
+
+    def kind(self, type_id: int) -> int:
+        return self._infos[type_id] >> 24 & 0x7F
+
+    def of(self, kinds: frozenset[int]) -> list[int]:
+        """Types of these kinds; functions and their prototypes are not to be asked for."""
+        infos = self._infos
+        return [type_id for type_id in self._busy if infos[type_id] >> 24 & 0x7F in kinds]
+
+    def with_prototypes(self, kinds: frozenset[int]) -> list[int]:
+        """Types of these kinds, of which prototypes may be one."""
+        infos = self._infos
+        passing = {info for info in set(infos) if info >> 24 & 0x7F in kinds}
+        return [type_id for type_id, info in enumerate(infos) if info in passing]
+
+
+def _reaching(dumper: _Dumper, ids: Sequence[int], left: set[int]) -> list[int]:
+    """Those of ``ids`` that a visit would lead to some of ``left`` from, themselves included."""
     ordered = dumper.ordered
-    if ordered[type_id] == _DONE:
-        return True
     words = dumper.words
-    at = dumper.offsets[type_id]
-    info = words[at]
-    kind = info >> 24 & 0x7F
-    if kind == PTR or kind in _MODIFIERS:
-        target = words[at + 1]
-        if ordered[target] == _DONE:
-            return True
-        return _kind_of(dumper, target) in _IDLE
-    if kind == ARRAY:
-        return ordered[words[at + 2]] == _DONE
-    if kind == FUNC_PROTO:
-        if ordered[words[at + 1]] != _DONE:
-            return False
-        for param in words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist():
-            if ordered[param] != _DONE:
-                return False
-        return True
-    return kind in _IDLE
+    offsets = dumper.offsets
+    referrers: dict[int, list[int]] = {}
+    unordered = [type_id for type_id in ids if ordered[type_id] != _DONE]
+    for type_id in unordered:
+        at = offsets[type_id]
+        info = words[at]
+        kind = info >> 24 & 0x7F
+        if kind in _COMPOSITE:
+            targets = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
+        elif kind == FUNC_PROTO:
+            targets = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
+            targets.append(words[at + 1])
+        elif kind == ARRAY:
+            targets = [words[at + 2]]
+        elif kind in _UNREFERRING:
+            targets = []
+        else:
+            targets = [words[at + 1]]
+        for target in targets:
+            if ordered[target] != _DONE:
+                referrers.setdefault(target, []).append(type_id)
+    found = set(left)
+    pending = list(left)
+    while pending:
+        for referrer in referrers.get(pending.pop(), ()):
+            if referrer not in found:
+                found.add(referrer)
+                pending.append(referrer)
+    return [type_id for type_id in unordered if type_id in found]
 
 
-def _kind_of(dumper: _Dumper, type_id: int) -> int:
-    return dumper.words[dumper.offsets[type_id]] >> 24 & 0x7F if type_id else 0
-
-
-def _sorts_first(
-    sorter: _Sorter, ranked: list[int], idle: list[int], offsets: Sequence[int]
-) -> int:
-    """The id that a sorted dump begins with, void and idle types counted."""
-    if ranked:
-        return sorter.sort([ranked[0], *idle])[0]
-    return sorter.sort(range(len(offsets)))[0]
-
-
-def _kfuncs(dumper: _Dumper) -> str:
+def _kfuncs(dumper: _Dumper, kinds: _Kinds) -> str:
     """Declarations of the kernel functions that programs may call."""
     words = dumper.words
     offsets = dumper.offsets
     names = dumper.names
     found: list[tuple[bytes, int]] = []
     fast: set[int] = set()
-    for at in offsets:
-        if words[at] >> 24 & 0x7F != DECL_TAG or words[at + 2] != 0xFFFFFFFF or not at:
+    for type_id in kinds.of(_TAGS):
+        at = offsets[type_id]
+        if words[at + 2] != 0xFFFFFFFF:
             continue
         target = words[at + 1]
         if dumper._kind(target) != FUNC:
@@ -994,24 +1113,25 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     btf.own_offsets()
     _check_kinds(btf)
     dumper = _Dumper(btf, True)
+    words = dumper.words
+    infos = [words[at] for at in dumper.offsets]
+    infos[0] = 0
+    kinds = _Kinds(infos)
     out = dumper.out
     out.append(_HEAD)
-    if is_sorted:
-        ids: Iterator[int] = _sorted_ids(dumper)
-    else:
-        words = dumper.words
-        ids = (
-            type_id
-            for type_id, at in enumerate(dumper.offsets)
-            if words[at] >> 24 & 0x7F not in _IDLE
-        )
+    ids: Iterable[int] = (
+        _sorted_ids(dumper, kinds) if is_sorted else kinds.with_prototypes(_VISITED)
+    )
     dump = dumper.dump
+    ordered = dumper.ordered
     for type_id in ids:
+        if ordered[type_id] == _DONE:
+            continue
         dump(type_id)
         if len(out) > 256:
             yield "".join(out)
             out.clear()
-    out.append(_kfuncs(dumper))
+    out.append(_kfuncs(dumper, kinds))
     out.append(_TAIL)
     yield "".join(out)
 

@@ -376,6 +376,10 @@ class Btf:
         self._scan(1 << 62)
         return self.start_id + len(self._offsets)
 
+    def parts(self) -> list[Btf]:
+        """The object itself and its bases."""
+        return [self] if self.base is None else [self, *self.base.parts()]
+
     def has(self, type_id: int) -> bool:
         """Whether there is a type of this id (void included)."""
         self._scan(type_id)
