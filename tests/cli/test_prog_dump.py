@@ -133,7 +133,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("words", "part"),
         [
-            ("", "'jited' or 'xlated'"),
+            ("", "'jited', 'xlated'"),
             ("nonsense", "got 'nonsense'"),
             ("xlated", "after 'xlated'"),
             ("xlated id", "a program id"),
