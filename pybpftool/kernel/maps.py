@@ -88,10 +88,11 @@ def open_map(kernel: Kernel, id: int, writable: bool = False) -> BpfObject:
     """Open a map by id, for reading only unless ``writable``."""
     if not writable:
         return kernel.open("map", id)
+    if not kernel.is_live:
+        raise BpfError("the maps of a recorded kernel cannot be changed")
     from pybpftool.kernel.live import LiveKernel
 
-    if not isinstance(kernel, LiveKernel):
-        raise BpfError("the maps of a recorded kernel cannot be changed")
+    assert isinstance(kernel, LiveKernel)
     return kernel.open("map", id, 0)
 
 

@@ -42,9 +42,7 @@ class Types:
         self.bits = b.add_struct(
             "bits",
             4,
-            [("a", self.int, 0, 3), ("", self.int, 3, 2), ("b", self.u16, 5, 5), ("c", self.u8, 24)]
-            if order == "little"
-            else [
+            [
                 ("a", self.int, 0, 3),
                 ("", self.int, 3, 2),
                 ("b", self.u16, 5, 5),

@@ -1,0 +1,66 @@
+"""`map dump` against the recorded answers of upstream."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.map.corpus import Maps, all_maps
+from tests.map.record import FIXTURE, MODES, chosen
+from tests.support.cli import run
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def maps() -> Iterator[Maps]:
+    """The corpus."""
+    with all_maps() as made:
+        yield made
+
+
+def test_dumps_are_those_of_upstream(maps: Maps) -> None:
+    answers = json.loads(gzip.decompress(FIXTURE.read_bytes()))
+    compared = 0
+    for label, number in chosen(maps):
+        for mode in MODES:
+            good, text = answers[label][mode]
+            result = run(*mode.split(), "map", "dump", "id", str(number))
+            assert (result.status == 0, result.text) == (good, text), (label, mode)
+            compared += 1
+    assert compared >= 60
+
+
+def test_every_dump_is_json_and_agrees_with_the_kernel(maps: Maps) -> None:
+    """Keys of -j are those that were put in, for every type that has readable elements."""
+    checked = 0
+    for item in maps.made:
+        result = run("-j", "map", "dump", "id", str(item.id))
+        pretty = run("-jp", "map", "dump", "id", str(item.id))
+        assert result.json == pretty.json
+        keys = [bytes(int(byte, 16) for byte in row["key"]) for row in result.json]
+        assert len(keys) == len(set(keys)), item.label
+        if item.keys and not item.type.startswith("lru"):
+            assert set(item.keys) <= set(keys), item.label
+            checked += 1
+        plain = run("map", "dump", "id", str(item.id))
+        assert (plain.status == 0) == (result.status == 0)
+        if result.status:
+            assert plain.errors.startswith("Error: cannot list the keys of map")
+            assert plain.text in ("Found 0 elements\n", "[]\n")
+    assert checked >= 60
+
+
+def test_show_one_and_show_all_agree(maps: Maps) -> None:
+    wanted = {item.id for item in maps.made}
+    listed = {row["id"]: row for row in run("-j", "map", "show").json if row["id"] in wanted}
+    lines = run("map", "show").text
+    for item in maps.made:
+        one = run("-j", "map", "show", "id", str(item.id)).json
+        assert listed[item.id] == one
+        assert one["type"] == item.type
+        assert one["bytes_key"] == item.key_size
+        assert f"\n{item.id}: {item.type}  " in "\n" + lines
