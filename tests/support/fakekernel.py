@@ -9,7 +9,7 @@ from typing import Any
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel import uapi
-from pybpftool.kernel.interface import BpfObject, Kernel
+from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
 
 
 def pack(layout: tuple[tuple[str, int, str], ...], size: int, order: str, **fields: Any) -> bytes:
@@ -147,3 +147,16 @@ class FakeKernel(Kernel):
 
     def ifindex_name(self, ifindex: int) -> str | None:
         return self.names.get(ifindex)
+
+
+def _refused(question: str) -> Any:
+    def ask(self: FakeKernel, *args: Any) -> Any:
+        raise KernelError.of(f"no answer to {question}", errno.ENOENT)
+
+    return ask
+
+
+# Questions that no test of this package needs answered: they are refused, as a kernel may do.
+for _question in QUESTIONS:
+    if _question not in FakeKernel.__dict__:
+        setattr(FakeKernel, _question, _refused(_question))
