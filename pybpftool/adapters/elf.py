@@ -235,6 +235,7 @@ def read_probes(path: str) -> Probes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BpfError(f"'{path}' is not a regular file")
             elf = ELFFile(file)
+            file_size = os.fstat(file.fileno()).st_size
             order = "<" if elf.little_endian else ">"
             segments = [
                 (segment["p_offset"], segment["p_vaddr"], segment["p_filesz"])
@@ -246,17 +247,23 @@ def read_probes(path: str) -> Probes:
             base_address = int(base["sh_addr"]) if base is not None else 0
             for section in elf.iter_sections():
                 if section["sh_type"] in ("SHT_SYMTAB", "SHT_DYNSYM"):
-                    strings = bytes(elf.get_section(section["sh_link"]).data())
+                    names = elf.get_section(section["sh_link"])
+                    for part in (section, names):
+                        _check_size(part["sh_offset"], part["sh_size"], file_size)
+                    strings = bytes(names.data())
                     for row in _functions(section.data(), strings, order, elf.elfclass):
                         functions.setdefault(row[0], row)
                 elif section.name == ".note.stapsdt":
+                    _check_size(section["sh_offset"], section["sh_size"], file_size)
                     usdt += _usdt(section.data(), order, elf.elfclass // 8, base_address)
+    except FormatError as error:
+        raise FormatError(f"cannot read '{path}': {error}") from None
     except (OSError, ValueError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name or number"
         raise BpfError(f"cannot read '{path}': {reason}") from None
     except (
         ELFError, ConstructError, KeyError, AttributeError, TypeError, AssertionError,
-        EOFError, struct.error,
+        EOFError, MemoryError, struct.error,
     ) as error:  # fmt: skip
         raise FormatError(f"'{path}' is no ELF file, or broken ({type(error).__name__})") from None
     return Probes(segments, sorted(functions.values()), usdt)

@@ -11,7 +11,10 @@ from pybpftool.errors import BpfError, FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 RTM_SETLINK = 19
 RTM_GETLINK = 18
@@ -25,6 +28,14 @@ _ACTIONS = 32  # TCA_ACT_MAX_PRIO
 
 def _import_codec() -> Any:
     """The package ``pyroute2.netlink`` without what ``pyroute2`` itself would import."""
+    import logging
+
+    # It logs tracebacks of messages that it cannot read; we report those ourselves.
+    logging.getLogger("pyroute2").addHandler(logging.NullHandler())
+    return _import_light()
+
+
+def _import_light() -> Any:
     import sys
     from importlib import import_module
     from importlib.machinery import PathFinder
@@ -140,13 +151,14 @@ def _define_classes(codec: Any) -> tuple[Any, Any]:
     return LinkMessage, ClassifierMessage
 
 
-def _decoded(number: int, data: bytes) -> Any:
+def _read(number: int, data: bytes, extract: Callable[[Any], T]) -> T:
+    """What ``extract`` finds in a decoded message; raises FormatError for a damaged one."""
     message = _message_classes()[number](data)
     try:
         message.decode()
+        return extract(message)
     except Exception as error:  # pyroute2 lets any of its internals' exceptions out
-        raise FormatError(f"cannot read a netlink message: {error}") from None
-    return message
+        raise FormatError(f"cannot read a netlink message ({type(error).__name__})") from None
 
 
 def decode_link(data: bytes) -> tuple[int, str, dict[str, int] | None]:
@@ -155,7 +167,10 @@ def decode_link(data: bytes) -> tuple[int, str, dict[str, int] | None]:
     The attributes are ``attached`` (an enum of linux/if_link.h: XDP_ATTACHED_*),
     ``prog_id``, ``drv_prog_id``, ``skb_prog_id`` and ``hw_prog_id`` where present.
     """
-    message = _decoded(0, data)
+    return _read(0, data, _link)
+
+
+def _link(message: Any) -> tuple[int, str, dict[str, int] | None]:
     xdp = message.get_attr("IFLA_XDP")
     attributes = None
     if xdp is not None:
@@ -164,13 +179,17 @@ def decode_link(data: bytes) -> tuple[int, str, dict[str, int] | None]:
             for name, value in xdp["attrs"]
             if isinstance(value, int)
         }
-    return message["index"], message.get_attr("IFLA_IFNAME") or "", attributes
+    return int(message["index"]), str(message.get_attr("IFLA_IFNAME") or ""), attributes
 
 
 def decode_handle(data: bytes) -> tuple[int, str | None]:
     """(handle, kind) of an RTM_NEWQDISC or RTM_NEWTCLASS message with its header."""
-    message = _decoded(1, data)
-    return message["handle"], message.get_attr("TCA_KIND")
+    return _read(1, data, _handle)
+
+
+def _handle(message: Any) -> tuple[int, str | None]:
+    kind = message.get_attr("TCA_KIND")
+    return int(message["handle"]), None if kind is None else str(kind)
 
 
 def decode_filter(data: bytes) -> dict[str, Any] | None:
@@ -179,7 +198,10 @@ def decode_filter(data: bytes) -> dict[str, Any] | None:
     Keys, where present: ``name``, ``id``, ``actions`` (a list of ``{"name", "id"}``,
     the BPF actions only).
     """
-    message = _decoded(1, data)
+    return _read(1, data, _filter)
+
+
+def _filter(message: Any) -> dict[str, Any] | None:
     options = message.get_attr("TCA_OPTIONS")
     if options is None or message.get_attr("TCA_KIND") != "bpf":
         return None

@@ -110,7 +110,7 @@ def test_tree(kernel: AttachedKernel) -> None:
         + "/cg/a/b\n    6        cgroup_inet_egress override                       \n"
     )
     rows = run("-j", "cgroup", "tree", "/cg/", kernel=kernel).json
-    assert [list(row)[0] for row in rows] == ["cgroup", "error", "cgroup"]
+    assert [next(iter(row)) for row in rows] == ["cgroup", "error", "cgroup"]
     assert rows[2]["programs"][0]["attach_flags"] == "override"
     assert "AttachFlags" not in run("cgroup", "tree", "/cg", "effective", kernel=kernel).text
 
@@ -164,7 +164,5 @@ def test_attach_types() -> None:
     assert attach_type_number("cgroup_inet_e") is None
     assert attach_type_number("nonsense") is None
     names = [ATTACH_TYPES[number] for number in SHOWN_TYPES]
-    missing = [
-        name for name in ATTACH_TYPES if name.startswith("cgroup_") and name not in names
-    ]
+    missing = [name for name in ATTACH_TYPES if name.startswith("cgroup_") and name not in names]
     assert missing == [] and names[-1] == "lsm_cgroup" and len(set(names)) == len(names)

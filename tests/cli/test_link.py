@@ -344,7 +344,9 @@ def test_kprobe_multi_with_many_functions() -> None:
     functions = [(0xFFFFFFFF81000020, n) for n in range(40)]
     kernel = multi(*functions, (0xFFFFFFFF81000010, 1), flags=1, missed=4)
     text = shown(kernel)
-    assert text.startswith("1: kprobe_multi  prog 7  \n\tkretprobe.multi  func_cnt 41  missed 4  \n")
+    assert text.startswith(
+        "1: kprobe_multi  prog 7  \n\tkretprobe.multi  func_cnt 41  missed 4  \n"
+    )
     assert text.count(" second  ") == 40 and text.count(" first  ") == 1
 
 

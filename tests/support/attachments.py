@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.support import asm, load
-from tests.support.btfbuild import BtfIndex
+from tests.support.btfbuild import BtfBuilder, BtfIndex
 from tests.support.load import AnyFd, Fd, int_fd
 
 _KIND_FUNC, _KIND_STRUCT, _KIND_TYPEDEF = 12, 4, 8
@@ -65,9 +65,11 @@ class Scene:
             self._progs[key] = self.stack.enter_context(fd)
         return self._progs[key]
 
-    def bound_prog(self, type: str, attach: str, kind: int, target: str, value: int = 0) -> Fd:
+    def bound_prog(
+        self, type: str, attach: str, kind: int, target: str, value: int = 0, copy: int = 0
+    ) -> Fd:
         """A program bound to a function or typedef of the kernel's BTF."""
-        key = (type, attach, target)
+        key = (type, attach, target, copy)
         if key not in self._progs:
             id = self.kernel_id(kind, target)
             name = attach.rpartition("_")[2]
@@ -79,7 +81,7 @@ class Scene:
         """Keep a link, or write down why there is none."""
         try:
             fd = make()
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, LookupError, ValueError) as error:
             reason = error.reason if isinstance(error, load.KernelRefusal) else str(error)
             self.refused[label] = reason
             return
@@ -155,6 +157,14 @@ def kprobe_event(function: str, offset: int = 0, *, is_return: bool = False) -> 
     return perf_open(perf_attr(_pmu("kprobe"), config, ctypes.addressof(name), offset))
 
 
+def kprobe_behind_entry() -> Fd:
+    """A kprobe at the second instruction: behind endbr64 (4 bytes) or the call of ftrace (5)."""
+    try:
+        return kprobe_event("vfs_fsync_range", 4)
+    except OSError:
+        return kprobe_event("vfs_fsync_range", 5)
+
+
 def uprobe_event(
     path: str, offset: int, *, is_return: bool = False, counter: int = 0, pid: int = -1
 ) -> Fd:
@@ -212,14 +222,14 @@ def _simple_links(scene: Scene) -> None:
         ("lsm", "lsm", "lsm_mac", _KIND_FUNC, "bpf_lsm_file_mprotect"),
     ]
     for label, type, attach, kind, target in bound:
-        prog = lambda row=(type, attach, kind, target): scene.bound_prog(*row)  # type: ignore[misc]  # noqa: E731
-        scene.link(label, lambda prog=prog: load.raw_tracepoint_open(prog()))  # type: ignore[misc]
+        row = (type, attach, kind, target)
+        scene.link(label, lambda row=row: load.raw_tracepoint_open(scene.bound_prog(*row)))  # type: ignore[misc]
         if label in ("fentry", "tp_btf"):
             cookie = struct.pack("=IIQ", 0, 0, COOKIE + 1)
             scene.link(
                 label + "_cookie",
-                lambda row=(prog, attach, cookie): load.link_create(  # type: ignore[misc]
-                    row[0](), 0, row[1], 0, row[2]
+                lambda row=row, cookie=cookie: load.link_create(  # type: ignore[misc]
+                    scene.bound_prog(*row, 0, 1), 0, row[1], 0, cookie
                 ),
             )
     scene.link("freplace", lambda: _extension(scene))
@@ -434,7 +444,7 @@ def _perf_links(scene: Scene) -> None:
                     kprobe_event("vfs_fsync_range", is_return=row[0]), "kprobe", row[1]
                 ),
             )
-    scene.link("kprobe_offset", lambda: perf_link(kprobe_event("vfs_fsync_range", 5), "kprobe", 0))
+    scene.link("kprobe_offset", lambda: perf_link(kprobe_behind_entry(), "kprobe", 0))
     path, offset = probe_target(scene.stack)
     for is_return, name in ((False, "uprobe"), (True, "uretprobe")):
         for label, cookie in (("", 0), ("_cookie", 7)):
@@ -517,37 +527,55 @@ def _map_links(scene: Scene) -> None:
     scene.link("struct_ops", lambda: _struct_ops(scene))
 
 
+def kernel_struct(name: str) -> tuple[int, int, list[tuple[str, int]]]:
+    """(type id, size, [(member, offset in bytes)]) of a struct of the kernel's BTF."""
+    with open("/sys/kernel/btf/vmlinux", "rb") as stream:
+        blob = stream.read()
+    head, types, type_size, names, names_size = struct.unpack_from("<4x5I", blob)
+    strings = blob[head + names : head + names + names_size]
+    text = lambda at: strings[at : strings.index(0, at)].decode()  # noqa: E731
+    wanted = strings.index(b"\0%s\0" % name.encode()) + 1
+    at, end, id = head + types, head + types + type_size, 1
+    while at < end:
+        name_at, info, size = struct.unpack_from("<III", blob, at)
+        kind, count = info >> 24 & 0x1F, info & 0xFFFF
+        if kind == _KIND_STRUCT and name_at == wanted:
+            rows = struct.iter_unpack("<III", blob[at + 12 : at + 12 + 12 * count])
+            return id, size, [(text(row[0]), (row[2] & 0xFFFFFF) // 8) for row in rows]
+        fixed, each = BtfIndex._TAIL.get(kind, (0, 0))
+        at += 12 + fixed + each * count
+        id += 1
+    raise KeyError("the kernel has no struct %s" % name)
+
+
 def _struct_ops(scene: Scene) -> Fd:
     """A TCP congestion control of three functions that return constants."""
-    from pybpftool.btf.parser import vmlinux
-
-    btf = vmlinux()
-    ops = btf.find("tcp_congestion_ops", _KIND_STRUCT)
-    wrapper = btf.find("bpf_struct_ops_tcp_congestion_ops", _KIND_STRUCT)
-    if ops is None or wrapper is None:
-        raise KeyError("no struct_ops for TCP")
-    size = btf.size_of(wrapper) or 0
-    data_at = next(m.bit_offset // 8 for m in btf.members(wrapper) if m.name == "data")
+    ops, _, members = kernel_struct("tcp_congestion_ops")
+    wrapper, size, outer = kernel_struct("bpf_struct_ops_tcp_congestion_ops")
+    data_at = dict(outer)["data"]
     value = bytearray(size)
-    for number, member in enumerate(btf.members(ops)):
-        at = data_at + member.bit_offset // 8
-        if member.name in ("ssthresh", "cong_avoid", "undo_cwnd"):
+    for number, (name, offset) in enumerate(members):
+        at = data_at + offset
+        if name in ("ssthresh", "cong_avoid", "undo_cwnd"):
             prog = load.prog_load(
-                "struct_ops",
-                asm.ret(2),
-                attach=number,
-                attach_btf_id=ops,
-                name="ops_" + member.name,
+                "struct_ops", asm.ret(2), attach=number, attach_btf_id=ops, name="ops_" + name
             )
             scene.stack.enter_context(prog)
             struct.pack_into("=Q", value, at, int_fd(prog))
-        elif member.name == "name":
+        elif name == "name":
             value[at : at + 8] = b"pybt_cc\0"
-    map_fd = scene.stack.enter_context(
-        load.map_create(
-            "struct_ops", 4, size, 1, name="pybt_cc", flags=1 << 13, vmlinux_value=wrapper
+    # The kernel insists on a BTF object, although the value's type is its own.
+    builder = BtfBuilder()
+    builder.add_int("int", 4)
+    with load.btf_load(builder.build()) as own_btf:
+        map_fd = load.map_create(
+            *("struct_ops", 4, size, 1),
+            name="pybt_cc",
+            flags=1 << 13,
+            btf=own_btf,
+            vmlinux_value=wrapper,
         )
-    )
+    scene.stack.enter_context(map_fd)
     load.map_update(map_fd, bytes(4), bytes(value))
     return load.link_create(map_fd, 0, "struct_ops")
 
@@ -564,10 +592,10 @@ def add_perf(scene: Scene) -> None:
         set_bpf(event, scene.prog(type, name=type))
 
     scene.attempt(
-        "tracepoint", lambda: classic(tracepoint_event("sched/sched_process_exit"), "tracepoint")
+        "tracepoint", lambda: classic(tracepoint_event("sched/sched_process_exec"), "tracepoint")
     )  # noqa: E501
     scene.attempt("kprobe", lambda: classic(kprobe_event("vfs_fsync_range"), "kprobe"))
-    scene.attempt("kprobe_offset", lambda: classic(kprobe_event("vfs_fsync_range", 5), "kprobe"))
+    scene.attempt("kprobe_offset", lambda: classic(kprobe_behind_entry(), "kprobe"))
     scene.attempt(
         "kretprobe", lambda: classic(kprobe_event("vfs_fsync_range", is_return=True), "kprobe")
     )

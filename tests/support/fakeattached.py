@@ -37,7 +37,9 @@ class AttachedKernel(FakeKernel):
 
     # --- filling ---
 
-    def link(self, id: int, type: int, union: bytes = b"", *, prog: int = 7, size: int = 64) -> None:
+    def link(
+        self, id: int, type: int, union: bytes = b"", *, prog: int = 7, size: int = 64
+    ) -> None:
         """Add a link; `union` is what follows the common fields of ``struct bpf_link_info``."""
         head = struct.pack(self.byteorder + "IIIxxxx", type, id, prog)
         info = (head + union).ljust(size, b"\0")[: max(size, 16)]

@@ -70,9 +70,9 @@ def add_net(scene: Scene) -> None:
             ),
         )
     for pf, hook, priority, flags in (
-        (10, 3, 10, 0),
-        (2, 4, 5, 0),
-        (2, 0, -128, 0),
+        (10, 3, 11, 0),
+        (2, 4, 6, 0),
+        (2, 0, -129, 0),
         (2, 0, -200, 0),
     ):
         extra = struct.pack("=IIiI", pf, hook, priority, flags)
@@ -120,7 +120,7 @@ def _filters(scene: Scene) -> None:
         "filter add dev pybt1 parent 1: matchall action gact ok",
         "qdisc add dev lo root handle 5: tbf rate 1mbit burst 10k latency 10ms",
         f"filter add dev lo parent 5: bpf da pinned {cls}",
-        "qdisc add dev lo root handle 6: prio",
+        "qdisc replace dev lo root handle 6: prio",
         f"filter add dev lo parent 6: bpf da pinned {cls}",
     ]
     for row in rows:

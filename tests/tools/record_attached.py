@@ -28,6 +28,7 @@ from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.snapshot import RecordingKernel
 from tests.support import load
 from tests.support.attachments import Scene, add_cgroups, add_links, add_perf
+from tests.support.btfbuild import BtfBuilder, BtfIndex
 from tests.support.netdevs import add_net
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,26 @@ class _Lean(LiveKernel):
                 + b"\n"
             )
         return data
+
+    def btf_data(self, id: int) -> bytes:
+        data = super().btf_data(id)
+        if len(data) < 1 << 20:
+            return data
+        # Of the kernel's 100,000 types only the names of LSM hooks are asked for.
+        index = BtfIndex(data)
+        kept = {
+            number: name
+            for (kind, name), number in index.ids.items()
+            if kind == 12 and name.startswith("bpf_lsm_socket_")
+        }
+        builder = BtfBuilder()
+        builder.add_func_proto(0, [])
+        for number in range(2, max(kept) + 1):
+            if number in kept:
+                builder.add_func(kept[number], 1, 1)
+            else:
+                builder.add_ptr(0)
+        return builder.build()
 
 
 def commands(root: str) -> list[list[str]]:
