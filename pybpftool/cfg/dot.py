@@ -46,8 +46,8 @@ _STYLES = {
 }
 _PLAIN_STYLE = 'style="solid,bold", color=black, weight=10, constraint=true'
 _CALL_STYLES = {
-    "call": 'style="dashed", color=gray40, constraint=false, class="call"',
-    "callback": 'style="dashed", color=gray40, constraint=false, arrowhead=open, class="callback"',
+    "call": 'style="dashed", color=gray40, weight=1, minlen=2, class="call"',
+    "callback": 'style="dashed", color=gray40, weight=1, minlen=2, arrowhead=open, class="callback"',
 }
 
 
@@ -145,7 +145,7 @@ def write_call_graph(write: Callable[[str], None], listing: Listing) -> None:
         key = (call.caller, call.callee, call.kind)
         counts[key] = counts.get(key, 0) + 1
     for (caller, callee, kind), count in counts.items():
-        style = _CALL_STYLES[kind].replace(", constraint=false", "")
+        style = _CALL_STYLES[kind].replace(", weight=1, minlen=2", "")
         times = f', label="{count}"' if count > 1 else ""
         write(f"\tfn_{caller} -> fn_{callee} [{style}{times}];\n")
     write("}\n")
@@ -255,6 +255,7 @@ def _call_edges(listing: Listing, drawn: Collection[int]) -> Iterator[str]:
     """Edges from calling blocks to the entries of the functions called."""
     functions = listing.cfg.functions
     seen = set()
+    upward = _recursive_calls(listing)
     for call in listing.cfg.calls:
         if call.caller not in drawn or call.callee not in drawn:
             continue
@@ -263,7 +264,40 @@ def _call_edges(listing: Listing, drawn: Collection[int]) -> Iterator[str]:
         if key in seen:
             continue
         seen.add(key)
-        yield (
-            f"\tfn_{call.caller}_bb_{block} -> fn_{call.callee}_bb_{ENTRY}"
-            f" [{_CALL_STYLES[call.kind]}];\n"
-        )
+        style = _CALL_STYLES[call.kind]
+        caller, callee = f"fn_{call.caller}_bb_{block}", f"fn_{call.callee}_bb_{ENTRY}"
+        if (call.caller, call.callee) in upward:
+            # Graphviz fails at cycles of such edges: here it lays out the reverse.
+            yield f"\t{callee} -> {caller} [{style}, dir=back];\n"
+        else:
+            yield f"\t{caller} -> {callee} [{style}];\n"
+
+
+def _recursive_calls(listing: Listing) -> set[tuple[int, int]]:
+    """``(caller, callee)`` of the calls that lead back to a function under way.
+
+    Programs cannot recurse, but a timer's callback can start its timer again.
+    """
+    callees: dict[int, list[int]] = {}
+    for call in listing.cfg.calls:
+        callees.setdefault(call.caller, []).append(call.callee)
+    result = set()
+    state: dict[int, int] = {}  # 1 under way, 2 done
+    for root in callees:
+        if root in state:
+            continue
+        state[root] = 1
+        path = [(root, iter(callees[root]))]
+        while path:
+            function, targets = path[-1]
+            for target in targets:
+                if state.get(target) == 1:
+                    result.add((function, target))
+                elif target not in state:
+                    state[target] = 1
+                    path.append((target, iter(callees.get(target, ()))))
+                    break
+            else:
+                state[function] = 2
+                path.pop()
+    return result

@@ -13,6 +13,8 @@ base and index        ``(%rax, %rbx, 8)``         ``(%rax,%rbx,8)``
 32-bit, 32-bit op     ``$-0x80000000``            ``$2147483648``
 32-bit, 64-bit op     ``$0xfffffffffffffffe``     ``$-2``
 64-bit immediate      ``$18446612686862127928``   ``$-131386847423688``
+shift by one          ``$1, %rax``                ``%rax``
+registers of xchg     ``%edi, %edx``              ``%edx, %edi``
 branch target         ``9``                       ``0x9``
 repeat prefix         ``rep movsb``               ``rep``, two tabs, ``movsb``
 CET and MPX prefixes  ``notrack``, ``bnd``        none, ``repne`` and two tabs
@@ -38,6 +40,7 @@ _SIGNED_BYTE = frozenset(
 _UNSIGNED_BYTE = frozenset(
     (0xC0, 0xC1, 0xCD, 0xD4, 0xD5, *range(0xE4, 0xE8), 0x0F, 0x62, 0xC4, 0xC5)
 )
+_SHIFTS_BY_ONE = (0xD0, 0xD1)
 _PREFIX_WORDS = {
     "rep": "rep\t\t",
     "repz": "rep\t\t",
@@ -51,11 +54,8 @@ _PREFIX_WORDS = {
 _BRANCHES = ("j", "call", "loop", "xbegin")
 
 
-def immediate_form(code: bytes, is_64bit: bool = True) -> tuple[int, bool] | None:
-    """``(bytes, is_signed)`` of the immediate at the end of an instruction that has one.
-
-    None where the encoding is cut off.
-    """
+def _opcode(code: bytes, is_64bit: bool) -> tuple[int, bool, bool, int]:
+    """``(opcode, has prefix 66, has REX.W, offset of the opcode)``; -1 for none."""
     at = 0
     is_word = False
     while at < len(code) and code[at] in _PREFIXES:
@@ -65,9 +65,17 @@ def immediate_form(code: bytes, is_64bit: bool = True) -> tuple[int, bool] | Non
     if is_64bit and at < len(code) and code[at] & 0xF0 == 0x40:  # REX
         is_quad = bool(code[at] & 8)
         at += 1
+    return code[at] if at < len(code) else -1, is_word, is_quad, at
+
+
+def immediate_form(code: bytes, is_64bit: bool = True) -> tuple[int, bool] | None:
+    """``(bytes, is_signed)`` of the immediate at the end of an instruction that has one.
+
+    None where the encoding is cut off.
+    """
+    opcode, is_word, is_quad, at = _opcode(code, is_64bit)
     if at + 1 >= len(code):
         return None
-    opcode = code[at]
     if opcode in _SIGNED_BYTE:
         return 1, True
     if opcode in _UNSIGNED_BYTE:
@@ -95,6 +103,12 @@ def spell(mnemonic: str, operands: str, code: bytes, is_64bit: bool = True) -> s
         head, _, rest = operands.partition("(")
         inner, _, tail = rest.partition(")")
         operands = f"{head}({inner.replace(', ', ',')}){tail}"
+    if operands.startswith("$1, ") and _opcode(code, is_64bit)[0] in _SHIFTS_BY_ONE:
+        operands = operands[4:]
+    if mnemonic.startswith("xchg") and operands.count("%") == 2 and "(" not in operands:
+        first, _, second = operands.partition(", ")
+        if second[:1] == "%" and ":" not in operands:
+            operands = f"{second}, {first}"
     if "0x" in operands or "$" in operands:
         parts = operands.split(", ")
         is_single = operands.count("$") == 1

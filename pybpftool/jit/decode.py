@@ -125,6 +125,8 @@ class Decoder:
     def _text_x86(self, block: Block, index: int, code: bytes) -> str | None:
         mnemonic = block.mnemonic(index)
         operands = block.operands(index)
+        if code == b"\xf0":
+            return "lock"  # before an instruction that takes none
         if code[0] == _LOCK and len(code) > 1:
             self._locked.add(code)
             mnemonic = mnemonic.removeprefix("lock ")

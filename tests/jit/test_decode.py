@@ -1,0 +1,113 @@
+"""Machine code as columns."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pybpftool.jit.decode import Decoder, branch_target
+from tests.support.recorded import programs
+
+
+@pytest.mark.parametrize("name", programs())
+def test_in_bulk_as_one_by_one(name: str) -> None:
+    """The caches do not change what an instruction looks like."""
+    prog = programs()[name].jited()
+    bulk = Decoder("x86_64")
+    for function in prog.functions():
+        base = function.address or 0
+        insns = bulk.decode(function.code, base)
+        assert b"".join(insns.codes) == function.code
+        for index, (pc, code) in enumerate(zip(insns.pcs, insns.codes, strict=True)):
+            alone = Decoder("x86_64").decode(code, base + pc)
+            assert (alone.texts, alone.codes) == ([insns.texts[index]], [code])
+            assert alone.targets.get(0) == insns.targets.get(index)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("machine", ["x86_64", "i686", "aarch64", "riscv64", "s390x", "ppc64le"])
+@pytest.mark.parametrize("syntax", ["att", "intel"])
+def test_random_bytes_are_all_there(machine: str, syntax: str, seed: int) -> None:
+    image = random.Random(seed).randbytes(3001)
+    order = ">" if machine == "s390x" else "<"
+    insns = Decoder(machine, order, syntax).decode(image, 0x1000)
+    assert b"".join(insns.codes) == image
+    at = 0
+    for pc, code, text in zip(insns.pcs, insns.codes, insns.texts, strict=True):
+        assert pc == at
+        assert text
+        at += len(code)
+    assert set(insns.targets) <= set(range(len(insns)))
+
+
+def test_immediates_that_differ_share_a_format() -> None:
+    code = b"".join(
+        bytes.fromhex("4881c0")
+        + value.to_bytes(4, "little", signed=True)
+        + bytes.fromhex("48bf")
+        + (value * 2**31).to_bytes(8, "little", signed=True)
+        for value in (5, -5, 2**31 - 1, -(2**31))
+    )
+    texts = Decoder("x86_64").decode(code).texts
+    assert texts[::2] == [f"addq\t${v}, %rax" for v in (5, -5, 2**31 - 1, -(2**31))]
+    assert texts[1::2] == [f"movabsq\t${v * 2**31}, %rdi" for v in (5, -5, 2**31 - 1, -(2**31))]
+
+
+def test_lock_before_a_large_immediate() -> None:
+    code = bytes.fromhex("f0488100000100004881c000010000f0488100020100004881c002010000")
+    texts = Decoder("x86_64").decode(code).texts
+    assert texts[0::3] == ["lock", "lock"]
+    assert texts[1] == "addq\t$256, (%rax)"
+    assert texts[4] == "addq\t$258, (%rax)"
+
+
+def test_targets_after_a_split_lock() -> None:
+    insns = Decoder("x86_64").decode(bytes.fromhex("f0480110ebfe"), 0x1000)
+    assert insns.texts == ["lock", "addq\t%rdx, (%rax)", "jmp\t0x1004"]
+    assert insns.pcs == [0, 1, 4]
+    assert insns.targets == {2: 0x1004}
+
+
+@pytest.mark.parametrize(
+    "machine,byteorder,code,target",
+    [
+        ("x86_64", "<", "e8fbffffff", 0x10000),
+        ("i686", "<", "7410", 0x10012),
+        ("aarch64", "<", "04000014", 0x10010),
+        ("aarch64", "<", "01000054", 0x10000),
+        ("aarch64", "<", "80000035", 0x10010),
+        ("aarch64", "<", "60001836", 0x1000C),
+        ("armv7l", "<", "020000ea", 0x10010),
+        ("armv7l", "<", "0200000b", 0x10010),
+        ("riscv64", "<", "6f000001", 0x10010),
+        ("riscv64", "<", "6308b500", 0x10010),
+        ("riscv64", "<", "09a0", 0x10002),
+        ("s390x", ">", "c0e500000008", 0x10010),
+        ("s390x", ">", "a7f40008", 0x10010),
+        ("ppc64le", "<", "10000048", 0x10010),
+        ("ppc64le", "<", "10008241", 0x10010),
+        ("mips64", ">", "10000003", 0x10010),
+        ("sparc64", ">", "10800004", 0x10010),
+    ],
+)
+def test_branch_targets(machine: str, byteorder: str, code: str, target: int) -> None:
+    insns = Decoder(machine, byteorder).decode(bytes.fromhex(code), 0x10000)
+    assert insns.targets == {0: target}
+
+
+@pytest.mark.parametrize(
+    "machine,code",
+    [
+        ("aarch64", "400180d2"),
+        ("aarch64", "c0035fd6"),
+        ("riscv64", "130101ff"),
+        ("armv7l", "1eff2fe1"),
+    ],
+)
+def test_what_is_no_branch(machine: str, code: str) -> None:
+    assert Decoder(machine).decode(bytes.fromhex(code), 0x10000).targets == {}
+
+
+def test_branches_of_unknown_machines() -> None:
+    assert branch_target("vax", "b", "0x1000", 0x1000) is None
