@@ -14,7 +14,7 @@ as the text before and after the member's name.
 from __future__ import annotations
 
 import sys
-from operator import mod
+from operator import add, lt, mod
 
 from pybpftool.btf import parser
 from pybpftool.btf.parser import Names
@@ -81,12 +81,15 @@ _ENUMS = frozenset((ENUM, ENUM64))
 _NUMBERS = frozenset((INT, FLOAT))
 _PLAIN = frozenset((INT, FLOAT, TYPEDEF, STRUCT, UNION, ENUM, ENUM64))
 _DERIVED = frozenset((PTR, ARRAY, CONST))
+# Kinds that are defined where they are used if they have no name.
+_INLINE = frozenset((STRUCT, UNION, ENUM, ENUM64))
 _SIMPLE = _PLAIN | _DERIVED
 _QUALIFIERS = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
 _MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
 _CHAIN = frozenset((PTR, VOLATILE, CONST, RESTRICT, FUNC_PROTO, TYPE_TAG))
 _SORTED_BY_TARGET = frozenset((TYPE_TAG, CONST, PTR, VOLATILE, RESTRICT, TYPEDEF, DECL_TAG))
 _MAX_RANK = 10
+_PTR_INFO = PTR << 24
 
 _NOT, _NOW, _DONE = 0, 1, 2
 
@@ -204,6 +207,7 @@ class _Dumper:
         self.sizes = _Sizes(btf)
         self.aligns = _Aligns(btf)
         self.declarations: dict[int, tuple[str, str]] = {}
+        self.formats: dict[int, str] = {}
         self.inlined = 0  # anonymous definitions written so far
         pointer_bits = (btf.declared_pointer_size or 8) * 8
         self.pads = (("long", pointer_bits), ("int", 32), ("short", 16), ("char", 8))
@@ -241,18 +245,31 @@ class _Dumper:
                 return False
             raise FormatError(f"type [{type_id}] contains itself, which C cannot express")
         if kind == PTR:
-            try:
-                return self.order(words[at + 1], True, False)
-            finally:
-                ordered[type_id] = _DONE
+            is_strong = self.order(words[at + 1], True, False)
+            ordered[type_id] = _DONE
+            return is_strong
         if kind in _COMPOSITE:
             is_named = words[at - 1] != 0
             if through_pointer and is_named:
                 return False
             ordered[type_id] = _NOW
+            offsets = self.offsets
             for member in words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist():
-                if ordered[member] != _DONE:
-                    self.order(member, False, False)
+                if ordered[member] == _DONE:
+                    continue
+                member_at = offsets[member]
+                if words[member_at] == _PTR_INFO:
+                    # The most frequent case, of a pointer to a named struct.
+                    target = words[member_at + 1]
+                    target_at = offsets[target]
+                    if ordered[target] == _DONE or (
+                        words[target_at - 1]
+                        and target
+                        and words[target_at] >> 24 & 0x7F in _COMPOSITE
+                    ):
+                        ordered[member] = _DONE
+                        continue
+                self.order(member, False, False)
             if is_named:
                 self.queue.append(type_id)
             ordered[type_id] = _DONE
@@ -470,53 +487,141 @@ class _Dumper:
             widths = [place >> 24 for place in places]
             places = [place & 0xFFFFFF for place in places]
         parts = [self.struct_head(type_id), " {"]
-        append = parts.append
         align, packed = self.aligns.of_struct(type_id, types, places, widths, size)
         packed = packed and is_struct
-        names = self.names
-        sizes = self.sizes
-        declarations = self.declarations
         newline = "\n" + _TABS[min(level + 1, 13)]
+        sizes = self.sizes
+        ends = [*map(add, places, [sizes[member] for member in types])]
+        if (
+            widths
+            or (ends and max(ends) >> 31)
+            or not self._plain_members(parts, flat, ends, packed, newline)
+        ):
+            ends = self._members(parts, flat, widths, packed, newline, level + 1)
+        if is_struct:
+            end, whole = ends[-1] if ends else 0, _int32(size * 8)
+            if end < whole:
+                parts.append(self.padding(end, whole, align, False, newline))
+        if vlen or size:
+            parts.append(f"{newline[:-1] if level < 13 else newline}}}")
+        else:
+            parts.append("}")
+        if packed:
+            parts.append(" __attribute__((packed))")
+        return "".join(parts)
+
+    def _plain_members(
+        self, parts: list[str], flat: list[int], ends: list[int], packed: bool, newline: str
+    ) -> bool:
+        """Write members of which none is a bit-field, anonymous or defined in place.
+
+        Returns whether it did; otherwise nothing is written.
+        """
+        formats = self.formats
+        types = flat[1::3]
+        lines = []
+        for member in types:
+            line = formats.get(member)
+            if line is None:
+                # The order in which names are first needed is that of the members.
+                line = self._format(member)
+                if line is None:
+                    return False
+            lines.append(line)
+        names = self.names
+        texts = [names[offset] for offset in flat[::3]]
+        if "" in texts:
+            return False
+        places = flat[2::3]
+        head = newline
+        if any(map(lt, [0, *ends], places)):
+            end = 0
+            for index, place in enumerate(places):
+                if end < place:
+                    align = 8 if packed else self.aligns[types[index]]
+                    gap = self.padding(end, place, align, False, newline)
+                    if index:
+                        lines[index - 1] += gap
+                    else:
+                        head = gap + newline
+                end = ends[index]
+        parts.append((head + newline.join(lines)) % tuple(texts) if lines else "")
+        return True
+
+    def _format(self, type_id: int) -> str | None:
+        """A member's line as a format of its name, if it is the same everywhere."""
+        if type_id not in self.declarations:
+            if self._simple(type_id) is None and not self._defines(type_id):
+                self.declaration(type_id, _MARK, 0)
+            if type_id not in self.declarations:
+                return None
+        before, after = self.declarations[type_id]
+        text = f"{before}%s{after};"
+        if "%" in before or "%" in after:
+            text = f"{before.replace('%', '%%')}%s{after.replace('%', '%%')};"
+        self.formats[type_id] = text
+        return text
+
+    def _defines(self, type_id: int, depth: int = 0) -> bool:
+        """Whether a declaration with this type defines something without a name."""
+        words = self.words
+        for _ in range(_MAX_CHAIN):
+            if not type_id:
+                return False
+            at = self.offsets[type_id]
+            info = words[at]
+            kind = info >> 24 & 0x7F
+            if kind == ARRAY:
+                type_id = words[at + 2]
+            elif kind == FUNC_PROTO:
+                if depth > 8:
+                    return True
+                params = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
+                if any(
+                    param not in self.declarations and self._defines(param, depth + 1)
+                    for param in params
+                ):
+                    return True
+                type_id = words[at + 1]
+            elif kind in _CHAIN:
+                type_id = words[at + 1]
+            else:
+                return kind in _INLINE and not words[at - 1]
+        return True
+
+    def _members(
+        self,
+        parts: list[str],
+        flat: list[int],
+        widths: Sequence[int],
+        packed: bool,
+        newline: str,
+        level: int,
+    ) -> list[int]:
+        """Write members of any form; returns where, in bits, the last of them ends."""
+        names = self.names
         end = 0
         after_bits = False
-        for index, member in enumerate(types):
-            place = places[index]
-            name = names[flat[3 * index]]
-            width = widths[index] if widths else 0
+        for index, member in enumerate(flat[1::3]):
+            place = flat[3 * index + 2]
+            width = 0
+            if widths:
+                place &= 0xFFFFFF
+                width = widths[index]
             if end < place:
-                append(
-                    self.padding(
-                        end,
-                        place,
-                        8 if packed else self.aligns[member],
-                        after_bits and width != 0,
-                        newline,
-                    )
-                )
-            known = declarations.get(member)
-            if known is not None and name:
-                text = f"{newline}{known[0]}{name}{known[1]}"
-            else:
-                text = newline + self.declaration(member, name, level + 1)
+                align = 8 if packed else self.aligns[member]
+                is_inside = after_bits and width != 0
+                parts.append(self.padding(end, place, align, is_inside, newline))
+            parts.append(newline)
+            parts.append(self.declaration(member, names[flat[3 * index]], level))
             if width:
-                append(f"{text}: {width};")
+                parts.append(f": {width};")
                 end = place + width
-                after_bits = True
             else:
-                append(f"{text};")
-                end = _int32(place + sizes[member])
-                after_bits = False
-        if is_struct:
-            whole = _int32(size * 8)
-            if end < whole:
-                append(self.padding(end, whole, align, False, newline))
-        if vlen or size:
-            append(f"{newline[:-1] if level < 13 else newline}}}")
-        else:
-            append("}")
-        if packed:
-            append(" __attribute__((packed))")
-        return "".join(parts)
+                parts.append(";")
+                end = _int32(place + self.sizes[member])
+            after_bits = width != 0
+        return [end]
 
     def padding(self, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:
         """Unnamed bit-fields that make a compiler put what follows at bit ``end``.
@@ -576,13 +681,21 @@ class _Dumper:
             sign = 1 << (63 if is_enum64 else 31)
             values = [(value ^ sign) - sign for value in values]
         names = self.names
+        texts = [names[offset] for offset in flat[::step]]
         taken = self.ident_names
-        for offset, value in zip(flat[::step], values, strict=True):
-            name = names[offset]
-            count = taken[name] = taken.get(name, 0) + 1
-            if count > 1:
-                name = f"{name}___{count}"
-            parts.append(f"{newline}{name} = {value}{suffix},")
+        fresh = dict.fromkeys(texts, 1)
+        if len(fresh) == vlen and taken.keys().isdisjoint(fresh):
+            taken.update(fresh)
+            pairs: list[object] = [None] * (2 * vlen)
+            pairs[::2] = texts
+            pairs[1::2] = values
+            parts.append(f"{newline}%s = %d{suffix}," * vlen % tuple(pairs))
+        else:
+            for name, value in zip(texts, values, strict=True):
+                count = taken[name] = taken.get(name, 0) + 1
+                if count > 1:
+                    name = f"{name}___{count}"
+                parts.append(f"{newline}{name} = {value}{suffix},")
         parts.append(f"{newline[:-1] if level < 13 else newline}}}")
         if size == 1:
             parts.append(" __attribute__((mode(byte)))")
@@ -630,12 +743,10 @@ class _Dumper:
 
         Those are named types, pointers to them and arrays; what it finds is kept.
         """
-        if not type_id:
-            return ("void ", "")
         words = self.words
         at = self.offsets[type_id]
         info = words[at]
-        kind = info >> 24 & 0x7F
+        kind = info >> 24 & 0x7F if type_id else 0
         if kind in _DERIVED:
             target = words[at + 2] if kind == ARRAY else words[at + 1]
             inner = self.declarations.get(target)
@@ -658,6 +769,8 @@ class _Dumper:
                 found = (f"const {before}", "")
             else:
                 found = (f"{before}*", "")
+        elif not type_id:
+            found = ("void ", "")
         elif not words[at - 1] and kind not in _NUMBERS:
             return None
         elif kind == TYPEDEF:

@@ -15,6 +15,7 @@ from pybpftool.errors import BpfError, FormatError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from mmap import mmap
     from typing import Literal, Protocol
 
     class BtfSource(Protocol):
@@ -143,12 +144,16 @@ class _Sizes(dict[int, int]):
 class Names(dict[int, str]):
     """Strings of a string section by their offset; read as they are asked for."""
 
-    __slots__ = ("_base", "_start", "_strings")
+    __slots__ = ("_base", "_begin", "_data", "_end", "_start")
 
-    def __init__(self, strings: bytes, start: int, base: Names | None) -> None:
+    def __init__(
+        self, data: bytes | mmap, begin: int, end: int, start: int, base: Names | None
+    ) -> None:
         super().__init__()
-        self._strings = strings
-        self._start = start
+        self._data = data
+        self._begin = begin  # of the string section in the data
+        self._end = end
+        self._start = start  # of the section among the offsets: where the base's strings end
         self._base = base
 
     def __missing__(self, offset: int) -> str:
@@ -156,44 +161,48 @@ class Names(dict[int, str]):
         if offset < start and self._base is not None:
             name = self._base[offset]
         else:
-            at = offset - start
-            strings = self._strings
-            if at >= len(strings):
+            at = self._begin + offset - start
+            if at >= self._end:
                 raise FormatError(f"the BTF refers to a name at {offset}, beyond its strings")
-            name = strings[at : strings.index(b"\0", at)].decode("utf-8", "surrogateescape")
+            data = self._data
+            name = data[at : data.find(b"\0", at)].decode("utf-8", "surrogateescape")
         self[offset] = name
         return name
 
     @property
     def raw(self) -> bytes:
         """The string section itself, without the base's."""
-        return self._strings
+        return self._data[self._begin : self._end]
 
     @classmethod
     def of(cls, btf: Btf, all_at_once: bool = True) -> Names:
         """A table of its own of a BTF object's names."""
-        names = cls(btf.names._strings, btf.names._start, btf.names._base)
+        names = btf.names._fresh()
         if all_at_once:
             names.load()
         return names
 
+    def _fresh(self) -> Names:
+        return Names(self._data, self._begin, self._end, self._start, self._base)
+
     def quoted(self) -> Names:
         """The names as they stand between the quotes of a JSON string."""
-        if not self._strings.translate(None, _PLAIN) and self._base is None:
+        if not self.raw.translate(None, _PLAIN) and self._base is None:
             return self
         return _QuotedNames(self)
 
     def load(self) -> None:
         """Read all strings of this object at once; worth it before a dump of everything."""
-        if len(self) * 8 > len(self._strings) or len(self._strings) > _MAX_NAMES:
+        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
             return
         from itertools import accumulate
 
-        if self._strings.isascii():
-            texts = self._strings[:-1].decode("ascii").split("\0")
+        strings = self._data[self._begin : self._end - 1]
+        if strings.isascii():
+            texts = strings.decode("ascii").split("\0")
             lengths = map(len, texts)
         else:
-            pieces = self._strings[:-1].split(b"\0")
+            pieces = strings.split(b"\0")
             texts = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
             lengths = map(len, pieces)
         # Each string takes its terminator too.
@@ -207,7 +216,7 @@ class _QuotedNames(Names):
     __slots__ = ("_names",)
 
     def __init__(self, names: Names) -> None:
-        super().__init__(names._strings, names._start, names._base)
+        super().__init__(names._data, names._begin, names._end, names._start, names._base)
         self._names = names
 
     def __missing__(self, offset: int) -> str:
@@ -227,7 +236,6 @@ class Btf:
     __slots__ = (
         "_aligns",
         "_by_name",
-        "_data",
         "_layout",
         "_offsets",
         "_pointer_size",
@@ -248,7 +256,7 @@ class Btf:
     sizes: _Sizes
     string_end: int
 
-    def __init__(self, data: bytes | memoryview, base: Btf | None, is_trusted: bool) -> None:
+    def __init__(self, data: bytes | mmap, base: Btf | None, is_trusted: bool) -> None:
         header = bytes(data[:_HEADER])
         if len(header) < _HEADER_MIN:
             raise FormatError("the data is too short to be BTF")
@@ -288,11 +296,11 @@ class Btf:
         ):
             raise FormatError("the BTF's layout section is misplaced")
         view = memoryview(data)[header_len:]
-        strings = bytes(view[str_off : str_off + str_len])
+        string_end = header_len + str_off + str_len
         if base is None or str_len:
-            if not str_len or str_len - 1 > _MAX_STR or strings[-1]:
+            if not str_len or str_len - 1 > _MAX_STR or data[string_end - 1]:
                 raise FormatError("the BTF's string section is empty or not terminated")
-            if base is None and strings[0]:
+            if base is None and data[string_end - str_len]:
                 raise FormatError("the BTF refers to a base BTF, which is not given")
         self.base = base
         self._layout = bytes(view[layout_off : layout_off + layout_len])
@@ -306,8 +314,9 @@ class Btf:
             start = base.string_end
         self.string_end = start + str_len
         """Where the string offsets of BTF on top of this one begin."""
-        self.names = Names(strings, start, base.names if base is not None else None)
-        self._data = data  # keeps a mapped file alive
+        self.names = Names(
+            data, string_end - str_len, string_end, start, base.names if base is not None else None
+        )
         types = view[type_off : type_off + type_len]
         self.words: memoryview
         """The type section as native 32-bit words."""
@@ -331,7 +340,7 @@ class Btf:
 
     @classmethod
     def from_bytes(
-        cls, data: bytes | memoryview, base: Btf | None = None, is_trusted: bool = False
+        cls, data: bytes | mmap, base: Btf | None = None, is_trusted: bool = False
     ) -> Btf:
         """Parse raw BTF; raises :class:`FormatError`.
 
@@ -719,7 +728,7 @@ def _is_split(data: bytes) -> bool:
     return str_len == 0 or data[header_len + str_off : header_len + str_off + 1] != b"\0"
 
 
-def _read(path: str) -> bytes | memoryview:
+def _read(path: str) -> bytes | mmap:
     """A file's contents; refuses what is not a regular file or too large."""
     import stat
 
@@ -750,12 +759,12 @@ def _read(path: str) -> bytes | memoryview:
         os.close(descriptor)
 
 
-def _map(descriptor: int, size: int) -> memoryview | None:
+def _map(descriptor: int, size: int) -> mmap | None:
     # Reading sysfs goes page by page; kernels since 6.16 can map the file.
-    import mmap
+    from mmap import MAP_PRIVATE, PROT_READ, mmap
 
     try:
-        return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+        return mmap(descriptor, size, flags=MAP_PRIVATE, prot=PROT_READ)
     except (OSError, ValueError):
         return None
 
