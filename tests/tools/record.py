@@ -68,7 +68,8 @@ def commands(corpus: Corpus, every: int = 1) -> list[Command]:
             found += _in_all_forms("prog", "show", "id", str(id))
             found.append({"args": ["-f", "p", "s", "i", hex(id)]})
     for prog in corpus.progs:
-        for pin in prog.pins:
+        # The order of several pins of one program depends on all others' pins.
+        for pin in prog.pins if len(prog.pins) == 1 else ():
             found += _in_all_forms("-f", "prog", "show", "pinned", pin)
             found.append({"args": ["prog", "dump", "xlated", "pinned", pin, "linum"]})
     twin = corpus.prog("twin0")

@@ -1,0 +1,56 @@
+"""What one run has in hand: kernel, base BTF, remarks and errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pybpftool.cli.context import Context, Options
+from pybpftool.errors import BpfError
+from pybpftool.output.stream import Output
+from tests.support.btfbuild import BtfBuilder
+from tests.support.cli import assert_one_sentence, run
+
+
+def test_base_btf_is_parsed_once(tmp_path: Path) -> None:
+    file = tmp_path / "base.btf"
+    btf = BtfBuilder()
+    btf.add_int("int", 4)
+    file.write_bytes(btf.build())
+    options = Options()
+    options.base_btf = str(file)
+    ctx = Context(options, Output())
+    base = ctx.base_btf
+    assert base is not None
+    file.unlink()
+    assert ctx.base_btf is base
+
+
+def test_base_btf_that_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "base.btf"
+    file.write_bytes(b"no BTF at all")
+    assert_one_sentence(run("-B", str(file), "version"), "base.btf")
+
+
+def test_a_snapshot_that_is_missing() -> None:
+    assert_one_sentence(run("--snapshot", "/nonexistent.zip", "prog", "show"), "/nonexistent.zip")
+
+
+def test_errors_mark_the_run_as_failed(capfd: pytest.CaptureFixture[str]) -> None:
+    ctx = Context(Options(), Output())
+    assert not ctx.failed
+    ctx.error(BpfError("broken \x1b[1m \udcff\nsecond line"))
+    assert ctx.failed
+    assert capfd.readouterr().err == "Error: broken \\x1b[1m \\udcff\nsecond line\n"
+
+
+def test_a_remark_when_stderr_is_gone() -> None:
+    saved = os.dup(2)
+    os.close(2)
+    try:
+        Context(Options(), Output()).say("nobody hears this")
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
