@@ -118,12 +118,11 @@ def _walk(
                 continue
             try:
                 programs = query.programs(fd, below)
+                if programs:
+                    rows.append((below, level, programs, ""))
             except KernelError as error:
                 if error.errno not in _GONE:
                     rows.append((below, level, [], str(error)))
-                continue
-            if programs:
-                rows.append((below, level, programs, ""))
             _walk(query, fd, below, level + 1, device, rows)
         finally:
             os.close(fd)

@@ -46,6 +46,7 @@ _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
 _ENOENT = 2
 _EPERM = 1
+_EAGAIN = 11
 _EACCES = 13
 _ENODEV = 19
 _EINVAL = 22
@@ -95,7 +96,8 @@ class LiveKernel(Kernel):
             _ID_ATTR.pack_into(attr.data, 0, current, 0, open_flags)
             fd = bpf(by_id, attr.address, 12)
             if fd < 0:
-                if fd == -_ENOENT:
+                # EAGAIN: a link that is only being made, bpf_link_by_id().
+                if fd in (-_ENOENT, -_EAGAIN):
                     continue
                 raise _opening_error(kind, current, -fd)
             try:

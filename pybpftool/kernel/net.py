@@ -40,7 +40,10 @@ _MOST = 64  # BPF_MPROG_MAX: programs of one type on one device
 
 _TRIES = 4  # for a dump that a change of the list interrupted
 
-_sockets: dict[str, _socket.socket] = {}
+# By the inode number of the namespace, to which a socket belongs for good.
+_sockets: dict[int, _socket.socket] = {}
+
+_OWN = "/proc/thread-self/ns/net"
 
 
 def _inside(netns: str, question: Callable[[], T]) -> T:
@@ -49,7 +52,7 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
         return question()
     libc = ctypes.CDLL(None, use_errno=True)
     try:
-        back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        back = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
             target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         except (OSError, ValueError):
@@ -71,15 +74,25 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
         os.close(back)
 
 
+def _namespace(netns: str) -> int:
+    """The inode number of the namespace at the path ``netns``; empty is our own."""
+    try:
+        return os.stat(netns or _OWN).st_ino
+    except (OSError, ValueError) as error:
+        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
+
+
 def _socket_of(netns: str) -> _socket.socket:
-    """A netlink socket of a namespace, to which it belongs for good."""
-    sock = _sockets.get(netns)
+    """A netlink socket of a namespace, opened once."""
+    inode = _namespace(netns)
+    sock = _sockets.get(inode)
     if sock is None:
         try:
             sock = _inside(netns, lambda: _socket.socket(_AF_NETLINK, _SOCK_RAW, _NETLINK_ROUTE))
         except OSError as error:
             raise KernelError.of("cannot open a netlink socket", error.errno or 0) from None
-        _sockets[netns] = sock
+        _sockets[inode] = sock
     return sock
 
 
@@ -122,7 +135,8 @@ def netlink_dump(request: bytes, netns: str) -> list[bytes]:
                 break
         return messages
     except OSError as error:
-        _sockets.pop(netns).close()
+        # What is left of the answer must not be taken for the next one.
+        _sockets.pop(_namespace(netns)).close()
         raise KernelError.of("a netlink request failed", error.errno or 0) from None
 
 
@@ -180,7 +194,7 @@ def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[in
 
 def flow_dissector(netns: str) -> int:
     """The id of a namespace's flow dissector program, 0 when it has none."""
-    path = netns or "/proc/self/ns/net"
+    path = netns or _OWN
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -224,7 +238,7 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
     :return: (path, inode number, name or "", pid or 0, comm) for each; the path of
         our own is empty, pid and comm are those of the first task in it.
     """
-    own = os.stat("/proc/self/ns/net")
+    own = os.stat(_OWN)
     found: dict[int, tuple[str, int, str, int, str]] = {}
     names: dict[int, str] = {}
     try:
