@@ -473,5 +473,5 @@ def test_every_command_on_every_type(maps: Maps) -> None:
                 if mode:
                     assert result.json is None or result.json
                 assert result.out or result.err
-                    assert result.status or not result.err
+                assert result.status or not result.err
     assert len(seen) >= 25

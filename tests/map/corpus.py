@@ -10,6 +10,7 @@ import ctypes
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -312,6 +313,8 @@ def _cgroup_storage(maker: Maker, group: int) -> None:
 
 def _sockets(maker: Maker) -> None:
     stack = maker.stack
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        load.ip("link", "set", "lo", "up")  # it is down in a fresh network namespace
     server = stack.enter_context(socket.socket())
     server.bind(("127.0.0.1", 0))
     server.listen(8)

@@ -151,9 +151,13 @@ class Runner:
         """Same outcome and output?  A tool that names itself is wrong, whatever upstream shows."""
         if ours.names_itself():
             return False
-        if ours.status and upstream.status and not upstream.out + upstream.err:
+        if ours.status and upstream.status and not (upstream.out + upstream.err).strip():
             # SILENT_FAILURE in differences.py
             return bool(ours.out + ours.err)
+        if ours.status and upstream.status and not upstream.err and ours.err:
+            # The same, where upstream's output does not tell of the failure either.
+            normal = self.normal(ours, "ours"), self.normal(upstream, "upstream")
+            return ours.file == upstream.file and same_but_for_clock(*normal)
         printed_yet_failed = (
             upstream.status
             and not ours.status
