@@ -80,7 +80,7 @@ def _show(ctx: Context, args: Args) -> None:
 
 def _record_programs(kernel: Kernel) -> None:
     """What ``prog show`` and ``prog dump`` ask."""
-    from pybpftool.kernel.interface import PROG_INFO
+    from pybpftool.kernel.interface import PROG_ARRAYS, PROG_INFO
     from pybpftool.prog import ProgramReader
 
     kernel.pinned("prog")
@@ -94,7 +94,8 @@ def _record_programs(kernel: Kernel) -> None:
                 pass
             if prog.ifindex:
                 kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
-            for names in (("map_ids",), ("func_info",), *DUMP_ARRAYS):
+            # Asked for together with code that the kernel hides, it gives the others neither.
+            for names in (tuple(PROG_ARRAYS), ("func_info",), ("map_ids",)):
                 kernel.prog_arrays(obj, names)
             btf_id = PROG_INFO.decode(obj.info, kernel.byteorder)["btf_id"]
             if btf_id:
@@ -168,9 +169,6 @@ def _record_files(kernel: Kernel) -> None:
         except BpfError:
             continue  # the refusal is recorded as the answer
 
-
-DUMP_ARRAYS: list[tuple[str, ...]] = [("xlated", "jited_ksyms", "func_info", "line_info")]
-"""The requests for arrays that dumps make; each form of dump asks for exactly one of them."""
 
 RECORDERS: list[Callable[[Kernel], None]] = [_record_programs, _record_files, record_attached]
 """What ``snapshot save`` runs; each asks what one family of commands asks."""
