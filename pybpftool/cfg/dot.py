@@ -45,9 +45,11 @@ _STYLES = {
     "indirect": 'style="solid,bold", color=purple, weight=10, constraint=true, class="indirect"',
 }
 _PLAIN_STYLE = 'style="solid,bold", color=black, weight=10, constraint=true'
+# Of two ranks: an edge between blocks side by side is more than Graphviz can draw.
+_DASHED = 'style="dashed", color=gray40, weight=1, minlen=2'
 _CALL_STYLES = {
-    "call": 'style="dashed", color=gray40, weight=1, minlen=2, class="call"',
-    "callback": 'style="dashed", color=gray40, weight=1, minlen=2, arrowhead=open, class="callback"',
+    "call": f'{_DASHED}, class="call"',
+    "callback": f'{_DASHED}, arrowhead=open, class="callback"',
 }
 
 
@@ -283,11 +285,11 @@ def _recursive_calls(listing: Listing) -> set[tuple[int, int]]:
         callees.setdefault(call.caller, []).append(call.callee)
     result = set()
     state: dict[int, int] = {}  # 1 under way, 2 done
-    for root in callees:
+    for root, first in callees.items():
         if root in state:
             continue
         state[root] = 1
-        path = [(root, iter(callees[root]))]
+        path = [(root, iter(first))]
         while path:
             function, targets = path[-1]
             for target in targets:

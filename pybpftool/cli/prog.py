@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage: pybpftool prog { show | list } [PROG]
-       pybpftool prog dump xlated PROG [{ file FILE | [opcodes] [linum] }]
+       pybpftool prog dump xlated PROG [{ file FILE | [opcodes] [linum] [visual VISUAL] }]
+       pybpftool prog dump jited PROG [{ file FILE | [opcodes] [linum] [syntax SYNTAX] }]
+       pybpftool prog dump joined PROG [html FILE] [opcodes] [linum] [syntax SYNTAX]
        pybpftool prog pin PROG FILE
        pybpftool prog help
 
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
+       VISUAL := [{ svg | png | pdf } FILE | json] [func NAME | calls]
+       SYNTAX := { att | intel }
        Options: -j, -p, -f (show pinned paths), --snapshot PATH
 
 show lists all loaded programs, or those that PROG names, with the processes that
-hold them. dump xlated prints a program's instructions as the verifier left them.
+hold them. dump xlated prints a program's instructions as the verifier left them,
+with visual their control-flow graph (as text for dot, as a picture or as JSON);
+dump jited prints the machine code, dump joined source and both kinds of code.
 """
 
 

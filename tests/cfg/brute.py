@@ -44,7 +44,7 @@ def function_starts(code: bytes, known: list[int]) -> list[int]:
 
 def ways_on(code: bytes, slot: int) -> list[tuple[object, str]]:
     """Where control goes after one instruction: (slot or "exit", how)."""
-    opcode, _, src, off, imm = fields(code, slot)
+    opcode, _, _, off, imm = fields(code, slot)
     next_slot = slot + (2 if opcode == 0x18 else 1)
     if opcode == 0x95:
         return [("exit", "exit")]
