@@ -103,9 +103,9 @@ class BpfObject:
 class Kernel:
     """The questions that commands ask.
 
-    Those named in :data:`QUESTIONS` take objects, numbers, strings and bytes and
-    answer with None, numbers, strings, bytes, lists, tuples and dicts of them, so
-    that answers can be recorded and replayed. All raise
+    :meth:`prog_arrays` and those named in :data:`QUESTIONS` take objects, numbers,
+    strings and bytes and answer with None, numbers, strings, bytes, lists, tuples and
+    dicts of them, so that answers can be recorded and replayed. All raise
     :class:`pybpftool.errors.KernelError` with the kernel's errno.
     """
 
@@ -258,7 +258,6 @@ class Kernel:
 
 
 QUESTIONS = (
-    "prog_arrays",
     "fdinfo",
     "btf_data",
     "btf_name",

@@ -99,10 +99,9 @@ class TestRecording:
 
         kernel = FakeKernel()
         obj = kernel.prog(1)
-        answers = {name: example(snapshot._shape(name)) for name in QUESTIONS}
-        answers["prog_arrays"] = {"info": b"i" * 100, "xlated": None}
-        arguments: dict[str, Any] = dict.fromkeys(QUESTIONS, (obj, 5, b"\1", "text"))
-        arguments["prog_arrays"] = (obj, ("xlated",))
+        questions = [name for name in QUESTIONS if name != "prog_arrays"]
+        answers = {name: example(snapshot._shape(name)) for name in questions}
+        arguments: dict[str, Any] = dict.fromkeys(questions, (obj, 5, b"\1", "text"))
         for name, answer in answers.items():
             setattr(kernel, name, mock.Mock(return_value=answer))
         recording = RecordingKernel(kernel)
@@ -116,14 +115,36 @@ class TestRecording:
             with pytest.raises(KernelError, match="no answer"):
                 getattr(replayed, name)(obj, 6)
 
-    def test_arrays_that_were_not_recorded_are_damage(self, tmp_path: Path) -> None:
+    def test_arrays_of_programs(self, tmp_path: Path) -> None:
+        """Each is kept on its own, so that others may be asked for together."""
+        kernel = FakeKernel()
+        obj = kernel.prog(1)
+        kernel.arrays[1] = {"xlated": b"x" * 100, "jited": None, "map_ids": b""}
+        recording = RecordingKernel(kernel)
+        recording.close(recording.open("prog", 1))
+        recording.prog_arrays(obj, ("xlated", "jited"))
+        recording.prog_arrays(obj, ("map_ids",))
+        kernel.prog(2)
+        kernel.arrays[2]["refused"] = b""
+        with pytest.raises(KernelError):
+            recording.prog_arrays(kernel.all["prog"][2], ("xlated",))
+        path = str(tmp_path / "s.zip")
+        recording.write(path)
+        replayed = SnapshotKernel.load(path)
+        expected = {"info": obj.info, "jited": None, "map_ids": b"", "xlated": b"x" * 100}
+        assert replayed.prog_arrays(obj, ("jited", "map_ids", "xlated")) == expected
+        with pytest.raises(KernelError, match="no answer"):
+            replayed.prog_arrays(obj, ("func_info",))
+        with pytest.raises(KernelError, match="Operation not permitted"):
+            replayed.prog_arrays(kernel.all["prog"][2], ("xlated",))
+
+    @pytest.mark.parametrize("answer", [None, 5, "text", {"map": []}])
+    def test_arrays_that_are_none(self, tmp_path: Path, answer: Any) -> None:
         parts = make()
-        parts["content"]["answers"]["prog_arrays(prog:1,[xlated])"] = {
-            "map": [["info", {"hex": ""}]]
-        }
+        parts["content"]["answers"]["prog_array(prog:1,info)"] = answer
         kernel = SnapshotKernel.load(write(tmp_path / "s.zip", parts))
         with pytest.raises(FormatError, match="damaged"):
-            kernel.prog_arrays(kernel.open("prog", 1), ("xlated",))
+            kernel.prog_arrays(kernel.open("prog", 1), ())
 
     def test_questions_are_methods_of_the_interface(self) -> None:
         for name in QUESTIONS:
