@@ -175,11 +175,11 @@ class Names(dict[int, str]):
         return self._data[self._begin : self._end]
 
     @classmethod
-    def of(cls, btf: Btf, all_at_once: bool = True) -> Names:
-        """A table of its own of a BTF object's names."""
+    def of(cls, btf: Btf, all_at_once: bool = True, until: int | None = None) -> Names:
+        """A table of its own of a BTF object's names; those after ``until`` come as needed."""
         names = btf.names._fresh()
         if all_at_once:
-            names.load()
+            names.load(until)
         return names
 
     def _fresh(self) -> Names:
@@ -191,13 +191,19 @@ class Names(dict[int, str]):
             return self
         return _QuotedNames(self)
 
-    def load(self) -> None:
-        """Read all strings of this object at once; worth it before a dump of everything."""
+    def load(self, until: int | None = None) -> None:
+        """Read all strings of this object at once; worth it before a dump of everything.
+
+        With ``until``, those as far as this offset.
+        """
         if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
             return
         from itertools import accumulate
 
-        strings = self._data[self._begin : self._end - 1]
+        end = self._end - 1
+        if until is not None and until >= self._start:
+            end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
+        strings = self._data[self._begin : end]
         if strings.isascii():
             texts = strings.decode("ascii").split("\0")
             lengths = map(len, texts)
@@ -391,7 +397,7 @@ class Btf:
 
     def has(self, type_id: int) -> bool:
         """Whether there is a type of this id (void included)."""
-        self._scan(type_id)
+        self._scan(type_id - self.start_id)
         return type_id < self.start_id + len(self._offsets)
 
     def _scan(self, until: int) -> None:
@@ -437,8 +443,29 @@ class Btf:
 
     def scan_to(self, type_id: int) -> bool:
         """Look for types up to ``type_id``; whether there may be more after it."""
-        self._scan(type_id)
+        self._scan(type_id - self.start_id)
         return self._position <= len(self.words)
+
+    def own_offsets_before(self, word: int) -> list[int]:
+        """As :meth:`own_offsets`, of the types that begin before this word."""
+        from bisect import bisect_left
+
+        while self._position < word and self.scan_to(self.start_id + len(self._offsets) + 8192):
+            pass
+        return self._offsets[: bisect_left(self._offsets, word + 1)]
+
+    def after(self, share: float) -> tuple[int, int]:
+        """The first type after this share of the type section: its id and its first word."""
+        from bisect import bisect_left
+
+        half = int(len(self.words) * share)
+        offsets = self._offsets
+        while self._position < half and self.scan_to(self.start_id + len(offsets) + 8192):
+            pass
+        own = bisect_left(offsets, half + 1)
+        if own == len(offsets):
+            return self.start_id + own, self._position - 1
+        return self.start_id + own, offsets[own] - 1
 
     def at(self, type_id: int) -> tuple[Sequence[int], int]:
         """Where a type is: the words it is in and the index of its ``info`` word.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from pybpftool.btf.parser import SYSFS, VMLINUX, Btf, vmlinux
 from pybpftool.cli.grammar import c_number, select
 from pybpftool.errors import BpfError, UsageError
+from pybpftool.output.stream import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+
     from pybpftool.btf.hashmap import AppendMap
+    from pybpftool.btf.rawdump import Part
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
@@ -183,23 +190,81 @@ def _dump(ctx: Context, args: Args) -> None:
         return
     from pybpftool.btf import rawdump
 
-    if ctx.json is None:
-        for block in rawdump.text_blocks(btf, source.roots):
-            ctx.out.write(block)
+    roots = source.roots
+    json = ctx.json
+    if json is None:
+        _write(ctx, btf, roots, lambda part: rawdump.text_blocks(btf, roots, part))
         return
-    ctx.json.begin_object()
-    ctx.json.name("types")
-    ctx.json.begin_array()
-    depth = ctx.json.depth if ctx.json.is_pretty else None
-    is_first = True
-    for block in rawdump.json_blocks(btf, source.roots, depth):
-        if is_first and block:
-            ctx.json.raw(block)
-            is_first = False
-        else:
-            ctx.out.write(block)
-    ctx.json.end()
-    ctx.json.end()
+    json.begin_object()
+    json.name("types")
+    json.begin_array()
+    depth = json.depth if json.is_pretty else None
+    if roots or btf.has(btf.start_id):
+        json.raw("")  # what follows is the array's elements
+    _write(ctx, btf, roots, lambda part: rawdump.json_blocks(btf, roots, depth, part))
+    json.end()
+    json.end()
+
+
+_SIGKILL = 9  # importing the signal module takes milliseconds
+# Type sections of fewer words are dumped before a second process has begun.
+_WORTH_TWO = 1 << 17
+
+
+def _write(
+    ctx: Context, btf: Btf, roots: list[int], blocks: Callable[[Part | None], Iterator[str]]
+) -> None:
+    """Write a raw dump; a large one in two halves, the second by a process of its own."""
+    out = ctx.out
+    if roots or len(btf.words) < _WORTH_TWO or out.is_terminal or len(os.sched_getaffinity(0)) < 2:
+        for block in blocks(None):
+            out.write(block)
+        return
+    from pybpftool.btf.rawdump import halves
+
+    first, second = halves(btf)
+    out.flush()
+    try:
+        file = os.memfd_create("btf")
+        child = os.fork()
+    except OSError:
+        for block in blocks(None):
+            out.write(block)
+        return
+    if not child:
+        errors = "surrogateescape" if ctx.json is None else "backslashreplace"
+        _second_half(file, errors, blocks(second))
+    try:
+        for block in blocks(first):
+            out.write(block)
+    except BaseException:
+        os.kill(child, _SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
+    if status:
+        for block in blocks(second):
+            out.write(block)
+        return
+    from mmap import PROT_READ, mmap
+
+    with open(file, "rb") as written:
+        size = os.fstat(file).st_size
+        if size:
+            out.write_bytes(memoryview(mmap(written.fileno(), size, prot=PROT_READ)))
+
+
+def _second_half(file: int, errors: str, blocks: Iterator[str]) -> NoReturn:
+    """In the second process: write blocks to a file and end, whatever happens."""
+    status = 1
+    try:
+        out = Output(file, errors)
+        for block in blocks:
+            out.write(block)
+        out.flush()
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def _options(args: Args, source: _Source) -> tuple[bool, bool]:
