@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -174,8 +175,8 @@ class TestCgroupQuery:
 
         (tmp_path / "a/c").mkdir()
         monkeypatch.setattr(cgroups, "_open", opened)
-        monkeypatch.setattr(cgroups.os, "fstat", Status)
-        monkeypatch.setattr(cgroups.os, "scandir", scanned)
+        fake_os = SimpleNamespace(**{**vars(os), "fstat": Status, "scandir": scanned})
+        monkeypatch.setattr(cgroups, "os", fake_os)
         rows = cgroups.cgroup_tree(str(tmp_path), (0,), 0)
         found = {path.removeprefix(str(tmp_path)): (level, error) for path, level, _, error in rows}
         assert found[""] == (0, "") and found["/a"] == (1, "") and found["/a/b"] == (2, "")
@@ -207,7 +208,7 @@ class TestPerf:
                 return _function(path, *rest, **more)
 
             monkeypatch.setattr(perf.os, name, moved)
-        opened = lambda path, mode: Path(str(tmp_path) + path[5:]).open(mode)  # noqa: E731
+        opened = lambda path, mode: Path(str(tmp_path) + path[5:]).open(mode)  # noqa: E731, SIM115
         monkeypatch.setattr(perf, "open", opened, raising=False)
         monkeypatch.setattr(perf.os, "getpid", lambda: 7)
         (tmp_path / "ns").write_text("")
