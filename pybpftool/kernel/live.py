@@ -9,7 +9,7 @@ import time
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BTF_INFO, PROG_ARRAYS, PROG_INFO, BpfObject, Kernel
-from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, same_files
+from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, repeated_call, same_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,31 +79,49 @@ class LiveKernel(Kernel):
         # fdinfo of programs met while looking for their holders. What commands read in
         # it (memlock) never changes, and reading it costs as much as all else of a listing.
         self._prog_fdinfo: dict[int, bytes] = {}
+        # Likewise of maps, whose fdinfo can change: good for one reading, right afterwards.
+        self._map_fdinfo: dict[int, bytes] = {}
+        self._map_fdinfo_until = 0.0
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
-        next_id, by_id = _NEXT_ID[kind], _FD_BY_ID[kind]
+        attr, info = self._attr, self._info
+        # The three calls share one attr; a failed one is made again to learn its errno.
+        next_id, next_args = repeated_call(_NEXT_ID[kind], attr.address, 12)
+        by_id, by_args = repeated_call(_FD_BY_ID[kind], attr.address, 12)
+        get_info, info_args = repeated_call(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, 16)
         open_flags = _OPEN_FLAGS.get(kind, 0)
-        attr = self._attr
+        put_id, put_info, take = _ID_ATTR.pack_into, _INFO_ATTR.pack_into, _U32.unpack_from
+        no_info, id_offset, close = self._no_info, _ID_OFFSET[kind], os.close
         current = 0
         while True:
-            _ID_ATTR.pack_into(attr.data, 0, current, 0, 0)
-            result = bpf(next_id, attr.address, 12)
-            if result < 0:
+            put_id(attr.data, 0, current, 0, 0)
+            if next_id(*next_args) < 0:
+                result = bpf(_NEXT_ID[kind], attr.address, 12)
                 if result == -_ENOENT:
                     return
-                raise _listing_error(kind, -result)
-            current = _U32.unpack_from(attr.data, 4)[0]
-            _ID_ATTR.pack_into(attr.data, 0, current, 0, open_flags)
-            fd = bpf(by_id, attr.address, 12)
+                if result < 0:
+                    raise _listing_error(kind, -result)
+            current = take(attr.data, 4)[0]
+            put_id(attr.data, 0, current, 0, open_flags)
+            fd = by_id(*by_args)
             if fd < 0:
+                fd = bpf(_FD_BY_ID[kind], attr.address, 12)
                 # EAGAIN: a link that is only being made, bpf_link_by_id().
                 if fd in (-_ENOENT, -_EAGAIN):
                     continue
-                raise _opening_error(kind, current, -fd)
+                if fd < 0:
+                    raise _opening_error(kind, current, -fd)
             try:
-                yield self._describe(kind, fd, current)
+                info.data[:] = no_info
+                put_info(attr.data, 0, fd, _INFO_SIZE, info.address)
+                if get_info(*info_args) < 0:
+                    obj = self._describe(kind, fd, current)
+                else:
+                    data = bytes(info.data[: take(attr.data, 4)[0]])
+                    obj = BpfObject(kind, take(data, id_offset)[0], fd, data)
+                yield obj
             finally:
-                os.close(fd)
+                close(fd)
 
     def open(self, kind: str, id: int, flags: int | None = None) -> BpfObject:
         """As :meth:`Kernel.open`; maps for reading only, unless ``flags`` (0) says otherwise."""
@@ -198,6 +216,10 @@ class LiveKernel(Kernel):
     def fdinfo(self, obj: BpfObject) -> bytes:
         if obj.kind == "prog" and obj.id in self._prog_fdinfo:
             return self._prog_fdinfo[obj.id]
+        if obj.id in self._map_fdinfo and obj.kind == "map":
+            text = self._map_fdinfo.pop(obj.id)
+            if time.monotonic() < self._map_fdinfo_until:
+                return text
         if self._fdinfo_dir < 0:
             self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -267,10 +289,12 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.holders import find_holders
 
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
-        texts = self._prog_fdinfo if kind == "prog" else None
+        texts = {"prog": self._prog_fdinfo, "map": self._map_fdinfo}.get(kind)
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        return find_holders(names, f"{kind}_id:".encode(), same_files, texts, own)
+        found = find_holders(names, f"{kind}_id:".encode(), same_files, texts, own)
+        self._map_fdinfo_until = time.monotonic() + 1
+        return found
 
     def file(self, path: str) -> bytes:
         try:

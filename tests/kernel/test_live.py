@@ -67,6 +67,8 @@ class ScriptedBpf:
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedBpf]:
     script = ScriptedBpf()
     monkeypatch.setattr(live, "bpf", script)
+    # The fast calls of a listing fail, so that each is made again in the plain way.
+    monkeypatch.setattr(live, "repeated_call", lambda *call: (lambda *arguments: -1, ()))
     before = len(os.listdir("/proc/self/fd"))
     yield script
     assert len(os.listdir("/proc/self/fd")) == before, "a descriptor was left open"
