@@ -1,8 +1,8 @@
 """Links, perf events, cgroups and networks of Debian's kernels, replayed beside upstream's answers.
 
 `tests/tools/record_attached.py` makes the recordings below fixtures/link in virtual machines:
-kprobes, kprobe_multi, fentry, fexit, freplace, LSM and netkit, which other kernels cannot attach, with the
-holders and cookies that upstream shows there.
+kprobes, kprobe_multi, fentry, fexit, freplace, LSM and netkit, which other kernels cannot attach,
+with the holders and cookies that upstream shows there.
 """
 
 from __future__ import annotations

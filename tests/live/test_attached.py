@@ -153,6 +153,37 @@ done.set()
 """
 
 
+def test_resolve_a_uprobe(scene: Scene, tmp_path: Path) -> None:
+    """A probe of an ELF file that nobody runs: function, USDT probe and program by name."""
+    from tests.support.attachments import set_bpf, uprobe_event
+    from tests.support.elfbuild import ElfBuilder
+
+    elf = ElfBuilder()
+    elf.symbol("handler", 0x400010, 0x20)
+    elf.probe("app", "begin", 0x400014)
+    file = tmp_path / "program"
+    file.write_bytes(elf.build())
+    try:
+        event = scene.stack.enter_context(uprobe_event(str(file), 0x114))
+        other = scene.stack.enter_context(uprobe_event(str(file), 0x114))
+    except OSError as error:
+        pytest.skip(f"no uprobes here: {error}")
+    program = scene.prog("kprobe", name="watcher")
+    set_bpf(event, program)
+    link = scene.stack.enter_context(load.link_create(program, other, "perf_event", 0, bytes(8)))
+    id = str(load.object_id(link, "link"))
+    expected = {"symbol": "handler", "symbol_offset": 4, "usdt": ["app:begin"]}
+    for row in (
+        rows("--resolve", "link", "show", "id", id),
+        next(r for r in rows("--resolve", "perf") if r.get("filename") == str(file)),
+    ):
+        assert row.items() >= expected.items() and row["prog_name"] == "watcher"
+    text = run("--resolve", "link", "show", "id", id).text
+    assert "(watcher)" in text and "symbol handler+0x4  usdt app:begin" in text
+    assert "symbol handler+0x4  usdt app:begin\n" in run("--resolve", "perf").text
+    assert "symbol" not in rows("link", "show", "id", id)
+
+
 def test_threads_with_descriptors_of_their_own() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", THREAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
