@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import Kernel as Kernel
     from pybpftool.kernel.live import LiveKernel as LiveKernel
     from pybpftool.kernel.snapshot import SnapshotKernel as SnapshotKernel
+    from pybpftool.map import Map as Map
+    from pybpftool.map import OpenMap as OpenMap
+    from pybpftool.map import maps as maps
     from pybpftool.prog import Program as Program
     from pybpftool.prog import programs as programs
 
@@ -30,8 +33,11 @@ _HOMES = {
     "Kernel": "pybpftool.kernel.interface",
     "KernelError": "pybpftool.errors",
     "LiveKernel": "pybpftool.kernel.live",
+    "Map": "pybpftool.map",
+    "OpenMap": "pybpftool.map",
     "Program": "pybpftool.prog",
     "SnapshotKernel": "pybpftool.kernel.snapshot",
+    "maps": "pybpftool.map",
     "programs": "pybpftool.prog",
 }
 
