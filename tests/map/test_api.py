@@ -12,7 +12,7 @@ from pybpftool import BpfError, KernelError, OpenMap
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.map import maps, value_types
 from tests.map.corpus import u32, update_batch
-from tests.support import asm, load
+from tests.support import load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.fakekernel import FakeKernel
 
