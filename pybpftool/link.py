@@ -285,7 +285,9 @@ class LinkReader:
         return details
 
     def _numbers(self, details: dict[str, bytes], name: str, count: int) -> tuple[int, ...]:
-        data = details.get(name, b"").ljust(8 * count, b"\0")
+        data = details.get(name, b"")
+        if len(data) < 8 * count:
+            raise FormatError(f"the details of a link have fewer {name} than they claim")
         return struct.unpack_from(f"{self._order}{count}Q", data)
 
     def _raw_tracepoint(self, obj: BpfObject, link: Link, info: bytes) -> object:

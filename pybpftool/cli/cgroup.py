@@ -11,6 +11,7 @@ from pybpftool.cgroup import (
     cgroup_tree,
 )
 from pybpftool.cli.grammar import select
+from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ effective, what a cgroup inherits counts, too.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``cgroup``."""
-    select(_COMMANDS, args, "cgroup")(ctx, args)
+    run_command(select(_COMMANDS, args, "cgroup"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:

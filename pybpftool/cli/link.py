@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pybpftool import link as model
 from pybpftool.cli.grammar import select
+from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, KernelError, UsageError
 from pybpftool.kernel.uapi import ATTACH_TYPES
 from pybpftool.link import LinkReader
@@ -37,7 +38,7 @@ system. detach takes the program off its target at once, whoever holds the link.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``link``."""
-    select(_COMMANDS, args, "link")(ctx, args)
+    run_command(select(_COMMANDS, args, "link"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
+from pybpftool.cli.recorded import run_command
 from pybpftool.errors import KernelError, UsageError
 from pybpftool.net import (
     DeviceProgram,
@@ -46,7 +47,7 @@ _TCX = ("tcx_ingress", "tcx_egress")
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``net``."""
-    select(_COMMANDS, args, "net")(ctx, args)
+    run_command(select(_COMMANDS, args, "net"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
+from pybpftool.cli.recorded import run_command
 from pybpftool.perf import (
     KPROBE,
     KRETPROBE,
@@ -36,7 +37,7 @@ kprobes and uprobes with a program.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``perf``."""
-    select(_COMMANDS, args, "perf")(ctx, args)
+    run_command(select(_COMMANDS, args, "perf"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:

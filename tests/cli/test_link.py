@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import json
 import struct
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -416,7 +419,7 @@ def test_resolve() -> None:
     kernel.places["/bin/x", 0x40] = {"usdt": ["app:end", "app:stop"]}
     kernel.link(2, UPROBE_MULTI, struct.pack("<QQQQIIIi", 0, 0, 0, 0, 0, 2, 0, 0), prog=8)
     numbers = kernel.numbers(0x40, 0x50)
-    kernel.detail(2, name=b"/bin/x", offsets=numbers)
+    kernel.detail(2, name=b"/bin/x", offsets=numbers, ref_ctr_offsets=numbers, cookies=numbers)
     text = shown(kernel, "--resolve")
     assert "prog 7 (watch)  \n\tuprobe /bin/x+0x30  \n\tsymbol main+0x4  usdt app:begin  \n" in text
     assert "prog 8  \n" in text and " usdt app:end, app:stop  \n" in text
@@ -522,3 +525,35 @@ def test_malformed_details() -> None:
     result = run("link", kernel=kernel)
     assert result.status != 0
     assert_one_sentence(result, "link 1")
+
+
+def test_fewer_numbers_than_claimed() -> None:
+    kernel = multi((1, 2), (3, 4))
+    kernel.link(1, KPROBE_MULTI, struct.pack("<QIIQ", 0, 0xFFFFFFFF, 0, 0))
+    addresses = kernel.numbers(1, 2)
+    kernel.detail(1, addrs=addresses, cookies=addresses)
+    result = run("link", "show", "id", "1", kernel=kernel)
+    assert result.status != 0
+    assert_one_sentence(result, "fewer addrs")
+
+
+def test_damaged_snapshots(tmp_path: Path) -> None:
+    """Whatever stands in the place of an answer: one sentence."""
+    recorded = Path(__file__).parents[2] / "fixtures" / "link" / "debian-6.12" / "snapshot.zip"
+    with zipfile.ZipFile(recorded) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(members["answers.json"])
+    commands = (["link"], ["-f", "link"], ["perf"], ["cgroup", "tree"], ["net"])
+    path = tmp_path / "damaged.zip"
+    for wrong in (None, 7, "word", [], [[]], [7, 8], {"map": [[1, 2]]}, {"hex": "00"}):
+        damaged = {**content, "answers": dict.fromkeys(content["answers"], wrong)}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, json.dumps(damaged) if name == "answers.json" else data)
+        for words in commands:
+            for form in ([], ["-j"]):
+                result = run("--snapshot", str(path), *form, *words)
+                assert b"Traceback" not in result.err
+                assert result.status == 0 or b"Error: " in result.err or b'"error"' in result.out
+                if form:
+                    assert result.json is not False
