@@ -106,7 +106,9 @@ class _ReadAhead:
 
     def _run(self) -> None:
         try:
-            self._answer = self._kernel.file("/proc/kallsyms")
+            # Without the lock on the interpreter, where that is possible.
+            read = getattr(self._kernel, "file_in_background", self._kernel.file)
+            self._answer = read("/proc/kallsyms")
         except KernelError as error:
             self._answer = error
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _bisect import bisect_right
 from itertools import accumulate
 
 from pybpftool.adapters.disasm import Disassembler
@@ -91,36 +92,58 @@ class Decoder:
         if new:
             self._learn(block, codes, new)
         texts = list(map(cache.__getitem__, codes))
-        base = len(result.pcs)
+        branches: dict[int, int] = {}
         at = -1
         for _ in range(texts.count(None)):
             at = texts.index(None, at + 1)
             target = int(block.operands(at), 0)
             texts[at] = f"{self._mnemonics[codes[at]]}\t0x{target:x}"
-            result.targets[base + at] = target
+            branches[at] = target
+        base = len(result.pcs)
         if not self._locked.isdisjoint(codes):
-            self._split_locks(result, pcs, codes, texts)
-            return
+            branches = self._split_locks(pcs, codes, texts, branches)
+        for at, target in branches.items():
+            result.targets[base + at] = target
         result.pcs += pcs
         result.codes += codes
         result.texts += texts  # type: ignore[arg-type]
+
+    def _split_locks(
+        self,
+        pcs: list[int],
+        codes: list[bytes],
+        texts: list[str | None],
+        branches: dict[int, int],
+    ) -> dict[int, int]:
+        """Make lock prefixes instructions of their own; returns ``branches`` as they move."""
+        locked = self._locked
+        places = [i for i, code in enumerate(codes) if code in locked]
+        for i in reversed(places):
+            pc, code = pcs[i], codes[i]
+            pcs[i : i + 1] = pc, pc + 1
+            codes[i : i + 1] = code[:1], code[1:]
+            texts.insert(i, "lock")
+        return {at + bisect_right(places, at): target for at, target in branches.items()}
 
     def _learn(self, block: Block, codes: list[bytes], new: set[bytes]) -> None:
         """Make the texts of the instructions ``new`` of a block."""
         cache = self._cache
         templates = self._templates
         from_bytes = int.from_bytes
-        for i in range(len(codes)):
-            code = codes[i]
-            if code not in new:
-                continue
-            new.discard(code)
+        rest = set()
+        for code in new:
             known = templates.get(code[:-4]) or templates.get(code[:-8])
             if known:
                 form, width, signed = known
                 cache[code] = form % from_bytes(code[-width:], "little", signed=signed)
             else:
+                rest.add(code)
+        for i, code in enumerate(codes) if rest else ():
+            if code in rest:
+                rest.discard(code)
                 cache[code] = self._text_x86(block, i, code)
+                if not rest:
+                    break
 
     def _text_x86(self, block: Block, index: int, code: bytes) -> str | None:
         mnemonic = block.mnemonic(index)
@@ -141,27 +164,6 @@ class Decoder:
         if form:
             self._templates[code[: -form[1]]] = form
         return text
-
-    def _split_locks(
-        self, result: Instructions, pcs: list[int], codes: list[bytes], texts: list[str | None]
-    ) -> None:
-        base = len(result.pcs)
-        targets = {
-            index: result.targets.pop(index) for index in list(result.targets) if index >= base
-        }
-        for i, code in enumerate(codes):
-            pc = pcs[i]
-            if code in self._locked:
-                result.pcs.append(pc)
-                result.codes.append(code[:1])
-                result.texts.append("lock")
-                pc += 1
-                code = code[1:]
-            if base + i in targets:
-                result.targets[len(result.pcs)] = targets[base + i]
-            result.pcs.append(pc)
-            result.codes.append(code)
-            result.texts.append(texts[i] or "")
 
     def _add_other(
         self, result: Instructions, block: Block, pcs: list[int], codes: list[bytes], address: int

@@ -92,8 +92,10 @@ def dump_json(
     """
     decoded = _Decoded(prog, syntax)
     if not prog.is_split:
-        _json_instructions(json, decoded, decoded.functions[0], opcodes, linum)
+        forms = _JsonForms(json, prog, opcodes, linum, json.depth)
+        _json_instructions(json, forms, decoded, decoded.functions[0])
         return
+    forms = _JsonForms(json, prog, opcodes, linum, json.depth + 2)
     json.begin_array()
     for function in decoded.functions:
         json.begin_object()
@@ -102,48 +104,65 @@ def dump_json(
             json.fields({"proto": proto})
         json.fields({"name": decoded.names.function(function)})
         json.name("insns")
-        _json_instructions(json, decoded, function, opcodes, linum)
+        _json_instructions(json, forms, decoded, function)
         json.end()
     json.end()
 
 
+class _JsonForms:
+    """How the objects of one dump's instructions are written.
+
+    :param depth: how deep their array stands.
+    """
+
+    __slots__ = ("closing", "formats", "hexes", "lines", "target")
+
+    def __init__(
+        self, json: JsonStream, prog: JitedProgram, opcodes: bool, linum: bool, depth: int
+    ) -> None:
+        line = "\n" + "    " * (depth + 2) if json.is_pretty else ""
+        colon = ": " if json.is_pretty else ":"
+
+        def name(text: str) -> str:
+            return f"{line}{quote(text)}{colon}"
+
+        end_array = f"{line}]"
+        head = f'{name("pc")}"0x%x",{name("operation")}"'
+        middle = f'",{name("operands")}['
+        tail = end_array + (f',{name("opcodes")}["0x%s"{end_array}' if opcodes else "")
+
+        def render(text: str) -> str:
+            # No disassembler writes a character that JSON would want escaped.
+            operation, _, operands = text.replace("%", "%%").partition("\t")
+            words = operands.translate(_SEPARATORS).split()
+            array = '"' + '","'.join(words) + '"' if words else "null"
+            return f"{head}{operation}{middle}{array}{tail}"
+
+        self.formats = _Rendered(render)
+        self.hexes = _Hexes('","0x') if opcodes else None
+        self.closing = "\n" + "    " * (depth + 1) + "}" if json.is_pretty else "}"
+        self.target = name("target")
+        self.lines = None
+        if prog.btf is not None:
+            self.lines = json_formats(prog.lines(), prog.btf.string, linum, name)
+
+
 def _json_instructions(
-    json: JsonStream, decoded: _Decoded, function: JitedFunction, opcodes: bool, linum: bool
+    json: JsonStream, forms: _JsonForms, decoded: _Decoded, function: JitedFunction
 ) -> None:
-    prog = decoded.prog
     insns = decoded.instructions[function.index]
     json.begin_array()
-    line = "\n" + "    " * (json.depth + 1) if json.is_pretty else ""
-    end_array = f"{line}]"
-    closing = "\n" + "    " * json.depth + "}" if json.is_pretty else "}"
-
-    def name(text: str) -> str:
-        return f"{line}{quote(text)}: " if json.is_pretty else f"{quote(text)}:"
-
-    def render(text: str) -> str:
-        operation, *operands = text.split("\t", 1)
-        words = " ".join(operands).replace("\t", " ").translate(_SEPARATORS).split()
-        array = ",".join(map(quote, words)) or "null"
-        return (
-            f'{name("pc")}"0x%x",{name("operation")}{quote(operation).replace("%", "%%")},'
-            f"{name('operands')}[{array.replace('%', '%%')}{end_array}"
-            + (f',{name("opcodes")}["0x%s"{end_array}' if opcodes else "")
-        )
-
-    formats = _Rendered(render)
-    hexes = _Hexes('","0x')
-    pieces = list(map(formats.__getitem__, insns.texts))
-    target = name("target")
+    pieces = list(map(forms.formats.__getitem__, insns.texts))
     for index, symbol in decoded.names.targets(function, insns):
-        pieces[index] += f",{target}{quote(symbol).replace('%', '%%')}"
-    if prog.btf is not None:
-        members = json_formats(prog.lines(), prog.btf.string, linum, name)
-        shown = prog.shown_lines(function, insns.pcs)
-        for (index, _), text in zip(shown, members([r for _, r in shown]), strict=True):
+        pieces[index] += f",{forms.target}{quote(symbol).replace('%', '%%')}"
+    if forms.lines is not None:
+        shown = decoded.prog.shown_lines(function, insns.pcs)
+        for (index, _), text in zip(shown, forms.lines([r for _, r in shown]), strict=True):
             pieces[index] = text + pieces[index]
+    closing = forms.closing
     separator = closing + ",{"
     for begin, end in _runs(len(pieces)):
-        arguments = _arguments(insns, begin, end, hexes if opcodes else None)
+        arguments = _arguments(insns, begin, end, forms.hexes)
         json.raw("{" + separator.join(pieces[begin:end]) % tuple(arguments) + closing)
     json.end()
 

@@ -50,6 +50,7 @@ class JitedProgram:
     """
 
     __slots__ = (
+        "_ranges",
         "_read",
         "_symbols",
         "btf",
@@ -92,6 +93,7 @@ class JitedProgram:
         self.machine = machine
         self.byteorder = byteorder
         self._read = symbols
+        self._ranges: list[range] | bool | None = False  # not looked at yet
         self._symbols: KernelSymbols | None = None
 
     def symbols(self) -> KernelSymbols | None:
@@ -158,9 +160,11 @@ class JitedProgram:
         )
 
     def _line_ranges(self) -> list[range] | None:
-        if not self._can_have_lines():
-            return None
-        return jited_line_ranges(self.line_addresses, self.ksyms, self.func_lens)
+        if isinstance(self._ranges, bool):
+            self._ranges = None
+            if self._can_have_lines():
+                self._ranges = jited_line_ranges(self.line_addresses, self.ksyms, self.func_lens)
+        return self._ranges
 
     def shown_lines(self, function: JitedFunction, pcs: Sequence[int]) -> list[tuple[int, int]]:
         """``(index of the instruction, line record)`` for each record of a function to show.

@@ -320,6 +320,12 @@ class LiveKernel(Kernel):
         except OSError as error:
             raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
 
+    def file_in_background(self, path: str) -> bytes:
+        """:meth:`file` for a thread of its own: other threads go on while it reads."""
+        from pybpftool.kernel.background import read_unlocked
+
+        return read_unlocked(path)
+
     def boot_time_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
             time.CLOCK_BOOTTIME
