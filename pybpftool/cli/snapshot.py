@@ -137,6 +137,8 @@ def _record_perf(kernel: Kernel) -> None:
 
 
 def _record_cgroups(kernel: Kernel) -> None:
+    import os
+
     from pybpftool.cgroup import QUERY_EFFECTIVE, SHOWN_TYPES, cgroup_programs, cgroup_tree
 
     root = kernel.cgroup_root()
@@ -145,8 +147,11 @@ def _record_cgroups(kernel: Kernel) -> None:
     for flags in (0, QUERY_EFFECTIVE):
         for cgroup in cgroup_tree(kernel, root, flags):
             kernel.cgroup_tree(cgroup.path, SHOWN_TYPES, flags)
-            if not cgroup.error:
-                cgroup_programs(kernel, cgroup.path, flags)
+        for path, _, _ in os.walk(root):
+            try:
+                cgroup_programs(kernel, path, flags)
+            except BpfError:
+                continue  # it vanished
 
 
 def _record_net(kernel: Kernel) -> None:
