@@ -76,26 +76,30 @@ class Block:
     """Some consecutive instructions.
 
     ``sizes`` holds the bytes of each. Bytes that are no instruction come as ``.byte``
-    with their values as operands.
+    with their values as operands. A block is valid until the next one is asked for: it
+    is capstone's own array.
     """
 
-    __slots__ = ("_data", "_layout", "sizes")
+    __slots__ = ("_address", "_layout", "sizes")
 
-    def __init__(self, data: bytes, layout: _Layout) -> None:
-        self._data = data
+    def __init__(self, address: int, count: int, layout: _Layout) -> None:
+        self._address = address
         self._layout = layout
-        halves = memoryview(data).cast("H")
+        array = (ctypes.c_char * (count * layout.stride)).from_address(address)
+        halves = memoryview(array).cast("B").cast("H")
         self.sizes: list[int] = halves[layout.size // 2 :: layout.stride // 2].tolist()
 
     def mnemonic(self, index: int) -> str:
         """The mnemonic of one instruction, with its prefixes."""
-        at = index * self._layout.stride + self._layout.mnemonic
-        return self._data[at : self._data.index(0, at)].decode("ascii", "replace")
+        layout = self._layout
+        text = ctypes.string_at(self._address + index * layout.stride + layout.mnemonic)
+        return text.decode("ascii", "replace")
 
     def operands(self, index: int) -> str:
         """The operands of one instruction, separated by commas and blanks."""
-        at = index * self._layout.stride + self._layout.op_str
-        return self._data[at : self._data.index(0, at)].decode("ascii", "replace")
+        layout = self._layout
+        text = ctypes.string_at(self._address + index * layout.stride + layout.op_str)
+        return text.decode("ascii", "replace")
 
 
 class _Data(Block):
@@ -104,14 +108,14 @@ class _Data(Block):
     __slots__ = ("_bytes",)
 
     def __init__(self, data: bytes) -> None:
-        self._bytes = data
-        self.sizes = [len(data)]
+        self._bytes = [data[at : at + 16] for at in range(0, len(data), 16)]
+        self.sizes = list(map(len, self._bytes))
 
     def mnemonic(self, index: int) -> str:
         return ".byte"
 
     def operands(self, index: int) -> str:
-        return ", ".join(f"0x{byte:02x}" for byte in self._bytes)
+        return ", ".join(f"0x{byte:02x}" for byte in self._bytes[index])
 
 
 class Disassembler:
@@ -175,7 +179,6 @@ class Disassembler:
         buffer = ctypes.c_char_p(image)
         base = ctypes.cast(buffer, ctypes.c_void_p).value or 0
         array = ctypes.c_void_p()
-        stride = self._layout.stride
         disasm = self._library.cs_disasm
         free = self._library.cs_free
         at = 0
@@ -187,12 +190,11 @@ class Disassembler:
                 yield _Data(image[at:])
                 return
             try:
-                data = ctypes.string_at(array, count * stride)
+                block = Block(array.value or 0, count, self._layout)
+                at += sum(block.sizes)
+                yield block
             finally:
                 free(array, count)
-            block = Block(data, self._layout)
-            at += sum(block.sizes)
-            yield block
 
 
 def _bundled_library() -> Any:

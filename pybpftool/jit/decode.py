@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _bisect import bisect_right
 from itertools import accumulate
+from struct import Struct
 
 from pybpftool.adapters.disasm import Disassembler
 from pybpftool.jit import att
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _X86 = {"x86_64": True, "i386": False, "i486": False, "i586": False, "i686": False}
 _LOCK = 0xF0
+_FORMS = [f"{size}s" for size in range(64)]
 
 
 class Instructions:
@@ -75,11 +77,13 @@ class Decoder:
         """The instructions of ``image``, whose first byte lies at ``address``."""
         result = Instructions()
         at = 0
+        forms = _FORMS.__getitem__
         add = self._add_other if self._is_64bit is None else self._add_x86
         for block in self._disassembler.blocks(image, address):
             bounds = list(accumulate(block.sizes, initial=at))
             at = bounds.pop()
-            codes = list(map(image.__getitem__, map(slice, bounds, [*bounds[1:], at])))
+            # One "5s3s1s…" cuts the code in half the time that as many slices take.
+            codes = list(Struct("".join(map(forms, block.sizes))).unpack_from(image, bounds[0]))
             add(result, block, bounds, codes, address)
         return result
 

@@ -115,7 +115,7 @@ class _JsonForms:
     :param depth: how deep their array stands.
     """
 
-    __slots__ = ("closing", "formats", "hexes", "lines", "target")
+    __slots__ = ("end", "formats", "hexes", "lines", "target")
 
     def __init__(
         self, json: JsonStream, prog: JitedProgram, opcodes: bool, linum: bool, depth: int
@@ -127,9 +127,12 @@ class _JsonForms:
             return f"{line}{quote(text)}{colon}"
 
         end_array = f"{line}]"
-        head = f'{name("pc")}"0x%x",{name("operation")}"'
+        head = f'{{{name("pc")}"0x%x",{name("operation")}"'
         middle = f'",{name("operands")}['
         tail = end_array + (f',{name("opcodes")}["0x%s"{end_array}' if opcodes else "")
+        closing = "\n" + "    " * (depth + 1) + "}" if json.is_pretty else "}"
+        tail += closing
+        self.end = -len(closing)
 
         def render(text: str) -> str:
             # No disassembler writes a character that JSON would want escaped.
@@ -140,7 +143,6 @@ class _JsonForms:
 
         self.formats = _Rendered(render)
         self.hexes = _Hexes('","0x') if opcodes else None
-        self.closing = "\n" + "    " * (depth + 1) + "}" if json.is_pretty else "}"
         self.target = name("target")
         self.lines = None
         if prog.btf is not None:
@@ -154,16 +156,16 @@ def _json_instructions(
     json.begin_array()
     pieces = list(map(forms.formats.__getitem__, insns.texts))
     for index, symbol in decoded.names.targets(function, insns):
-        pieces[index] += f",{forms.target}{quote(symbol).replace('%', '%%')}"
+        piece = pieces[index]
+        name = quote(symbol).replace("%", "%%")
+        pieces[index] = f"{piece[: forms.end]},{forms.target}{name}{piece[forms.end :]}"
     if forms.lines is not None:
         shown = decoded.prog.shown_lines(function, insns.pcs)
         for (index, _), text in zip(shown, forms.lines([r for _, r in shown]), strict=True):
-            pieces[index] = text + pieces[index]
-    closing = forms.closing
-    separator = closing + ",{"
+            pieces[index] = f"{{{text}{pieces[index][1:]}"
     for begin, end in _runs(len(pieces)):
         arguments = _arguments(insns, begin, end, forms.hexes)
-        json.raw("{" + separator.join(pieces[begin:end]) % tuple(arguments) + closing)
+        json.raw(",".join(pieces[begin:end]) % tuple(arguments))
     json.end()
 
 

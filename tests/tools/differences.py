@@ -83,6 +83,20 @@ DIFFERENCES = [
         rb"\1[\2]",
     ),
     Difference(
+        "names of targets (text)",
+        "upstream shows addresses only; in text the name follows in angle brackets",
+        "ours",
+        rb"^( *[0-9a-f]+:\t\w+\t0x[0-9a-f]+) <[^<>\n]+>$",
+        rb"\1",
+    ),
+    Difference(
+        "names of targets (JSON)",
+        "as above; in JSON the name is a property",
+        "ours",
+        rb',\s*"target":\s*' + _STRING,
+        b"",
+    ),
+    Difference(
         "a cgroup without programs",
         "upstream prints an empty line with -j, which is not JSON",
         "both",
