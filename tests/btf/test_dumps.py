@@ -1,0 +1,104 @@
+"""Dumps equal what upstream printed for the same types."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pybpftool.btf import cdump, rawdump
+from pybpftool.btf.parser import VMLINUX, Btf
+from pybpftool.errors import FormatError
+from tests.btf import samples
+from tests.support.btfbuild import KINDS, BtfBuilder
+from tests.support.cli import run
+
+BLOBS = samples.blobs()
+ANSWERS = samples.answers()
+
+
+@pytest.mark.parametrize("form", samples.FORMS)
+@pytest.mark.parametrize("name", BLOBS)
+def test_as_upstream(name: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / "sample"
+    path.write_bytes(BLOBS[name])
+    options, words = samples.FORMS[form]
+    result = run(*options, "btf", "dump", "file", str(path), *words)
+    assert (result.status, result.errors) == (0, "")
+    assert result.text == ANSWERS[name][form]
+    if form in ("json", "pretty", "json root"):
+        assert json.loads(result.out)["types"]
+
+
+@pytest.mark.parametrize("name", [name for name in BLOBS if name.startswith("clang")])
+def test_c_compiles(name: str, tmp_path: Path) -> None:
+    clang = shutil.which("clang") or shutil.which("clang-19")
+    if clang is None:
+        pytest.skip("there is no clang")
+    text = "".join(cdump.blocks(Btf.from_bytes(BLOBS[name])))
+    path = tmp_path / "types.c"
+    path.write_text(text)
+    command = [clang, "-target", "bpf", "-g", "-w", "-c", str(path), "-o", "/dev/null"]
+    assert subprocess.run(command, capture_output=True, check=False).stderr == b""
+
+
+def test_blocks_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    btf = Btf.from_bytes(BLOBS["values"])
+    whole = "".join(rawdump.text_blocks(btf))
+    as_json = "".join(rawdump.json_blocks(btf))
+    for size in (3, 4, 17, 60, 300):
+        monkeypatch.setattr(rawdump, "_BLOCK", size)
+        assert "".join(rawdump.text_blocks(btf)) == whole
+        assert "".join(rawdump.json_blocks(btf)) == as_json
+        first, second = rawdump.halves(btf)
+        halves = (*rawdump.text_blocks(btf, (), first), *rawdump.text_blocks(btf, (), second))
+        assert "".join(halves) == whole
+
+
+def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sample"
+    path.write_bytes(BLOBS["clang1"])
+    monkeypatch.setattr("pybpftool.cli.btf._WORTH_TWO", 1)
+    for form in ("raw", "json", "pretty"):
+        options, words = samples.FORMS[form]
+        result = run(*options, "btf", "dump", "file", str(path), *words)
+        assert result.text == ANSWERS["clang1"][form]
+
+
+def test_escapes_in_names(tmp_path: Path) -> None:
+    builder = BtfBuilder()
+    builder.add_raw(KINDS["struct"], b'q"\\\x01\xff', 0)
+    path = tmp_path / "sample"
+    path.write_bytes(builder.build())
+    result = run("-j", "btf", "dump", "file", str(path))
+    assert result.json["types"][0]["name"] == 'q"\\\x01\udcff'
+    assert b'q"\\\x01\xff' in run("btf", "dump", "file", str(path)).out
+
+
+def test_made_up_padding() -> None:
+    builder = BtfBuilder()
+    builder.add_struct("vast", 0x0FFFFFFF)
+    btf = Btf.from_bytes(builder.build())
+    with pytest.raises(FormatError):
+        btf.c_text(1)
+
+
+def test_definition() -> None:
+    btf = Btf.from_bytes(samples.every_kind())
+    text = btf.c_text(btf.find("users") or 0)
+    assert text.index("struct inner {") < text.index("struct users {")
+    assert "preserve_access_index" not in text
+
+
+@pytest.mark.skipif(not Path(VMLINUX).exists(), reason="the kernel shows no BTF")
+def test_vmlinux_compiles(tmp_path: Path) -> None:
+    clang = shutil.which("clang") or shutil.which("clang-19")
+    if clang is None:
+        pytest.skip("there is no clang")
+    path = tmp_path / "vmlinux.c"
+    path.write_bytes(run("btf", "dump", "file", VMLINUX, "format", "c").out)
+    command = [clang, "-target", "bpf", "-g", "-w", "-c", str(path), "-o", "/dev/null"]
+    assert subprocess.run(command, capture_output=True, check=False).stderr == b""
