@@ -100,9 +100,7 @@ def bpf(cmd: int, attr: int, size: int) -> int:
     return result
 
 
-def repeated_call(
-    cmd: int, attr: int, size: int
-) -> tuple[Callable[..., int], tuple[object, ...]]:
+def repeated_call(cmd: int, attr: int, size: int) -> tuple[Callable[..., int], tuple[object, ...]]:
     """A function and its arguments for a bpf(2) call that is made thousands of times.
 
     ``function(*arguments)`` costs half of :func:`bpf`: no argument is converted, errno
