@@ -21,8 +21,17 @@ if TYPE_CHECKING:
     class BtfSource(Protocol):
         """The part of the kernel interface that BTF needs."""
 
+        @property
+        def is_live(self) -> bool:
+            """Whether it is the running kernel."""
+            ...
+
         def btf_data(self, btf_id: int, /) -> bytes:
             """The raw BTF of one object (BPF_OBJ_GET_INFO_BY_FD)."""
+            ...
+
+        def file(self, path: str, /) -> bytes:
+            """The content of a file of /sys."""
             ...
 
 
@@ -382,7 +391,7 @@ class Btf:
             kernel = LiveKernel()
         data = kernel.btf_data(btf_id)
         if base is None and _is_split(data):
-            base = vmlinux()
+            base = vmlinux(kernel)
         return cls(data, base, True)
 
     @property
@@ -799,9 +808,11 @@ def _map(descriptor: int, size: int) -> mmap | None:
 _vmlinux: Btf | None = None
 
 
-def vmlinux() -> Btf:
-    """The BTF of the running kernel, opened once."""
+def vmlinux(kernel: BtfSource | None = None) -> Btf:
+    """The BTF of the running kernel, opened once, or of a recorded one."""
     global _vmlinux
+    if kernel is not None and not kernel.is_live:
+        return Btf.from_bytes(kernel.file(VMLINUX))
     if _vmlinux is None:
         _vmlinux = Btf.from_file(VMLINUX)
     return _vmlinux

@@ -324,7 +324,7 @@ def _from_kernel(ctx: Context, btf_id: int) -> Btf:
         try:
             if is_kernel_btf(obj) and kernel.btf_name(btf_id) != "vmlinux":
                 ctx.say(f"no base BTF was given with -B; taking '{VMLINUX}'")
-                base = vmlinux()
+                base = vmlinux(kernel)
         finally:
             kernel.close(obj)
     return Btf.from_id(btf_id, kernel, base)
@@ -354,14 +354,7 @@ def _from_map(ctx: Context, args: Args, source: _Source) -> None:
 
     kernel = ctx.kernel
     how = args.choose(("id", "name", "pinned"))
-    if how == "id":
-        found = [kernel.open("map", args.number("a map id"))]
-    elif how == "pinned":
-        path = args.take("the path of a pinned map")
-        found = [kernel.open_pinned(path)]
-        if found[0].kind != "map":
-            raise BpfError(f"'{path}' is a {found[0].kind}, not a map")
-    else:
+    if how == "name":
         name = args.take("a map name")
         raw = name.encode("utf-8", "surrogateescape")
         found = [
@@ -371,8 +364,19 @@ def _from_map(ctx: Context, args: Args, source: _Source) -> None:
         ]
         if not found:
             raise BpfError(f"there is no map named '{name}'")
-    if len(found) > 1:
-        raise BpfError("several maps match; name one of them with its id")
+        if len(found) > 1:
+            raise BpfError("several maps match; name one of them with its id")
+        opened = None
+    elif how == "id":
+        opened = kernel.open("map", args.number("a map id"))
+    else:
+        path = args.take("the path of a pinned map")
+        opened = kernel.open_pinned(path)
+    if opened is not None:
+        kernel.close(opened)
+        if opened.kind != "map":
+            raise BpfError(f"'{path}' is a {opened.kind}, not a map")
+        found = [opened]
     info = MAP_INFO.decode(found[0].info, kernel.byteorder)
     source.btf_id = info["btf_id"]
     key, value = info["btf_key_type_id"], info["btf_value_type_id"]

@@ -197,17 +197,26 @@ def test_split() -> None:
 
 
 class _Source:
+    is_live = False
+
     def __init__(self, blob: bytes) -> None:
         self.blob = blob
 
     def btf_data(self, btf_id: int, /) -> bytes:
         return self.blob
 
+    def file(self, path: str, /) -> bytes:
+        return samples.every_kind()
+
 
 def test_from_id() -> None:
     assert Btf.from_id(3, _Source(samples.every_kind())).find("outer")
     with pytest.raises(FormatError):
         Btf.from_id(3, _Source(b"short"))
+    base = Btf.from_bytes(samples.every_kind())
+    split = BtfBuilder(first_id=base.count, base_strings=base.string_end)
+    split.add_typedef("mine", 1)
+    assert Btf.from_id(4, _Source(split.build())).find("mine") == base.count
 
 
 def test_files(tmp_path: Path) -> None:
