@@ -40,8 +40,8 @@ OF_MAPS = frozenset((ARRAY_OF_MAPS, HASH_OF_MAPS))
 """The types whose values are maps; reading one gives the map's id."""
 
 # The fields of struct bpf_map_info, without its last ones that nothing here asks for.
-_INFO = "6I16sIIQQ4I"
-_INFO_SIZE = struct.calcsize("=" + _INFO)
+_INFO = {order: struct.Struct(order + "6I16sIIQQ4I") for order in "<>"}
+_INFO_SIZE = _INFO["<"].size
 
 
 class Map:
@@ -129,7 +129,7 @@ def read_map(kernel: Kernel, obj: BpfObject, with_fdinfo: bool = True) -> Map:
         map.btf_key_type_id,
         map.btf_value_type_id,
         map.btf_vmlinux_id,
-    ) = struct.unpack_from(kernel.byteorder + _INFO, data)
+    ) = _INFO[kernel.byteorder].unpack_from(data)
     map.name = name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
     map.type_name = MAP_TYPES[map.type] if map.type < len(MAP_TYPES) else None
     map.memlock = map.owner_prog_type = map.owner_jited = None
@@ -146,7 +146,7 @@ def _read_fdinfo(kernel: Kernel, obj: BpfObject, map: Map) -> None:
     except KernelError:
         return
     map.memlock = _number(text, b"memlock:\t")
-    map.frozen = bool(_number(text, b"frozen:\t"))
+    map.frozen = b"frozen:\t1" in text
     if map.type == PROG_ARRAY:
         map.owner_prog_type = _number(text, b"owner_prog_type:\t")
         jited = _number(text, b"owner_jited:\t")

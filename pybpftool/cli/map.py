@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.map import read_map
+from pybpftool.map import PROG_ARRAY, prog_type_name, read_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,30 +74,26 @@ class _Listing:
 
     def text(self, map: Map) -> str:
         """The lines of one map."""
+        id = map.id
+        memlock = "" if map.memlock is None else f"  memlock {map.memlock}B"
         text = (
             f"{header_text(self._kernel, map)}\tkey {map.key_size}B  value {map.value_size}B"
-            f"  max_entries {map.max_entries}"
+            f"  max_entries {map.max_entries}{memlock}"
         )
-        if map.memlock is not None:
-            text += f"  memlock {map.memlock}B"
-        owner, jited = map.owner_prog_type, map.owner_jited
-        if owner is not None or jited is not None:
-            text += "\n\t"
-        if owner is not None:
-            text += f"owner_prog_type {prog_type_text(owner)}  "
-        if jited is not None:
-            text += "owner jited" if jited else "owner not jited"
-        for path in self._pins.get(map.id, ()):
-            text += f"\n\tpinned {path}"
+        if map.type == PROG_ARRAY:
+            text += _owner_text(map)
+        if id in self._pins:
+            for path in self._pins[id]:
+                text += f"\n\tpinned {path}"
         if map.btf_id:
             text += f"\n\tbtf_id {map.btf_id}"
             if map.frozen:
                 text += "  frozen"
         elif map.frozen:
             text += "\n\tfrozen"
-        holders = self._holders.get(map.id)
-        if holders:
-            text += "\n\tpids " + ", ".join(f"{comm}({pid})" for pid, comm in holders)
+        if id in self._holders:
+            holders = self._holders[id]
+            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in holders])
         return text + "\n"
 
     def record(self, map: Map) -> dict[str, Any]:
@@ -119,8 +115,6 @@ class _Listing:
         if map.memlock is not None:
             record["bytes_memlock"] = map.memlock
         if map.owner_prog_type is not None:
-            from pybpftool.map import prog_type_name
-
             owner = prog_type_name(map.owner_prog_type)
             record["owner_prog_type"] = owner if owner is not None else map.owner_prog_type
         if map.owner_jited is not None:
@@ -136,27 +130,32 @@ class _Listing:
         return record
 
 
-def prog_type_text(type: int) -> str:
-    """The name of a program type, or its number."""
-    from pybpftool.map import prog_type_name
-
-    return prog_type_name(type) or str(type)
+def _owner_text(map: Map) -> str:
+    """What programs an array of programs takes."""
+    owner, jited = map.owner_prog_type, map.owner_jited
+    if owner is None and jited is None:
+        return ""
+    text = "\n\t"
+    if owner is not None:
+        text += f"owner_prog_type {prog_type_name(owner) or owner}  "
+    if jited is not None:
+        text += "owner jited" if jited else "owner not jited"
+    return text
 
 
 def header_text(kernel: Kernel, map: Map) -> str:
     """The first line of a map, as listings and dumps of several maps show it."""
-    type_name = map.type_name if map.type_name is not None else f"type {map.type}"
+    type_name = map.type_name or f"type {map.type}"
     name = f"name {map.name}  " if map.name else ""
-    text = f"{map.id}: {type_name}  {name}flags 0x{map.flags:x}"
-    if map.ifindex:
-        device = kernel.ifname(map.ifindex, map.netns_dev, map.netns_ino)
-        text += (
-            f"  offloaded_to {device}"
-            if device is not None
-            else f"  offloaded_to ifindex {map.ifindex} ns_dev {map.netns_dev}"
-            f" ns_ino {map.netns_ino}"
-        )
-    return text + "\n"
+    device = f"  offloaded_to {_device_text(kernel, map)}" if map.ifindex else ""
+    return f"{map.id}: {type_name}  {name}flags 0x{map.flags:x}{device}\n"
+
+
+def _device_text(kernel: Kernel, map: Map) -> str:
+    name = kernel.ifname(map.ifindex, map.netns_dev, map.netns_ino)
+    if name is not None:
+        return name
+    return f"ifindex {map.ifindex} ns_dev {map.netns_dev} ns_ino {map.netns_ino}"
 
 
 def header_record(map: Map) -> dict[str, Any]:
