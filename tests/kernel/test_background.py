@@ -29,5 +29,5 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="cannot open /nowhere/at/all: No such file") as info:
         read_unlocked("/nowhere/at/all")
     assert info.value.errno == errno.ENOENT
-    with pytest.raises(KernelError, match="cannot read .*: Is a directory"):
+    with pytest.raises(KernelError, match=r"cannot read .*: Is a directory"):
         read_unlocked(str(tmp_path))
