@@ -14,13 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pybpftool.btf.values import Bulk
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
     from pybpftool.kernel.maps import Batch, MapElements
     from pybpftool.map import Map, ValueTypes
-
-    from pybpftool.btf.values import Bulk
 
     Decoder = Callable[[bytes, int], str]
 

@@ -104,6 +104,23 @@ def _record_programs(kernel: Kernel) -> None:
             continue  # it vanished, or is an orphan that tells nothing more
 
 
+def _record_maps(kernel: Kernel) -> None:
+    """What ``map show`` asks, and the BTF of maps; elements stay where they are."""
+    from pybpftool.map import read_map
+
+    kernel.pinned("map")
+    kernel.holders("map")
+    for obj in kernel.objects("map"):
+        try:
+            map = read_map(kernel, obj)
+            if map.ifindex:
+                kernel.ifname(map.ifindex, map.netns_dev, map.netns_ino)
+            if map.btf_id:
+                kernel.btf_data(map.btf_id)
+        except BpfError:
+            continue  # it vanished
+
+
 def record_attached(kernel: Kernel) -> None:
     """What ``link``, ``perf``, ``cgroup`` and ``net`` ask for their listings."""
     for record in (_record_links, _record_perf, _record_cgroups, _record_net):
@@ -175,7 +192,12 @@ def _record_files(kernel: Kernel) -> None:
             continue  # the refusal is recorded as the answer
 
 
-RECORDERS: list[Callable[[Kernel], None]] = [_record_programs, _record_files, record_attached]
+RECORDERS: list[Callable[[Kernel], None]] = [
+    _record_programs,
+    _record_maps,
+    _record_files,
+    record_attached,
+]
 """What ``snapshot save`` runs; each asks what one family of commands asks."""
 
 _COMMANDS = (("show", _show), ("save", _save), ("help", _help))

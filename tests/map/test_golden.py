@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.map.corpus import Maps, all_maps
 from tests.map.record import FIXTURE, MODES, chosen
-from tests.support.cli import run
+from tests.support.cli import assert_one_sentence, run
 
 pytestmark = pytest.mark.live
 
@@ -64,3 +65,15 @@ def test_show_one_and_show_all_agree(maps: Maps) -> None:
         assert one["type"] == item.type
         assert one["bytes_key"] == item.key_size
         assert f"\n{item.id}: {item.type}  " in "\n" + lines
+
+
+def test_a_snapshot_lists_the_same(maps: Maps, tmp_path: Path) -> None:
+    path = str(tmp_path / "kernel.zip")
+    assert run("snapshot", "save", path).status == 0
+    for item in maps.made[::20]:
+        for mode in ("", "-j", "-f"):
+            words = [*mode.split(), "map", "show", "id", str(item.id)]
+            replayed = run("--snapshot", path, *words)
+            assert (replayed.status, replayed.text) == (0, run(*words).text)
+    refused = run("--snapshot", path, "map", "dump", "id", str(maps.made[0].id))
+    assert_one_sentence(refused, "a recorded kernel keeps no elements of maps")
