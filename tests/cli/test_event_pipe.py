@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -128,6 +129,34 @@ def test_json() -> None:
             assert list(rows[-1]) == ["type", "cpu", "index", "timestamp", "data"]
             sent = [row["data"] for row in rows if row["data"][0] == 7]
             assert sent == [[7, 0, 0, 0, 0, 0, 0, 0, 0x88, 0x77, 0x66, 0x55]]
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("mode", ("", "-j"))
+def test_in_this_process(mode: str) -> None:
+    """Handlers and descriptors are as before, and what came before the signal is printed."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = len(os.listdir("/proc/self/fd"))
+    with load.map_create("perf_event_array", 4, 4, 64) as array, sender(array) as prog:
+        number = str(load.object_id(array, "map"))
+
+        def meanwhile() -> None:
+            time.sleep(1)
+            for count in (1, 2, 3):
+                send(prog, count)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=meanwhile)
+        thread.start()
+        result = run(*mode.split(), "map", "event_pipe", "id", number)
+        thread.join()
+    assert (result.status, result.err) == (0, b"Stopping...\n")
+    if mode:
+        assert sorted(row["data"][0] for row in result.json) == [1, 2, 3]
+    else:
+        assert sorted(numbers(result.text)) == [1, 2, 3]  # they may be of several CPUs
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.live
