@@ -48,7 +48,7 @@ def main() -> int:
         if not json.loads(listing.stdout):
             program = some_program()
     else:
-        reason = json.loads(listing.stdout)["error"]
+        reason = pybpftool("prog", "show").stderr.strip().removeprefix("Error: ")
         print(f"A recorded kernel, because the running one cannot be asked: {reason}\n")
         options = ("--snapshot", str(RECORDING.relative_to(ROOT)))
     with program:
