@@ -207,22 +207,20 @@ class Names(dict[int, str]):
         """
         if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
             return
-        from itertools import accumulate
-
         end = self._end - 1
         if until is not None and until >= self._start:
             end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
         strings = self._data[self._begin : end]
-        if strings.isascii():
-            texts = strings.decode("ascii").split("\0")
-            lengths = map(len, texts)
-        else:
-            pieces = strings.split(b"\0")
-            texts = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
-            lengths = map(len, pieces)
+        at = self._start
         # Each string takes its terminator too.
-        starts = accumulate(map((1).__add__, lengths), initial=self._start)
-        self.update(zip(starts, texts, strict=False))
+        if strings.isascii():
+            for text in strings.decode("ascii").split("\0"):
+                self[at] = text
+                at += len(text) + 1
+        else:
+            for piece in strings.split(b"\0"):
+                self[at] = piece.decode("utf-8", "surrogateescape")
+                at += len(piece) + 1
 
 
 class _QuotedNames(Names):

@@ -31,7 +31,7 @@ def mutate(blob: bytes, rng: random.Random) -> bytes:
     """One of several kinds of damage, or two of them."""
     data = bytearray(blob)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        if len(data) < 8:
+        if len(data) < 40:
             break
         kind = rng.randrange(9)
         at = rng.randrange(len(data) // 4) * 4
