@@ -249,12 +249,13 @@ class Link:
 class LinkReader:
     """Reads links of one kernel; keeps what several links share."""
 
-    __slots__ = ("_head", "_kernel", "_order", "_prog_types", "_tells_cookies")
+    __slots__ = ("_head", "_kernel", "_layouts", "_order", "_prog_types", "_tells_cookies")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._order = kernel.byteorder
         self._head = struct.Struct(kernel.byteorder + "III").unpack_from
+        self._layouts: dict[str, struct.Struct] = {}
         self._prog_types: dict[int, int] = {}
         self._tells_cookies = _release(kernel.release) >= _COOKIE_RELEASE
 
@@ -272,11 +273,13 @@ class LinkReader:
 
     def _fields(self, codes: str, info: bytes, offset: int = 16) -> tuple[Any, ...]:
         """Unpack fields; an older kernel's shorter struct counts as filled up with zeros."""
-        layout = self._order + codes
-        needed = offset + struct.calcsize(layout)
+        layout = self._layouts.get(codes)
+        if layout is None:
+            layout = self._layouts[codes] = struct.Struct(self._order + codes)
+        needed = offset + layout.size
         if len(info) < needed:
             info = info.ljust(needed, b"\0")
-        return struct.unpack_from(layout, info, offset)
+        return layout.unpack_from(info, offset)
 
     def _details(self, obj: BpfObject) -> dict[str, bytes]:
         details: dict[str, bytes] = self._kernel.link_details(obj)
