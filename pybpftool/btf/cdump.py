@@ -96,7 +96,7 @@ _NOT, _NOW, _DONE = 0, 1, 2
 _TABS = ["\t" * level for level in range(14)]
 _MAX_CHAIN = 1 << 14
 # Padding of more lines than this is the work of a made-up size.
-_MAX_PADDING = 1 << 20
+_MAX_PADDING = 1 << 22
 
 # Types that compilers know by themselves under names that other compilers lack.
 _ALIASES = {
@@ -603,7 +603,7 @@ class _Dumper:
         end = 0
         after_bits = False
         for index, member in enumerate(flat[1::3]):
-            place = flat[3 * index + 2]
+            place = _int32(flat[3 * index + 2])
             width = 0
             if widths:
                 place &= 0xFFFFFF
