@@ -6,20 +6,20 @@ import os
 
 from pybpftool.cli.prog import header_record, header_text
 from pybpftool.cli.refs import find_programs
-from pybpftool.errors import BpfError, KernelError, UsageError
+from pybpftool.cli.symbols import SymbolSource, sysctl
+from pybpftool.errors import BpfError, UsageError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u64
 from pybpftool.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.cli.prog_visual import VisualOptions
     from pybpftool.insn.dump import XlatedProgram
-    from pybpftool.insn.symbols import KernelSymbols
     from pybpftool.kernel.interface import BpfObject, Kernel
 
 # Upstream's order, which decides what a shortened word means; ours come last.
@@ -28,6 +28,8 @@ _MODES = ("jited", "xlated", "joined")
 _SINGLE = ("file", "visual", "html")
 # A call whose number the kernel hides (bpf_insn_prepare_dump() without bpf_dump_raw_ok()).
 _HIDDEN_CALL = bytes((0x85, 0, 0, 0, 0, 0, 0, 0))
+# Bytes of instructions from which reading symbols beside other work pays for a thread.
+_LONG = 1 << 16
 _XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
 
 
@@ -167,14 +169,12 @@ class XlatedDump(Dump):
         self,
         ctx: Context,
         reader: ProgramReader,
-        symbols: Callable[[], KernelSymbols | None] | None = None,
+        symbols: SymbolSource | None = None,
     ) -> None:
         self._ctx = ctx
         self._kernel = ctx.kernel
         self._reader = reader
-        self._read = symbols
-        self._symbols: KernelSymbols | None = None
-        self._has_symbols = False
+        self._symbols = symbols if symbols is not None else SymbolSource(ctx)
 
     def gather(self, obj: BpfObject) -> XlatedProgram:
         from pybpftool.insn.dump import XlatedProgram
@@ -186,7 +186,10 @@ class XlatedDump(Dump):
             raise BpfError(why_no_code(kernel, obj, "xlated"))
         ksyms = arrays["jited_ksyms"] or b""
         if arrays["jited_ksyms"] is None and _HIDDEN_CALL in arrays["xlated"]:
-            self._load_symbols()  # which says why all helpers look like number 0
+            self._symbols()  # which says why all helpers look like number 0
+        if ksyms and len(arrays["xlated"]) > _LONG:
+            # Names of subprograms come last in the list of symbols.
+            self._symbols.read_ahead()
         btf = self._reader.btf(info["btf_id"]) if info["btf_id"] else None
         return XlatedProgram(
             insns=arrays["xlated"],
@@ -197,7 +200,7 @@ class XlatedDump(Dump):
             line_info=arrays["line_info"] or b"",
             line_info_rec_size=info["line_info_rec_size"],
             btf=btf,
-            symbols=self._load_symbols,
+            symbols=self._symbols,
             byteorder=kernel.byteorder,
         )
 
@@ -212,44 +215,6 @@ class XlatedDump(Dump):
         else:
             dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum)
 
-    def _load_symbols(self) -> KernelSymbols | None:
-        """The kernel's symbols, read when the first call needs one."""
-        if not self._has_symbols:
-            self._has_symbols = True
-            self._symbols = self._read() if self._read else kernel_symbols(self._ctx)
-        return self._symbols
-
-
-def kernel_symbols(ctx: Context, read: Callable[[], bytes] | None = None) -> KernelSymbols | None:
-    """The symbols of /proc/kallsyms; None, with a remark on stderr, where they are hidden.
-
-    :param read: gives the whole file, where it has been read ahead; by default it is read
-        as far as it is needed.
-    """
-    from pybpftool.insn.symbols import KernelSymbols
-
-    try:
-        if read is not None:
-            symbols = KernelSymbols(read())
-        else:
-            symbols = KernelSymbols(b"", ctx.kernel.stream("/proc/kallsyms"))
-    except KernelError as error:
-        ctx.say(f"Functions are shown without their names: {error}")
-        return None
-    if symbols.restricted:
-        ctx.say(
-            "Functions are shown without their names: the sysctl kernel.kptr_restrict"
-            f" ({_sysctl(ctx.kernel, 'kernel/kptr_restrict')}) hides the kernel's addresses"
-        )
-    return symbols
-
-
-def _sysctl(kernel: Kernel, name: str) -> str:
-    try:
-        return kernel.file(f"/proc/sys/{name}").strip().decode("ascii", "replace")
-    except KernelError:
-        return "unreadable"
-
 
 def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
     """The reason why the kernel gave no instructions, as far as it can be told."""
@@ -260,12 +225,12 @@ def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
         if mode == "jited":
             return (
                 f"{what}: it is not compiled (sysctl net.core.bpf_jit_enable is"
-                f" {_sysctl(kernel, 'net/core/bpf_jit_enable')}) or this needs CAP_BPF"
+                f" {sysctl(kernel, 'net/core/bpf_jit_enable')}) or this needs CAP_BPF"
             )
         return f"{what}: this needs the capability CAP_BPF"
     return (
-        f"{what}: the sysctls kernel.kptr_restrict ({_sysctl(kernel, 'kernel/kptr_restrict')})"
-        f" and net.core.bpf_jit_harden ({_sysctl(kernel, 'net/core/bpf_jit_harden')})"
+        f"{what}: the sysctls kernel.kptr_restrict ({sysctl(kernel, 'kernel/kptr_restrict')})"
+        f" and net.core.bpf_jit_harden ({sysctl(kernel, 'net/core/bpf_jit_harden')})"
         " hide them"
     )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_dump import Dump, kernel_symbols, why_no_code
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.cli.prog_dump import Dump, why_no_code
+from pybpftool.cli.symbols import SymbolSource
+from pybpftool.errors import BpfError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.prog_dump import DumpOptions
-    from pybpftool.insn.symbols import KernelSymbols
     from pybpftool.jit.program import JitedProgram
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.prog import ProgramReader
@@ -27,9 +27,7 @@ class JitedDump(Dump):
     def __init__(self, ctx: Context, reader: ProgramReader) -> None:
         self._ctx = ctx
         self._reader = reader
-        self._symbols: KernelSymbols | None = None
-        self._has_symbols = False
-        self._ahead: _ReadAhead | None = None
+        self.symbols = SymbolSource(ctx)
 
     def gather(self, obj: BpfObject) -> JitedProgram:
         from pybpftool.jit.program import JitedProgram
@@ -77,49 +75,9 @@ class JitedDump(Dump):
             dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum, syntax)
 
     def read_ahead(self, code: JitedProgram) -> None:
-        """Let the kernel list its symbols, which takes it long, while code is disassembled."""
-        if code.ksyms and self._ctx.kernel.is_live and not self._has_symbols and not self._ahead:
-            self._ahead = _ReadAhead(self._ctx.kernel)
-
-    def symbols(self) -> KernelSymbols | None:
-        """The kernel's symbols, read once."""
-        if not self._has_symbols:
-            self._has_symbols = True
-            read = self._ahead.result if self._ahead is not None else None
-            self._symbols = kernel_symbols(self._ctx, read)
-        return self._symbols
-
-
-class _ReadAhead:
-    """Reads /proc/kallsyms in another thread."""
-
-    __slots__ = ("_answer", "_done", "_kernel")
-
-    def __init__(self, kernel: Kernel) -> None:
-        import _thread
-
-        self._kernel = kernel
-        self._answer: bytes | KernelError = b""
-        self._done = _thread.allocate_lock()
-        self._done.acquire()
-        _thread.start_new_thread(self._run, ())
-
-    def _run(self) -> None:
-        try:
-            # Without the lock on the interpreter, where that is possible.
-            read = getattr(self._kernel, "file_in_background", self._kernel.file)
-            self._answer = read("/proc/kallsyms")
-        except KernelError as error:
-            self._answer = error
-        finally:
-            self._done.release()
-
-    def result(self) -> bytes:
-        """The file's content; waits until it is read. Raises KernelError."""
-        with self._done:
-            if isinstance(self._answer, KernelError):
-                raise self._answer
-            return self._answer
+        """Read symbols while code is disassembled: names of targets come from all over them."""
+        if code.ksyms:
+            self.symbols.read_ahead()
 
 
 def _unpack_u32(data: bytes, kernel: Kernel) -> tuple[int, ...]:

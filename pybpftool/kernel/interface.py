@@ -182,6 +182,10 @@ class Kernel:
 
         return BytesIO(self.file(path)).read
 
+    def file_in_background(self, path: str) -> bytes:
+        """Like :meth:`file`, for a thread beside others that compute."""
+        return self.file(path)
+
     def boot_time_ns(self) -> int:
         """Wall clock minus boot clock, in nanoseconds: when the boot clock read zero."""
         raise NotImplementedError

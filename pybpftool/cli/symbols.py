@@ -1,0 +1,96 @@
+"""The kernel's symbols for one run: read once, when first asked for or ahead of that."""
+
+from __future__ import annotations
+
+from pybpftool.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.insn.symbols import KernelSymbols
+    from pybpftool.kernel.interface import Kernel
+
+KALLSYMS = "/proc/kallsyms"
+
+
+class SymbolSource:
+    """Call it for the symbols; None, with a remark on stderr, where they are not to be had."""
+
+    __slots__ = ("_ahead", "_ctx", "_is_read", "_symbols")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._ahead: _ReadAhead | None = None
+        self._is_read = False
+        self._symbols: KernelSymbols | None = None
+
+    def read_ahead(self) -> None:
+        """Let the kernel list its symbols, which takes it long, beside what follows here.
+
+        Worth it where all of them are needed and there is much else to do.
+        """
+        if self._ctx.kernel.is_live and not self._is_read and self._ahead is None:
+            self._ahead = _ReadAhead(self._ctx.kernel)
+
+    def __call__(self) -> KernelSymbols | None:
+        if not self._is_read:
+            self._is_read = True
+            self._symbols = self._read()
+        return self._symbols
+
+    def _read(self) -> KernelSymbols | None:
+        from pybpftool.insn.symbols import KernelSymbols
+
+        kernel = self._ctx.kernel
+        try:
+            if self._ahead is not None:
+                symbols = KernelSymbols(self._ahead.result())
+            else:
+                symbols = KernelSymbols(b"", kernel.stream(KALLSYMS))
+        except KernelError as error:
+            self._ctx.say(f"Functions are shown without their names: {error}")
+            return None
+        if symbols.restricted:
+            self._ctx.say(
+                "Functions are shown without their names: the sysctl kernel.kptr_restrict"
+                f" ({sysctl(kernel, 'kernel/kptr_restrict')}) hides the kernel's addresses"
+            )
+        return symbols
+
+
+class _ReadAhead:
+    """Reads /proc/kallsyms in another thread."""
+
+    __slots__ = ("_answer", "_done", "_kernel")
+
+    def __init__(self, kernel: Kernel) -> None:
+        import _thread
+
+        self._kernel = kernel
+        self._answer: bytes | KernelError = b""
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+        _thread.start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._kernel.file_in_background(KALLSYMS)
+        except KernelError as error:
+            self._answer = error
+        finally:
+            self._done.release()
+
+    def result(self) -> bytes:
+        """The file's content; waits until it is read. Raises KernelError."""
+        with self._done:
+            if isinstance(self._answer, KernelError):
+                raise self._answer
+            return self._answer
+
+
+def sysctl(kernel: Kernel, name: str) -> str:
+    """The value of ``/proc/sys/<name>``, for a sentence."""
+    try:
+        return kernel.file(f"/proc/sys/{name}").strip().decode("ascii", "replace")
+    except KernelError:
+        return "unreadable"
