@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import struct
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BpfObject
-from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.kernel.syscall import Buffer, bpf, pidfd_getfd, repeated_call
 
 _RAW_TRACEPOINT, _ITER, _PERF_EVENT, _KPROBE_MULTI, _UPROBE_MULTI = 1, 4, 7, 8, 12
 _PERF_EVENT_EVENT = 6
@@ -21,6 +23,7 @@ _name = Buffer(_NAME_SIZE)
 _attr = Buffer(16)
 _blank = bytes(_INFO_SIZE)
 _NAME_FIELDS = struct.Struct("=QI")
+_INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 
 
 def link_details(link: BpfObject) -> dict[str, bytes]:
@@ -78,6 +81,39 @@ def _request(link: BpfObject) -> bytes:
         raise KernelError.of(f"cannot get the details of link {link.id}", -result)
     length = struct.unpack_from("=I", _attr.data, 4)[0]
     return bytes(_info.data[:length])
+
+
+def held_ids(pid: int, numbers: list[int]) -> list[int] | None:
+    """The ids of the links behind file descriptors of a process, which are copied for a moment.
+
+    That takes a third of the time of reading ``/proc/PID/fdinfo``. None where it is not
+    permitted or not known (pidfd_getfd(2) needs Linux 5.6); those that the process has
+    closed meanwhile are left out.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    ids: list[int] = []
+    try:
+        request, arguments = repeated_call(
+            uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, _INFO_ATTR.size
+        )
+        id = ctypes.c_uint.from_buffer(_info.data, 4)
+        close, pack, data = os.close, _INFO_ATTR.pack_into, _attr.data
+        for number in numbers:
+            fd = pidfd_getfd(pidfd, number)
+            if fd < 0:
+                if not ids:
+                    return None
+                continue
+            pack(data, 0, fd, 8, _info.address)
+            if not request(*arguments):
+                ids.append(id.value)
+            close(fd)
+    finally:
+        os.close(pidfd)
+    return ids
 
 
 def link_detach(link: BpfObject) -> None:

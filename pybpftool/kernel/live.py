@@ -292,7 +292,8 @@ class LiveKernel(Kernel):
         texts = {"prog": self._prog_fdinfo, "map": self._map_fdinfo}.get(kind)
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        found = find_holders(names, f"{kind}_id:".encode(), same_files, texts, own)
+        ids_of = _held_link_ids if kind == "link" else None
+        found = find_holders(names, f"{kind}_id:".encode(), same_files, texts, own, ids_of)
         self._map_fdinfo_until = time.monotonic() + 1
         return found
 
@@ -416,6 +417,12 @@ class LiveKernel(Kernel):
         from pybpftool.usdt import file_place
 
         return file_place(path, offset)
+
+
+def _held_link_ids(pid: int, numbers: list[int]) -> list[int] | None:
+    from pybpftool.kernel.links import held_ids
+
+    return held_ids(pid, numbers)
 
 
 def c_string(data: bytes | bytearray) -> str:

@@ -63,6 +63,11 @@ _bpf = _libc["syscall"]
 _bpf.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 _bpf.restype = ctypes.c_long
 
+_NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
+_getfd = _libc_held["syscall"]
+_getfd.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_uint)
+_getfd.restype = ctypes.c_int
+
 EINTR = 4
 EAGAIN = 11
 
@@ -116,6 +121,12 @@ def repeated_call(cmd: int, attr: int, size: int) -> tuple[Callable[..., int], t
         ctypes.c_uint(size),
     )
     return function, arguments
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A copy of another process' file descriptor (pidfd_getfd(2)), negative when refused."""
+    result: int = _getfd(_NR_PIDFD_GETFD, pidfd, number, 0)
+    return result
 
 
 def errno_field() -> ctypes.c_int | None:

@@ -63,6 +63,29 @@ def test_every_link_is_listed(scene: Scene) -> None:
         assert me in listed[id]["pids"]
 
 
+def test_holders_of_many_links(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied descriptors tell the same ids as their texts in /proc."""
+    from pybpftool.kernel import holders as kernel_holders
+    from pybpftool.kernel import links as kernel_links
+    from tests.support.corpus import many_links
+
+    made = {load.object_id(fd, "link") for fd in many_links(scene.stack, 70)}
+    me = os.getpid()
+
+    def mine() -> set[int]:
+        held = LiveKernel().holders("link")
+        return {id for id, who in held.items() if me in [pid for pid, _ in who]}
+
+    before = set(os.listdir("/proc/self/fd"))
+    fast = mine()
+    assert made <= fast
+    monkeypatch.setattr(kernel_holders, "_MANY", 1 << 30)
+    assert mine() == fast
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert kernel_links.held_ids(1 << 22, [0]) is None  # no such process
+    assert kernel_links.held_ids(me, [1 << 20]) is None  # no such descriptor
+
+
 def test_links_that_vanish_during_a_listing(scene: Scene) -> None:
     program = scene.prog("raw_tracepoint", name="raw_tp")
     stop = threading.Event()
