@@ -164,14 +164,16 @@ def dump_plain(out: Output, prog: XlatedProgram, opcodes: bool, linum: bool) -> 
     """
     image = prog.image()
     suffix = "\n       %s\n" if opcodes else "\n"
-    disassembler = Disassembler(image, prog.calls(), "%s: ", lambda code, dst, src: suffix)
     before = _Before(
         prog,
         image,
         lambda proto: f"{proto}:\n",
         lambda info, string: plain_formats(info, string, linum),
     )
-    for begin, end in _runs(image):
+    # Before the disassembler, which needs the kernel's symbols: they may still be on their way.
+    texts = [before.texts(begin, end) for begin, end in _runs(image)]
+    disassembler = Disassembler(image, prog.calls(), "%s: ", lambda code, dst, src: suffix)
+    for before_run, (begin, end) in zip(texts, _runs(image), strict=True):
         formats, immediates, has_hole = disassembler.pieces(begin, end)
         is_start = image.is_start[begin:end] if image.is_start else None
         # Only numbers of fewer than four digits need padding; an integer at a
@@ -181,7 +183,7 @@ def dump_plain(out: Output, prog: XlatedProgram, opcodes: bool, linum: bool) -> 
         columns: list[Column] = [(numbers, None), (immediates, has_hole)]
         if opcodes:
             columns.append((_hex_column(image, begin, end, " ", 0), None))
-        out.write(_run_text("", "", before.texts(begin, end), formats, is_start, *columns))
+        out.write(_run_text("", "", before_run, formats, is_start, *columns))
 
 
 def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool) -> None:
@@ -206,6 +208,13 @@ def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool)
             f'{inner("dst_reg")}"0x%x",{inner("off")}["{{off}}"{end_array},'
             f'{inner("imm")}["0x%%s"{end_array}{line(depth + 1)}}}'
         )
+    before = _Before(
+        prog,
+        image,
+        lambda proto: f"{name('proto')}{quote(proto)},",
+        lambda info, string: json_formats(info, string, linum, name),
+    )
+    texts = [before.texts(begin, end) for begin, end in _runs(image)]
     disassembler = Disassembler(
         image,
         prog.calls(),
@@ -213,20 +222,14 @@ def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool)
         lambda code, dst, src: suffix % (code, src, dst) if opcodes else suffix,
         lambda text: quote(text)[1:-1],
     )
-    before = _Before(
-        prog,
-        image,
-        lambda proto: f"{name('proto')}{quote(proto)},",
-        lambda info, string: json_formats(info, string, linum, name),
-    )
-    for begin, end in _runs(image):
+    for before_run, (begin, end) in zip(texts, _runs(image), strict=True):
         formats, immediates, has_hole = disassembler.pieces(begin, end)
         is_start = image.is_start[begin:end] if image.is_start else None
         columns: list[Column] = [(immediates, has_hole)]
         if opcodes:
             columns.append((_hex_column(image, begin, end, '","0x', 4), None))
-        texts = before.texts(begin, end)
-        json.raw(_run_text("{", closing + ",", texts, formats, is_start, *columns)[:-1])
+        text = _run_text("{", closing + ",", before_run, formats, is_start, *columns)
+        json.raw(text[:-1])
     json.end()
 
 
