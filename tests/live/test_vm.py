@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,11 +52,12 @@ def test_live_suite(series: str, tmp_path: Path) -> None:
     """The live tests pass under another kernel; its report comes back through a shared folder."""
     report = tmp_path / "report.txt"
     pytest_words = [sys.executable, "-m", "pytest", "-q", "-m", "live and not slow", "-p"]
-    inside = [*pytest_words, "no:cacheprovider", "tests", ">", str(report), "2>&1"]
+    command = shlex.join([*pytest_words, "no:cacheprovider", "tests"])
+    inside = f"{command} >{shlex.quote(str(report))} 2>&1"
     done = subprocess.run(
         [
             *(*machine(series), "--timeout", "3000", "--cwd", str(ROOT), "--share", str(tmp_path)),
-            *("--env", "PYTHONDONTWRITEBYTECODE=1", "--", "sh", "-c", " ".join(inside)),
+            *("--env", "PYTHONDONTWRITEBYTECODE=1", "--", "sh", "-c", inside),
         ],
         capture_output=True,
         text=True,

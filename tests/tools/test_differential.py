@@ -89,7 +89,8 @@ def tool(path: Path, body: str) -> str:
     return str(path)
 
 
-def test_runs_both_and_explains(tmp_path: Path) -> None:
+def test_runs_both_and_explains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the second tool writes a file named like its third word
     first = tool(tmp_path / "first", 'echo "$@"; echo one; [ -z "$3" ] || echo x > "$3"\n')
     second = tool(tmp_path / "second", 'echo "$@"; echo two; [ -z "$3" ] || echo y > "$3"\n')
     compared = Runner([first], second, str(tmp_path), 1, False)
