@@ -6,9 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support import load
+
+# How long an example takes says nothing on a machine that is busy with other things.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

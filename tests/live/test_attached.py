@@ -54,7 +54,10 @@ def test_every_link_is_listed(scene: Scene) -> None:
     assert len(scene.ids) > 20
     listed = {row["id"]: row for row in rows("link", "show")}
     assert set(scene.ids.values()) <= set(listed)
-    assert listed[scene.ids["raw_tp_cookie"]]["cookie"] == 0x1122334455667788
+    # Linux 6.12 does not tell this cookie yet.
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    told = 0x1122334455667788 if release >= (6, 18) else 0
+    assert listed[scene.ids["raw_tp_cookie"]]["cookie"] in (told, 0x1122334455667788)
     assert listed[scene.ids["iter_map_elem"]]["target_name"] == "bpf_map_elem"
     for id in scene.ids.values():
         result = run("link", "show", "id", str(id))
@@ -329,7 +332,12 @@ def test_networks(scene: Scene) -> None:
     (row,) = rows("net")
     assert {r["mode"] for r in row["xdp"]} == {"generic", "driver"}
     kinds = [r["kind"] for r in row["tc"]]
-    assert {"tcx/ingress", "tcx/egress", "clsact/ingress", "htb", "ingress"} <= set(kinds)
+    expected = {"tcx/ingress", "tcx/egress", "clsact/ingress", "ingress"}
+    # Debian's kernels have classful qdiscs in modules that a virtual machine need not have.
+    qdiscs = subprocess.run(["tc", "qdisc"], capture_output=True, text=True, check=True).stdout
+    if " htb " in qdiscs:
+        expected.add("htb")
+    assert expected <= set(kinds)
     assert row["flow_dissector"] and len(row["netfilter"]) >= 4
     only = rows("net", "show", "dev", "pybt0")[0]
     assert {r["devname"] for r in only["xdp"] + only["tc"]} == {"pybt0"}
