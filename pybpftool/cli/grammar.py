@@ -112,7 +112,7 @@ def _alternatives(names: Sequence[str]) -> str:
 
 
 def select(commands: Sequence[tuple[str, Handler]], args: Args, of: str) -> Handler:
-    """The handler of the command that the next word names.
+    """The handler of the command of object ``of`` (of an object, if empty) that comes next.
 
     The first entry is taken when no word is left; otherwise the first one, in
     the table's order, that the word is short for (``cmd_select()`` of upstream).
@@ -124,4 +124,6 @@ def select(commands: Sequence[tuple[str, Handler]], args: Args, of: str) -> Hand
         if name.startswith(word):
             args.take("a command")
             return handler
+    if not of:
+        raise UsageError(f"unknown object '{word}'; see 'pybpftool help'")
     raise UsageError(f"unknown command '{word}' for '{of}'; see 'pybpftool {of} help'")

@@ -97,10 +97,7 @@ COMMANDS: list[tuple[str, Handler]] = [
 def dispatch(ctx: Context, words: Sequence[str]) -> None:
     """Run the command that ``words`` form; raises BpfError when it fails."""
     args = Args(words)
-    word = args.peek()
-    if word is not None and not any(name.startswith(word) for name, _ in COMMANDS):
-        raise UsageError(f"unknown object '{word}'; see 'pybpftool help'")
-    select(COMMANDS, args, "pybpftool")(ctx, args)
+    select(COMMANDS, args, "")(ctx, args)
 
 
 _SHORT = "VhpjfLmndSi:k:B:"
