@@ -26,6 +26,11 @@ from tests.support.attachments import Scene, add_cgroups, add_device, add_links,
 from tests.support.cli import Result, run
 from tests.support.netdevs import add_net
 
+RELEASE = tuple(int(part) for part in os.uname().release.split(".")[:2])
+needs_6_6 = pytest.mark.skipif(
+    RELEASE < (6, 6), reason="tcx, netfilter and multi-uprobe links came with Linux 6.6"
+)
+
 pytestmark = pytest.mark.live
 
 
@@ -49,14 +54,14 @@ def refused(*words: str) -> Result:
     return result
 
 
+@needs_6_6
 def test_every_link_is_listed(scene: Scene) -> None:
     add_links(scene)
     assert len(scene.ids) > 20
     listed = {row["id"]: row for row in rows("link", "show")}
     assert set(scene.ids.values()) <= set(listed)
     # Linux 6.12 does not tell this cookie yet.
-    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    told = 0x1122334455667788 if release >= (6, 18) else 0
+    told = 0x1122334455667788 if RELEASE >= (6, 18) else 0
     assert listed[scene.ids["raw_tp_cookie"]]["cookie"] in (told, 0x1122334455667788)
     assert listed[scene.ids["iter_map_elem"]]["target_name"] == "bpf_map_elem"
     for id in scene.ids.values():
@@ -179,6 +184,7 @@ done.set()
 """
 
 
+@needs_6_6
 def test_resolve_a_uprobe(scene: Scene, tmp_path: Path) -> None:
     """A probe of an ELF file that nobody runs: function, USDT probe and program by name."""
     from tests.support.attachments import set_bpf, uprobe_event
@@ -257,6 +263,7 @@ def test_no_permission() -> None:
             assert "CAP_SYS_ADMIN" in refused(*words).errors
 
 
+@needs_6_6
 def test_cgroups(scene: Scene) -> None:
     root = add_cgroups(scene)
     found = {row["cgroup"]: row["programs"] for row in rows("cgroup", "tree", root)}
@@ -327,6 +334,7 @@ def test_unknown_attach_types_are_left_out(scene: Scene) -> None:
     assert LiveKernel().cgroup_programs(root, (*SHOWN_TYPES, 9999), 0) == plain != []
 
 
+@needs_6_6
 def test_networks(scene: Scene) -> None:
     add_net(scene)
     (row,) = rows("net")
@@ -349,6 +357,7 @@ def test_networks(scene: Scene) -> None:
     assert own["netns"]["own"] and own["tc"] == row["tc"]
 
 
+@needs_6_6
 def test_another_namespace() -> None:
     """A namespace that only a thread is in, from outside; then all of them."""
     ready, done = threading.Event(), threading.Event()
@@ -383,6 +392,7 @@ def test_another_namespace() -> None:
         thread.join()
 
 
+@needs_6_6
 def test_net_attach_and_detach(scene: Scene) -> None:
     add_device(scene, "pybt0", "type", "veth", "peer", "name", "pybt1")
     xdp = str(load.object_id(scene.prog("xdp", 2, attach="xdp", name="first")))
