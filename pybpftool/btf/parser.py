@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from itertools import accumulate, count
+from operator import add
 
 from pybpftool.errors import BpfError, FormatError
 
@@ -214,9 +216,9 @@ class Names(dict[int, str]):
         at = self._start
         # Each string takes its terminator too.
         if strings.isascii():
-            for text in strings.decode("ascii").split("\0"):
-                self[at] = text
-                at += len(text) + 1
+            texts = strings.decode("ascii").split("\0")
+            ends = accumulate(map(len, texts), initial=at)
+            self.update(zip(map(add, ends, count()), texts, strict=False))
         else:
             for piece in strings.split(b"\0"):
                 self[at] = piece.decode("utf-8", "surrogateescape")
