@@ -6,7 +6,6 @@ the other finds, so that for as many types as a kernel has each gets a process.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pybpftool.btf import corder, parser
@@ -14,12 +13,14 @@ from pybpftool.btf.corder import Kinds, Order
 from pybpftool.btf.ctext import Texts
 from pybpftool.btf.parser import Names
 from pybpftool.errors import FormatError
+from pybpftool.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pybpftool.btf.parser import Btf
+    from pybpftool.worker import Send
 
 _HEAD = """\
 #ifndef __VMLINUX_H__
@@ -136,15 +137,39 @@ def _kinds(btf: Btf) -> Kinds:
 
 def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     sort_by = btf.names if is_sorted else None
-    helper = _Helper(btf, sort_by) if btf.base is None and len(btf.words) > _WORTH_TWO else None
-    names = Names.of(btf)
-    kinds = (helper.kinds() if helper is not None else None) or _kinds(btf)
-    texts = Texts(btf, kinds.words, kinds.offsets, names)
-    texts.prepare(kinds)
-    yield _HEAD
-    steps = helper.steps() if helper is not None else None
-    if steps is None:
+    if btf.base is not None or len(btf.words) < _WORTH_TWO:
+        kinds = _kinds(btf)
+        texts = Texts(btf, kinds.words, kinds.offsets, Names.of(btf))
+        texts.prepare(kinds)
+        yield from _text(texts, kinds, _steps(kinds, sort_by))
+        return
+
+    def work(send: Send) -> None:
+        kinds = _kinds(btf)
+        send(_packed((kinds.offsets, *kinds.by_kind)))
+        send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
+
+    with Worker(work) as worker:
+        names = Names.of(btf)
+        found = worker.receive()
+        if found is None:
+            kinds = _kinds(btf)
+        else:
+            offsets, *by_kind = _unpacked(found)
+            kinds = Kinds(btf.words, offsets, by_kind)
+        texts = Texts(btf, kinds.words, kinds.offsets, names)
+        texts.prepare(kinds)
+        received = worker.receive()
+    if received is None:
         steps = _steps(kinds, sort_by)
+    else:
+        (numbers,) = _unpacked(received)
+        steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
+    yield from _text(texts, kinds, steps)
+
+
+def _text(texts: Texts, kinds: Kinds, steps: Iterator[list[int]]) -> Iterator[str]:
+    yield _HEAD
     for some in steps:
         yield texts.of(some)
     yield _kfuncs(texts, kinds) + _TAIL
@@ -154,96 +179,20 @@ def _steps(kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
     return corder.steps(Order(kinds.words, kinds.offsets, lambda: kinds), kinds, sort_by)
 
 
-class _Helper:
-    """A process of its own that finds the types and works out the steps of a dump.
-
-    Whatever it fails to do is None, and left to its parent.
-    """
-
-    def __init__(self, btf: Btf, sort_by: Names | None) -> None:
-        self._btf = btf
-        self._pid = 0
-        if len(os.sched_getaffinity(0)) < 2:
-            return
-        try:
-            self._file = os.memfd_create("types")
-            self._ready, ready = os.pipe()
-            self._pid = os.fork()
-        except OSError:
-            return
-        if self._pid:
-            os.close(ready)
-            self._at = 0
-            return
-        status = 1
-        try:
-            kinds = _kinds(btf)
-            self._send(ready, _packed((kinds.offsets, *kinds.by_kind)))
-            steps: list[int] = []
-            for some in _steps(kinds, sort_by):
-                steps += some
-            self._send(ready, _packed((steps,)))
-            status = 0
-        finally:
-            os._exit(status)
-
-    def _send(self, ready: int, data: bytes) -> None:
-        # Not through the pipe itself, which would wait for a reader that has other work.
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        os.write(ready, len(data).to_bytes(8, "little"))
-
-    def _receive(self) -> list[list[int]] | None:
-        if not self._pid:
-            return None
-        length = int.from_bytes(os.read(self._ready, 8), "little")
-        if not length:
-            return None
-        data = os.pread(self._file, length, self._at)
-        self._at += length
-        return _unpacked(data)
-
-    def kinds(self) -> Kinds | None:
-        """As :func:`_kinds` has them."""
-        found = self._receive()
-        if found is None:
-            return None
-        offsets, *by_kind = found
-        return Kinds(self._btf.words, offsets, by_kind)
-
-    def steps(self) -> Iterator[list[int]] | None:
-        """The steps; to be asked for once, and last."""
-        received = self._receive()
-        if self._pid:
-            os.waitpid(self._pid, 0)
-            os.close(self._file)
-            os.close(self._ready)
-        if received is None:
-            return None
-        (steps,) = received
-        return (steps[at : at + _PART] for at in range(0, len(steps), _PART))
-
-
-def _packed(lists: Sequence[Sequence[int]]) -> bytes:
-    """Lists of 32-bit numbers as bytes: the lengths, then the numbers."""
+def _packed(lists: Sequence[Sequence[int]]) -> Iterator[bytes]:
+    """Lists of 32-bit numbers as bytes: their number, their lengths, then all numbers."""
     from array import array
 
-    return b"".join(
-        (
-            len(lists).to_bytes(4, sys.byteorder),
-            array("I", map(len, lists)).tobytes(),
-            *[array("I", numbers).tobytes() for numbers in lists],
-        )
-    )
+    yield array("I", (len(lists), *map(len, lists))).tobytes()
+    for numbers in lists:
+        yield array("I", numbers).tobytes()
 
 
-def _unpacked(data: bytes) -> list[list[int]]:
-    words = memoryview(data).cast("I")
-    count = words[0]
+def _unpacked(data: memoryview) -> list[list[int]]:
+    words = data.cast("I")
+    at = 1 + words[0]
     lists = []
-    at = 1 + count
-    for length in words[1 : 1 + count]:
+    for length in words[1:at]:
         lists.append(words[at : at + length].tolist())
         at += length
     return lists

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from pybpftool.btf.parser import SYSFS, VMLINUX, Btf, vmlinux
 from pybpftool.cli.grammar import c_number, select
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.output.stream import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import NoReturn
 
     from pybpftool.btf.hashmap import AppendMap
     from pybpftool.btf.rawdump import Part
@@ -206,7 +202,6 @@ def _dump(ctx: Context, args: Args) -> None:
     json.end()
 
 
-_SIGKILL = 9  # importing the signal module takes milliseconds
 # Type sections of fewer words are dumped before a second process has begun.
 _WORTH_TWO = 1 << 17
 
@@ -216,55 +211,27 @@ def _write(
 ) -> None:
     """Write a raw dump; a large one in two halves, the second by a process of its own."""
     out = ctx.out
-    if roots or len(btf.words) < _WORTH_TWO or out.is_terminal or len(os.sched_getaffinity(0)) < 2:
+    if roots or len(btf.words) < _WORTH_TWO or out.is_terminal:
         for block in blocks(None):
             out.write(block)
         return
     from pybpftool.btf.rawdump import halves
+    from pybpftool.worker import Worker
 
     first, second = halves(btf)
+    errors = "surrogateescape" if ctx.json is None else "backslashreplace"
     out.flush()
-    try:
-        file = os.memfd_create("btf")
-        child = os.fork()
-    except OSError:
-        for block in blocks(None):
-            out.write(block)
-        return
-    if not child:
-        errors = "surrogateescape" if ctx.json is None else "backslashreplace"
-        _second_half(file, errors, blocks(second))
-    try:
+    with Worker(
+        lambda send: send(block.encode("utf-8", errors) for block in blocks(second))
+    ) as worker:
         for block in blocks(first):
             out.write(block)
-    except BaseException:
-        os.kill(child, _SIGKILL)
-        raise
-    finally:
-        _, status = os.waitpid(child, 0)
-    if status:
-        for block in blocks(second):
-            out.write(block)
-        return
-    from mmap import PROT_READ, mmap
-
-    with open(file, "rb") as written:
-        size = os.fstat(file).st_size
-        if size:
-            out.write_bytes(memoryview(mmap(written.fileno(), size, prot=PROT_READ)))
-
-
-def _second_half(file: int, errors: str, blocks: Iterator[str]) -> NoReturn:
-    """In the second process: write blocks to a file and end, whatever happens."""
-    status = 1
-    try:
-        out = Output(file, errors)
-        for block in blocks:
-            out.write(block)
-        out.flush()
-        status = 0
-    finally:
-        os._exit(status)
+        written = worker.receive()
+        if written is not None:
+            out.write_bytes(written)
+            return
+    for block in blocks(second):
+        out.write(block)
 
 
 def _options(args: Args, source: _Source) -> tuple[bool, bool]:

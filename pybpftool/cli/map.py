@@ -7,13 +7,14 @@ from pybpftool.map import PROG_ARRAY, prog_type_name, read_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import Kernel
+    from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.map import Map
+    from pybpftool.worker import Send
 
 HELP = """\
 Usage: pybpftool map { show | list } [MAP]
@@ -40,6 +41,9 @@ Usage: pybpftool map { show | list } [MAP]
        TYPE := a map type as 'map show' names it: hash, array, percpu_hash, lpm_trie, ...
        Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH
 """
+
+
+_WORTH_TWO = 1024  # maps whose listing is worth a second process
 
 
 def run(ctx: Context, args: Args) -> None:
@@ -71,6 +75,12 @@ class _Listing:
         self._kernel = kernel = ctx.kernel
         self._pins = kernel.pinned("map") if ctx.options.bpffs else {}
         self._holders = kernel.holders("map")
+
+    @property
+    def middle(self) -> int:
+        """An id that about half of the maps come after; 0 if they are not that many."""
+        held = self._holders
+        return sorted(held)[len(held) // 2] if len(held) >= _WORTH_TWO else 0
 
     def text(self, map: Map) -> str:
         """The lines of one map."""
@@ -190,13 +200,50 @@ def _show(ctx: Context, args: Args) -> None:
             single_or_array(ctx.json, (listing.record(read_map(kernel, obj)) for obj in found))
             return
         objects = found
-    if ctx.json is not None:
-        record = listing.record
-        ctx.json.array(record(read_map(kernel, obj)) for obj in objects)
+    json = ctx.json
+    if json is None:
+        text = listing.text
+        _write_all(ctx, objects, listing.middle, lambda obj: text(read_map(kernel, obj)))
         return
-    write, text = ctx.out.write, listing.text
-    for obj in objects:
-        write(text(read_map(kernel, obj)))
+    json.begin_array()
+    record = listing.record
+    _write_all(ctx, objects, listing.middle, lambda obj: json.text(record(read_map(kernel, obj))))
+    json.end()
+
+
+def _write_all(
+    ctx: Context, objects: Iterable[BpfObject], middle: int, text: Callable[[BpfObject], str]
+) -> None:
+    """Write what ``text`` makes of the maps, of those after id ``middle`` by a second process."""
+    json = ctx.json
+    write = ctx.out.write if json is None else json.raw
+    if not middle or ctx.out.is_terminal or not ctx.kernel.is_live:
+        for obj in objects:
+            write(text(obj))
+        return
+    from pybpftool.worker import Worker
+
+    comma, errors = ("", "surrogateescape") if json is None else (",", "backslashreplace")
+
+    def work(send: Send) -> None:
+        later = comma.join([text(obj) for obj in ctx.kernel.objects_after("map", middle)])
+        send([later.encode("utf-8", errors)])
+
+    with Worker(work) as worker:
+        later = None
+        for obj in objects:
+            if later is None and obj.id > middle:
+                later = worker.receive()
+                if later is not None:
+                    break
+            write(text(obj))
+        else:
+            later = later or worker.receive()
+        if later:
+            if json is None:
+                ctx.out.write_bytes(later)
+            else:
+                json.raw_bytes(later)
 
 
 _COMMANDS = (

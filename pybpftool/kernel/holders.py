@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 _MANY = 64  # descriptors of one process for which it pays to do without their texts
+_WORTH_TWO = 1024  # descriptors of one process that are worth a second process of ours
+_IN_A_ROW = 3
 
 
 def find_holders(
@@ -24,6 +26,7 @@ def find_holders(
     texts: dict[int, bytes] | None = None,
     not_ours: frozenset[int] = frozenset(),
     ids_of: Callable[[int, list[int]], list[int] | None] | None = None,
+    mark: bytes | None = None,
 ) -> dict[int, list[tuple[int, str]]]:
     """Holders of the objects whose descriptors are links to one of ``names``.
 
@@ -34,6 +37,7 @@ def find_holders(
     :param not_ours: descriptors of this process that do not count.
     :param ids_of: the ids of many descriptors of a process at once, faster than from
         their texts, or None where that is not permitted.
+    :param mark: what only the fdinfo of such objects has, to know them by.
     :return: id -> [(pid, comm), …], processes in the order of their pids, once each.
 
     Processes that end meanwhile, and those that we may not look at, are left out.
@@ -42,14 +46,14 @@ def find_holders(
     own = os.getpid() if not_ours else 0
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         skipped = not_ours if pid == own else frozenset()
-        ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of)
+        ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
         try:
             # "." and ".." and one link for each thread
             if os.stat(f"/proc/{pid}/task").st_nlink > 3:
                 for tid in map(int, os.listdir(f"/proc/{pid}/task")):
                     if tid != pid and not same_files(pid, tid):
                         thread = f"/proc/{pid}/task/{tid}"
-                        ids += _ids_in(thread, names, id_key, texts)
+                        ids += _ids_in(thread, names, id_key, texts, mark=mark)
         except OSError:
             pass
         if not ids:
@@ -68,55 +72,107 @@ def _ids_in(
     skipped: frozenset[int] = frozenset(),
     pid: int = 0,
     ids_of: Callable[[int, list[int]], list[int] | None] | None = None,
+    mark: bytes | None = None,
 ) -> list[int]:
-    ids: list[int] = []
     try:
-        directory = os.open(process + "/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        numbers = os.listdir(process + "/fd")
     except OSError:
-        return ids
+        return []
+    if skipped:
+        numbers = [number for number in numbers if int(number) not in skipped]
+    if ids_of is not None and len(numbers) >= _MANY:
+        found = list(map(int, _linking(process, numbers, names)))
+        at_once = ids_of(pid, found) if len(found) >= _MANY else None
+        if at_once is not None:
+            return at_once
+    if len(numbers) < _WORTH_TWO:
+        held = _texts_in(process, numbers, names, id_key, mark)
+    else:
+        held = _texts_by_two(process, numbers, names, id_key, mark)
+    if texts is not None:
+        texts.update(held)
+    return [id for id, _ in held]
+
+
+def _texts_by_two(
+    process: str, numbers: list[str], names: tuple[str, ...], id_key: bytes, mark: bytes | None
+) -> list[tuple[int, bytes]]:
+    """As :func:`_texts_in`, half of it by a process of its own."""
+    import marshal
+
+    from pybpftool.worker import Worker
+
+    half = len(numbers) // 2
+    second = numbers[half:]
+    with Worker(
+        lambda send: send([marshal.dumps(_texts_in(process, second, names, id_key, mark), 2)])
+    ) as worker:
+        held = _texts_in(process, numbers[:half], names, id_key, mark)
+        answer = worker.receive()
+    if answer is None:
+        return held + _texts_in(process, second, names, id_key, mark)
+    return held + marshal.loads(answer)  # type: ignore[no-any-return]
+
+
+def _linking(process: str, numbers: list[str], names: tuple[str, ...]) -> list[str]:
+    """Those of a process' descriptors that are links to one of ``names``."""
     try:
-        numbers = os.listdir(directory)
-        readlink = os.readlink
-        found = []
+        directory = os.open(process + "/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    readlink = os.readlink
+    found = []
+    try:
         for number in numbers:
             try:
-                if readlink(number, dir_fd=directory) in names and int(number) not in skipped:
+                if readlink(number, dir_fd=directory) in names:
                     found.append(number)
             except OSError:
                 continue
-    except OSError:
-        found = []
     finally:
         os.close(directory)
-    if not found:
-        return ids
-    if ids_of is not None and len(found) >= _MANY:
-        at_once = ids_of(pid, list(map(int, found)))
-        if at_once is not None:
-            return at_once
+    return found
+
+
+def _texts_in(
+    process: str, numbers: list[str], names: tuple[str, ...], id_key: bytes, mark: bytes | None
+) -> list[tuple[int, bytes]]:
+    """The ids and the fdinfo texts of those of a process' descriptors that link to ``names``."""
+    held: list[tuple[int, bytes]] = []
+    links = infos = -1
     try:
-        directory = os.open(process + "/fdinfo", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return ids
-    try:
-        for number in found:
+        links = os.open(process + "/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        infos = os.open(process + "/fdinfo", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        in_a_row = 0
+        for number in numbers:
             try:
-                fd = os.open(number, os.O_RDONLY, dir_fd=directory)
+                # After some of the same kind the next is likely to be one too, which its
+                # text tells as well as its link.
+                if mark is None or in_a_row < _IN_A_ROW:
+                    if os.readlink(number, dir_fd=links) not in names:
+                        in_a_row = 0
+                        continue
+                    in_a_row += 1
+                fd = os.open(number, os.O_RDONLY, dir_fd=infos)
                 try:
                     text = os.read(fd, 4096)
                 finally:
                     os.close(fd)
             except OSError:
                 continue
+            if mark is not None and mark not in text:
+                in_a_row = 0
+                continue
             _, key, rest = text.partition(id_key)
             if key:
-                id = int(rest.split(None, 1)[0])
-                ids.append(id)
-                if texts is not None:
-                    texts[id] = text
+                held.append((int(rest.split(None, 1)[0]), text))
+    except OSError:
+        pass
     finally:
-        os.close(directory)
-    return ids
+        for directory in (links, infos):
+            if directory >= 0:
+                os.close(directory)
+    return held
 
 
 def _comm(pid: int) -> str:

@@ -125,6 +125,10 @@ class Kernel:
         """
         raise NotImplementedError
 
+    def objects_after(self, kind: str, id: int) -> Iterator[BpfObject]:
+        """As :meth:`objects`, those of larger ids than ``id``."""
+        return (obj for obj in self.objects(kind) if obj.id > id)
+
     def open(self, kind: str, id: int) -> BpfObject:
         """Open one object by id (``BPF_*_GET_FD_BY_ID``)."""
         raise NotImplementedError

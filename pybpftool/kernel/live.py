@@ -37,6 +37,8 @@ _FD_NAMES = {
     "anon_inode:bpf_link": "link",
     "anon_inode:btf": "btf",
 }
+# The fdinfo of links has the ids of programs and maps too, but not these.
+_FDINFO_MARKS = {"prog": b"prog_type:", "map": b"map_type:"}
 _LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF object"}
 # What is only looked at is opened for reading: security modules may forbid more.
 _BPF_F_RDONLY = 1 << 3
@@ -84,6 +86,9 @@ class LiveKernel(Kernel):
         self._map_fdinfo_until = 0.0
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
+        return self.objects_after(kind, 0)
+
+    def objects_after(self, kind: str, id: int) -> Iterator[BpfObject]:
         attr, info = self._attr, self._info
         # The three calls share one attr; a failed one is made again to learn its errno.
         next_id, next_args = repeated_call(_NEXT_ID[kind], attr.address, 12)
@@ -91,35 +96,45 @@ class LiveKernel(Kernel):
         get_info, info_args = repeated_call(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, 16)
         open_flags = _OPEN_FLAGS.get(kind, 0)
         put_id, put_info, take = _ID_ATTR.pack_into, _INFO_ATTR.pack_into, _U32.unpack_from
-        no_info, id_offset, close = self._no_info, _ID_OFFSET[kind], os.close
-        current = 0
+        request, answer, address = attr.data, info.data, info.address
+        no_info, close = self._no_info, os.close
+        current = id
+        is_dense = False
         while True:
-            put_id(attr.data, 0, current, 0, 0)
-            if next_id(*next_args) < 0:
-                result = bpf(_NEXT_ID[kind], attr.address, 12)
-                if result == -_ENOENT:
-                    return
-                if result < 0:
-                    raise _listing_error(kind, -result)
-            current = take(attr.data, 4)[0]
-            put_id(attr.data, 0, current, 0, open_flags)
-            fd = by_id(*by_args)
+            fd = -1
+            if is_dense:
+                # Objects made one after the other have ids one after the other.
+                put_id(request, 0, current + 1, 0, open_flags)
+                fd = by_id(*by_args)
+                if fd >= 0:
+                    current += 1
             if fd < 0:
-                fd = bpf(_FD_BY_ID[kind], attr.address, 12)
-                # EAGAIN: a link that is only being made, bpf_link_by_id().
-                if fd in (-_ENOENT, -_EAGAIN):
-                    continue
+                put_id(request, 0, current, 0, 0)
+                if next_id(*next_args) < 0:
+                    result = bpf(_NEXT_ID[kind], attr.address, 12)
+                    if result == -_ENOENT:
+                        return
+                    if result < 0:
+                        raise _listing_error(kind, -result)
+                previous = current
+                current = take(request, 4)[0]
+                is_dense = current == previous + 1
+                put_id(request, 0, current, 0, open_flags)
+                fd = by_id(*by_args)
                 if fd < 0:
-                    raise _opening_error(kind, current, -fd)
+                    fd = bpf(_FD_BY_ID[kind], attr.address, 12)
+                    # EAGAIN: a link that is only being made, bpf_link_by_id().
+                    if fd in (-_ENOENT, -_EAGAIN):
+                        continue
+                    if fd < 0:
+                        raise _opening_error(kind, current, -fd)
             try:
-                info.data[:] = no_info
-                put_info(attr.data, 0, fd, _INFO_SIZE, info.address)
+                answer[:] = no_info
+                put_info(request, 0, fd, _INFO_SIZE, address)
                 if get_info(*info_args) < 0:
-                    obj = self._describe(kind, fd, current)
+                    yield self._describe(kind, fd, current)
                 else:
-                    data = bytes(info.data[: take(attr.data, 4)[0]])
-                    obj = BpfObject(kind, take(data, id_offset)[0], fd, data)
-                yield obj
+                    yield BpfObject(kind, current, fd, bytes(answer[: take(request, 4)[0]]))
             finally:
                 close(fd)
 
@@ -293,7 +308,8 @@ class LiveKernel(Kernel):
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
         ids_of = _held_link_ids if kind == "link" else None
-        found = find_holders(names, f"{kind}_id:".encode(), same_files, texts, own, ids_of)
+        key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
+        found = find_holders(names, key, same_files, texts, own, ids_of, mark)
         self._map_fdinfo_until = time.monotonic() + 1
         return found
 

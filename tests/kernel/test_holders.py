@@ -145,7 +145,7 @@ def test_a_folder_that_vanishes_while_it_is_read(
     real = os.listdir
 
     def listdir(path: object = ".") -> list[str]:
-        if isinstance(path, int):
+        if str(path).endswith("/fd"):
             raise FileNotFoundError
         return real(path)  # type: ignore[call-overload]
 
@@ -169,3 +169,35 @@ def test_descriptors_that_only_answer_a_question_do_not_count(watched: int) -> N
         assert ours(find_holders(names, b"eventfd-count:", same_files, None, both), number) == []
     finally:
         os.close(again)
+
+
+def test_many_descriptors_are_read_by_two(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "_WORTH_TWO", 1)
+    number = int(_count(watched))
+    texts: dict[int, bytes] = {}
+    names = ("anon_inode:[eventfd]",)
+    found = find_holders(names, b"eventfd-count:", same_files, texts)
+    assert ours(found, number) == [(os.getpid(), _comm())]
+    assert b"eventfd-count:" in texts[number]
+
+
+def test_a_second_reader_that_fails(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "_WORTH_TWO", 1)
+    monkeypatch.setattr("pybpftool.worker.Worker.receive", lambda self: None)
+    assert ours(find(), int(_count(watched)))
+
+
+def test_descriptors_in_a_row_are_known_by_their_texts() -> None:
+    row = [os.eventfd(0x10 + n) for n in range(6)]
+    other = os.open("/dev/null", os.O_RDONLY)
+    last = os.eventfd(0x20)
+    names, key = ("anon_inode:[eventfd]",), b"eventfd-count:"
+    numbers = [str(fd) for fd in (*row, other, last)]
+    try:
+        with mock.patch.object(os, "readlink", wraps=os.readlink) as asked:
+            held = holders._texts_in("/proc/self", numbers, names, key, b"eventfd-id:")
+        assert [id for id, _ in held] == [10, 11, 12, 13, 14, 15, 20]
+        assert asked.call_count == holders._IN_A_ROW + 1
+    finally:
+        for fd in (*row, other, last):
+            os.close(fd)
