@@ -201,7 +201,7 @@ def _unpacked(data: memoryview) -> list[list[int]]:
 def _roots(btf: Btf, roots: Sequence[int]) -> str:
     # Few types are needed as a rule, and those before the roots and soon after
     # them; the rest of the type section is read only if a type is found missing.
-    limit = max(roots) + 4096
+    limit = max(roots) + 2048
     while True:
         is_all = btf.base is not None or not btf.scan_to(limit)
         if is_all:
@@ -220,7 +220,7 @@ def _roots(btf: Btf, roots: Sequence[int]) -> str:
         except IndexError:
             if is_all:
                 raise FormatError("the BTF refers to a type that it does not have") from None
-            limit *= 4
+            limit *= 2
 
 
 def blocks(btf: Btf, roots: Sequence[int] = (), is_sorted: bool = True) -> Iterator[str]:

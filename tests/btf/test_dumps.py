@@ -13,8 +13,8 @@ from pybpftool.btf import cdump, rawdump
 from pybpftool.btf.parser import VMLINUX, Btf
 from pybpftool.errors import FormatError
 from tests.btf import samples
-from tests.support.btfbuild import KINDS, BtfBuilder
-from tests.support.cli import run
+from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
+from tests.support.cli import assert_one_sentence, run
 
 BLOBS = samples.blobs()
 ANSWERS = samples.answers()
@@ -66,6 +66,59 @@ def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         options, words = samples.FORMS[form]
         result = run(*options, "btf", "dump", "file", str(path), *words)
         assert result.text == ANSWERS["clang1"][form]
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+@pytest.mark.parametrize("name", BLOBS)
+def test_c_by_two_processes(
+    name: str, is_failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sample"
+    path.write_bytes(BLOBS[name])
+    monkeypatch.setattr("pybpftool.btf.cdump._WORTH_TWO", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    if is_failing:
+        monkeypatch.setattr("pybpftool.worker.Worker.receive", lambda self: None)
+    for form in ("c", "unsorted"):
+        options, words = samples.FORMS[form]
+        result = run(*options, "btf", "dump", "file", str(path), *words)
+        assert result.text == ANSWERS[name][form]
+
+
+def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = BtfBuilder()
+    builder.add_struct("first", 8, [("next", 2, 0)])
+    builder.add_struct("second", 8, [("next", 1, 0)])
+    path = tmp_path / "sample"
+    path.write_bytes(builder.build())
+    monkeypatch.setattr("pybpftool.btf.cdump._WORTH_TWO", 1)
+    result = run("btf", "dump", "file", str(path), "format", "c")
+    assert_one_sentence(result, "contains itself")
+
+
+def test_names_that_occur_again() -> None:
+    """Texts are written ahead of their turn, the numbers of names are not."""
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, SIGNED)
+    late = builder.add_struct("node", 4, [("a", number, 0)])
+    again = builder.add_struct("node", 8, [("b", number, 0), ("c", number, 32)])
+    word = builder.add_typedef("word", number)
+    other = builder.add_typedef("word", late)
+    builder.add_enum("colour", [("RED", 0), ("word", 1)])
+    builder.add_enum("light", [("RED", 5)])
+    builder.add_struct("user", 16, [("x", again, 0), ("y", other, 64), ("z", word, 96)])
+    text = "".join(cdump.blocks(Btf.from_bytes(builder.build()), (), False))
+    defined = [
+        "struct node {\n\tint a;\n};",
+        "struct node___2 {\n\tint b;\n\tint c;\n};",
+        "typedef int word;",
+        "typedef struct node word___2;",
+        "enum colour {\n\tRED = 0,\n\tword___3 = 1,\n};",
+        "enum light {\n\tRED___2 = 5,\n};",
+        "struct user {\n\tstruct node___2 x;\n\tword___2 y;\n\tword z;\n};",
+    ]
+    places = [text.index(definition) for definition in defined]
+    assert places == sorted(places)
 
 
 def test_escapes_in_names(tmp_path: Path) -> None:
