@@ -576,26 +576,23 @@ def _mount(source: str, target: str, fs_type: str, flags: int = 0) -> None:
 
 @contextlib.contextmanager
 def temp_bpffs() -> Iterator[str]:
-    """A fresh directory in a bpffs: inside a mounted one, else in one mounted for the time."""
+    """A fresh directory in a bpffs: a mounted one, else one mounted for the time."""
     with contextlib.ExitStack() as stack:
         places = _mounts("bpf")
         if places:
-            path = tempfile.mkdtemp(prefix="pybt-", dir=places[0])
+            place = places[0]
         else:
-            path = tempfile.mkdtemp(prefix="pybt-bpffs-")
-            stack.callback(os.rmdir, path)
-            _mount("bpf", path, "bpf")
-            stack.callback(_libc.umount2, path.encode(), _MNT_DETACH)
+            place = tempfile.mkdtemp(prefix="pybt-bpffs-")
+            stack.callback(os.rmdir, place)
+            _mount("bpf", place, "bpf")
+            stack.callback(_libc.umount2, place.encode(), _MNT_DETACH)
+        # Not the mounted root: kernels may keep iterators of their own there
+        # (CONFIG_BPF_PRELOAD), which cannot be unlinked.
+        path = tempfile.mkdtemp(prefix="pybt-", dir=place)
         try:
             yield path
         finally:
-            for entry in os.scandir(path):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    os.unlink(entry.path)
-            if places:
-                os.rmdir(path)
+            shutil.rmtree(path)
 
 
 @contextlib.contextmanager
