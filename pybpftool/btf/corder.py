@@ -55,6 +55,8 @@ _NOT, _NOW, _DONE = 0, 1, 2
 _SETTLED, _EMITTED = 2, 3
 
 _MAX_CHAIN = 1 << 14
+# Structs without a name that one definition leads to; each may be met again and again.
+_MAX_NAMELESS = 1 << 19
 _U64 = (1 << 64) - 1
 
 
@@ -179,6 +181,7 @@ class Order:
         self.forward = bytearray(count)
         self.visited[0] = _DONE
         self.emitted[0] = _EMITTED
+        self._left = _MAX_NAMELESS
         self.queue: list[int] = []
         self.steps: list[int] = []
         self._unreferenced: set[int] | None = None
@@ -191,6 +194,7 @@ class Order:
         if self.queue:
             queue = self.queue
             self.queue = []
+            self._left = _MAX_NAMELESS
             for queued in queue:
                 self.emit(queued, 0)
 
@@ -375,6 +379,9 @@ class Order:
         emitted = self.emitted
         words = self.words
         if not words[at - 1]:
+            self._left -= 1
+            if self._left < 0:
+                raise FormatError("the BTF's types nest to a definition of endless length")
             members = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
             emitted[type_id] = _NOW
             is_settled = self._emit_parts(members, container)

@@ -43,6 +43,8 @@ _MAX_CHAIN = 1 << 14
 _MAX_NESTING = 200
 # Padding of more lines than this is the work of a made-up size.
 _MAX_PADDING = 1 << 22
+# Definitions of more characters than this are the work of types that nest again and again.
+_MAX_TEXT = 1 << 22
 
 # Types that compilers know by themselves under names that other compilers lack.
 _ALIASES = {
@@ -65,6 +67,13 @@ class _Early(Exception):
     """A text that cannot be written before its turn."""
 
 
+class _TooLong(FormatError):
+    """A definition that would fill the memory."""
+
+    def __init__(self) -> None:
+        super().__init__("the BTF's types nest to a definition of endless length")
+
+
 def _round_up(value: int, step: int) -> int:
     return (value + step - 1) // step * step if step > 0 else value
 
@@ -72,6 +81,17 @@ def _round_up(value: int, step: int) -> int:
 def _int32(value: int) -> int:
     """``value`` as a C int holds it."""
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+def _bounded(text: str) -> str:
+    if len(text) > _MAX_TEXT:
+        raise _TooLong
+    return text
+
+
+def _bounded_sum(texts: Sequence[str]) -> None:
+    if sum(map(len, texts)) > _MAX_TEXT:
+        raise _TooLong
 
 
 def _repeated(texts: Sequence[str]) -> set[str]:
@@ -189,12 +209,13 @@ class _Formats(dict[int, str]):
     :meth:`Texts.format`.
     """
 
-    __slots__ = ("_depth", "_texts", "nameless")
+    __slots__ = ("_depth", "_texts", "longest", "nameless")
 
     def __init__(self, texts: Texts) -> None:
         super().__init__()
         self._texts = texts
         self._depth = 0
+        self.longest = 0
         self[0] = "void %s"
         self.nameless = _Nameless(self)
 
@@ -210,10 +231,11 @@ class _Formats(dict[int, str]):
                 found = self._derived(info, words, at)
             finally:
                 self._depth -= 1
-            if found:
-                self[type_id] = found
-                return found
-        found = self[type_id] = texts.format(type_id)
+        else:
+            found = ""
+        found = _bounded(found or texts.format(type_id))
+        self.longest = max(self.longest, len(found))
+        self[type_id] = found
         return found
 
     def _derived(self, info: int, words: memoryview, at: int) -> str:
@@ -249,6 +271,8 @@ class _Formats(dict[int, str]):
         nameless = self.nameless
         result = nameless[words[at + 1]]
         types = flat[1::2]
+        if self.longest * vlen > _MAX_TEXT:
+            _bounded_sum([*map(nameless.__getitem__, types)])
         if vlen and not types[-1]:
             if vlen == 1:
                 return f"{result} (*%s)(void)"
@@ -299,6 +323,7 @@ class Texts:
         self.aligns = _Aligns(btf, words, offsets)
         self.formats = _Formats(self)
         self.prepared: dict[int, str] = {}
+        self._defining: dict[int, bool] = {}
         self._name_of = names.__getitem__
         self._format_of = self.formats.__getitem__
         self._align_of = self.aligns.__getitem__
@@ -358,11 +383,15 @@ class Texts:
             if words[offsets[type_id] - 1]:
                 try:
                     prepared[type_id << 1] = f"{struct(type_id, 0)};\n\n"
+                except _TooLong:
+                    break  # one such is enough
                 except (FormatError, IndexError, RecursionError):
                     pass  # when it is its turn
         for type_id in kinds.of(_ENUMS | _TYPEDEFS):
             try:
                 prepared[type_id << 1] = self._step(type_id << 1)
+            except _TooLong:
+                break
             except (_Early, FormatError, IndexError, RecursionError):
                 pass
         self._is_early = False
@@ -546,10 +575,16 @@ class Texts:
             is_format = False
         if not is_format:
             declaration = self.declaration
-            lines = [
-                declaration(member, name, level + 1)
-                for member, name in zip(types, names, strict=True)
-            ]
+            lines = []
+            length = 0
+            for member, name in zip(types, names, strict=True):
+                line = declaration(member, name, level + 1)
+                lines.append(line)
+                length += len(line)
+                if length > _MAX_TEXT:
+                    raise _TooLong
+        elif self.formats.longest * len(lines) > _MAX_TEXT:
+            _bounded_sum(lines)
         places = flat[2::3]
         aligns = [*map(self._align_of, types)]
         align = max(aligns)
@@ -650,8 +685,16 @@ class Texts:
         """As :meth:`declaration`, link by link, for whatever a type may be."""
         return self._chain(self._links(type_id), name, level)
 
-    def _defines(self, type_id: int, depth: int = 0) -> bool:
+    def _defines(self, type_id: int) -> bool:
         """Whether a declaration with this type defines something without a name."""
+        known = self._defining.get(type_id)
+        if known is None:
+            # A type that leads to itself cannot be declared at once.
+            self._defining[type_id] = True
+            known = self._defining[type_id] = self._finds_definition(type_id)
+        return known
+
+    def _finds_definition(self, type_id: int) -> bool:
         words = self.words
         for _ in range(_MAX_CHAIN):
             if not type_id:
@@ -662,14 +705,9 @@ class Texts:
             if kind == ARRAY:
                 type_id = words[at + 2]
             elif kind == FUNC_PROTO:
-                if depth > 8:
-                    return True
-                params = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
-                if any(
-                    param not in self.formats and self._defines(param, depth + 1)
-                    for param in params
-                ):
-                    return True
+                for param in words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist():
+                    if param not in self.formats and self._defines(param):
+                        return True
                 type_id = words[at + 1]
             elif kind in _CHAIN:
                 type_id = words[at + 1]
@@ -689,6 +727,7 @@ class Texts:
         """Write members of any form; returns where, in bits, the last of them ends."""
         names = self.names
         end = 0
+        length = 0
         after_bits = False
         for index, member in enumerate(flat[1::3]):
             place = _int32(flat[3 * index + 2])
@@ -701,7 +740,11 @@ class Texts:
                 is_inside = after_bits and width != 0
                 parts.append(self.padding(end, place, align, is_inside, newline))
             parts.append(newline)
-            parts.append(self.declaration(member, names[flat[3 * index]], level))
+            line = self.declaration(member, names[flat[3 * index]], level)
+            parts.append(line)
+            length += len(line)
+            if length > _MAX_TEXT:
+                raise _TooLong
             if width:
                 parts.append(f": {width};")
                 end = place + width
@@ -898,11 +941,15 @@ class Texts:
             parts.append("(void)")
             return "".join(parts)
         params = []
+        length = 0
         for index in range(0, 2 * vlen, 2):
             type_id = flat[index + 1]
             if not type_id and index == 2 * vlen - 2:
                 params.append("...")
                 break
             params.append(self.declaration(type_id, self.names[flat[index]], level))
+            length += len(params[-1])
+            if length > _MAX_TEXT:
+                raise _TooLong
         parts.append(f"({', '.join(params)})")
-        return "".join(parts)
+        return _bounded("".join(parts))

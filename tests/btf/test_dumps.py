@@ -96,6 +96,36 @@ def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.Monk
     assert_one_sentence(result, "contains itself")
 
 
+def _doubling(kind: str) -> bytes:
+    """Types of which each contains the one before twice: 2**60 of the first."""
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, SIGNED)
+    levels = 60
+    inner = number
+    if kind == "itself":
+        # What leads back to the outermost struct is looked into each time.
+        inner = builder.add_ptr(number + 1 + levels + 1)
+    for level in range(levels):
+        if kind in ("struct", "itself"):
+            members = [("a", inner, 0), ("b", inner, 64)]
+            inner = builder.add_struct("", min(8 << level, 1 << 28), members)
+        else:
+            names = ("p", "q") if kind == "named" else ("", "")
+            proto = builder.add_func_proto(number, [(name, inner) for name in names])
+            inner = builder.add_ptr(proto)
+    builder.add_struct("outermost", 1 << 28, [("x", inner, 0)])
+    return builder.build()
+
+
+@pytest.mark.parametrize("kind", ["struct", "itself", "named", "nameless"])
+def test_endless_definitions(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "doubling"
+    path.write_bytes(_doubling(kind))
+    for words in ((), ("unsorted",), ("root_id", str(Btf.from_bytes(_doubling(kind)).count - 1))):
+        result = run("btf", "dump", "file", str(path), "format", "c", *words)
+        assert_one_sentence(result, "endless length")
+
+
 def test_names_that_occur_again() -> None:
     """Texts are written ahead of their turn, the numbers of names are not."""
     builder = BtfBuilder()
