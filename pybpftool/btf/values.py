@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # A value with more pieces than this comes from types made to explode (a struct of
 # two structs of two structs ...), not from a program.
-_MAX_PIECES = 1 << 20
+_MAX_PIECES = 1 << 18
 _MAX_DEPTH = 128
 # Arrays of up to this many scalars become part of the surrounding format.
 _INLINE = 64
