@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool import link as model
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
-from pybpftool.errors import BpfError, KernelError, UsageError
+from pybpftool.errors import BpfError, UsageError
 from pybpftool.kernel.uapi import ATTACH_TYPES
 from pybpftool.link import LinkReader
 
@@ -163,13 +163,13 @@ def _attach_type(number: int) -> str:
 class _Listing:
     """Renders links with what one listing reads once: pins, holders, symbols."""
 
-    __slots__ = ("_functions", "_holders", "_kernel", "_pins", "_resolver", "reader")
+    __slots__ = ("_functions", "_kernel", "_pins", "_resolver", "held", "reader")
 
     def __init__(self, ctx: Context) -> None:
         self._kernel = kernel = ctx.kernel
         self.reader = LinkReader(kernel)
         self._pins = kernel.pinned("link") if ctx.options.bpffs else {}
-        self._holders = kernel.holders("link")
+        self.held = kernel.holders("link")
         self._functions: ProbedFunctions | None = None
         self._resolver: Resolver | None = None
         if ctx.options.resolve:
@@ -191,7 +191,7 @@ class _Listing:
             parts.append(render(self, target))
         for path in self._pins.get(link.id, ()):
             parts.append(f"\n\tpinned {path}")
-        holders = self._holders.get(link.id)
+        holders = self.held.get(link.id)
         if holders:
             if link.bpf_cookie is not None:
                 parts.append(f"\n\tbpf_cookie {link.bpf_cookie}")
@@ -215,7 +215,7 @@ class _Listing:
             record.update(render(self, link.target))
         if self._pins:
             record["pinned"] = self._pins.get(link.id, ())
-        holders = self._holders.get(link.id)
+        holders = self.held.get(link.id)
         if holders:
             if link.bpf_cookie is not None:
                 record["bpf_cookie"] = link.bpf_cookie
@@ -521,28 +521,27 @@ def _show(ctx: Context, args: Args) -> None:
         try:
             args.end()
             listing = _Listing(ctx)
-            _show_one(ctx, listing, obj)
+            link = listing.reader.read(obj)
+            if ctx.json is not None:
+                ctx.json.value(listing.record(link))
+            else:
+                ctx.out.write(listing.text(link))
         finally:
             kernel.close(obj)
         return
+    from pybpftool.cli.listing import write_all
+
     listing = _Listing(ctx)
-    if ctx.json is not None:
-        ctx.json.begin_array()
-    for obj in kernel.objects("link"):
-        try:
-            _show_one(ctx, listing, obj)
-        except KernelError as error:
-            ctx.error(error)
-    if ctx.json is not None:
-        ctx.json.end()
-
-
-def _show_one(ctx: Context, listing: _Listing, obj: BpfObject) -> None:
-    link = listing.reader.read(obj)
-    if ctx.json is not None:
-        ctx.json.value(listing.record(link))
-    else:
-        ctx.out.write(listing.text(link))
+    read, json = listing.reader.read, ctx.json
+    objects = kernel.objects("link")
+    if json is None:
+        text = listing.text
+        write_all(ctx, "link", objects, listing.held, lambda obj: text(read(obj)))
+        return
+    element, record = json.text, listing.record
+    json.begin_array()
+    write_all(ctx, "link", objects, listing.held, lambda obj: element(record(read(obj))))
+    json.end()
 
 
 def _pin(ctx: Context, args: Args) -> None:

@@ -7,14 +7,13 @@ from pybpftool.map import PROG_ARRAY, prog_type_name, read_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.kernel.interface import Kernel
     from pybpftool.map import Map
-    from pybpftool.worker import Send
 
 HELP = """\
 Usage: pybpftool map { show | list } [MAP]
@@ -43,9 +42,6 @@ Usage: pybpftool map { show | list } [MAP]
 """
 
 
-_WORTH_TWO = 1024  # maps whose listing is worth a second process
-
-
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``map``."""
     select(_COMMANDS, args, "map")(ctx, args)
@@ -69,18 +65,12 @@ def _from(module: str, function: str) -> Callable[[Context, Args], None]:
 class _Listing:
     """Renders maps with what one listing reads once: pins and holders."""
 
-    __slots__ = ("_holders", "_kernel", "_pins")
+    __slots__ = ("_kernel", "_pins", "held")
 
     def __init__(self, ctx: Context) -> None:
         self._kernel = kernel = ctx.kernel
         self._pins = kernel.pinned("map") if ctx.options.bpffs else {}
-        self._holders = kernel.holders("map")
-
-    @property
-    def middle(self) -> int:
-        """An id that about half of the maps come after; 0 if they are not that many."""
-        held = self._holders
-        return sorted(held)[len(held) // 2] if len(held) >= _WORTH_TWO else 0
+        self.held = kernel.holders("map")
 
     def text(self, map: Map) -> str:
         """The lines of one map."""
@@ -101,8 +91,8 @@ class _Listing:
                 text += "  frozen"
         elif map.frozen:
             text += "\n\tfrozen"
-        if id in self._holders:
-            holders = self._holders[id]
+        if id in self.held:
+            holders = self.held[id]
             text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in holders])
         return text + "\n"
 
@@ -134,7 +124,7 @@ class _Listing:
             record["btf_id"] = map.btf_id
         if self._pins:
             record["pinned"] = self._pins.get(map.id, ())
-        holders = self._holders.get(map.id)
+        holders = self.held.get(map.id)
         if holders:
             record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in holders]
         return record
@@ -200,50 +190,17 @@ def _show(ctx: Context, args: Args) -> None:
             single_or_array(ctx.json, (listing.record(read_map(kernel, obj)) for obj in found))
             return
         objects = found
+    from pybpftool.cli.listing import write_all
+
     json = ctx.json
     if json is None:
         text = listing.text
-        _write_all(ctx, objects, listing.middle, lambda obj: text(read_map(kernel, obj)))
+        write_all(ctx, "map", objects, listing.held, lambda obj: text(read_map(kernel, obj)))
         return
+    element, record = json.text, listing.record
     json.begin_array()
-    record = listing.record
-    _write_all(ctx, objects, listing.middle, lambda obj: json.text(record(read_map(kernel, obj))))
+    write_all(ctx, "map", objects, listing.held, lambda obj: element(record(read_map(kernel, obj))))
     json.end()
-
-
-def _write_all(
-    ctx: Context, objects: Iterable[BpfObject], middle: int, text: Callable[[BpfObject], str]
-) -> None:
-    """Write what ``text`` makes of the maps, of those after id ``middle`` by a second process."""
-    json = ctx.json
-    write = ctx.out.write if json is None else json.raw
-    if not middle or ctx.out.is_terminal or not ctx.kernel.is_live:
-        for obj in objects:
-            write(text(obj))
-        return
-    from pybpftool.worker import Worker
-
-    comma, errors = ("", "surrogateescape") if json is None else (",", "backslashreplace")
-
-    def work(send: Send) -> None:
-        later = comma.join([text(obj) for obj in ctx.kernel.objects_after("map", middle)])
-        send([later.encode("utf-8", errors)])
-
-    with Worker(work) as worker:
-        later = None
-        for obj in objects:
-            if later is None and obj.id > middle:
-                later = worker.receive()
-                if later is not None:
-                    break
-            write(text(obj))
-        else:
-            later = later or worker.receive()
-        if later:
-            if json is None:
-                ctx.out.write_bytes(later)
-            else:
-                json.raw_bytes(later)
 
 
 _COMMANDS = (

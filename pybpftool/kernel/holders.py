@@ -12,10 +12,13 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 
 _MANY = 64  # descriptors of one process for which it pays to do without their texts
-_WORTH_TWO = 1024  # descriptors of one process that are worth a second process of ours
+_WORTH_TWO = 2048  # descriptors of one process that are worth a second process of ours
 _IN_A_ROW = 3
 
 
@@ -81,37 +84,40 @@ def _ids_in(
     if skipped:
         numbers = [number for number in numbers if int(number) not in skipped]
     if ids_of is not None and len(numbers) >= _MANY:
-        found = list(map(int, _linking(process, numbers, names)))
-        at_once = ids_of(pid, found) if len(found) >= _MANY else None
-        if at_once is not None:
-            return at_once
-    if len(numbers) < _WORTH_TWO:
-        held = _texts_in(process, numbers, names, id_key, mark)
-    else:
-        held = _texts_by_two(process, numbers, names, id_key, mark)
+
+        def at_once(some: list[str]) -> list[int] | None:
+            found = _linking(process, some, names)
+            return ids_of(pid, list(map(int, found))) if found else []
+
+        ids = _halves(at_once, numbers)
+        if None not in ids:
+            return [id for half in ids for id in half or ()]
+    texts_of = _halves(lambda some: _texts_in(process, some, names, id_key, mark), numbers)
+    held = [each for half in texts_of for each in half]
     if texts is not None:
         texts.update(held)
     return [id for id, _ in held]
 
 
-def _texts_by_two(
-    process: str, numbers: list[str], names: tuple[str, ...], id_key: bytes, mark: bytes | None
-) -> list[tuple[int, bytes]]:
-    """As :func:`_texts_in`, half of it by a process of its own."""
+def _halves(work: Callable[[list[str]], _T], numbers: list[str]) -> list[_T]:
+    """What ``work`` makes of descriptors; of many, half of it made by a process of its own."""
+    if len(numbers) < _WORTH_TWO:
+        return [work(numbers)]
     import marshal
 
     from pybpftool.worker import Worker
 
-    half = len(numbers) // 2
-    second = numbers[half:]
+    first, second = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
     with Worker(
-        lambda send: send([marshal.dumps(_texts_in(process, second, names, id_key, mark), 2)])
+        lambda send: send(
+            [
+                marshal.dumps(work(second), 2)  # type: ignore[arg-type]
+            ]
+        )
     ) as worker:
-        held = _texts_in(process, numbers[:half], names, id_key, mark)
+        done = work(first)
         answer = worker.receive()
-    if answer is None:
-        return held + _texts_in(process, second, names, id_key, mark)
-    return held + marshal.loads(answer)  # type: ignore[no-any-return]
+    return [done, work(second) if answer is None else marshal.loads(answer)]
 
 
 def _linking(process: str, numbers: list[str], names: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
@@ -99,15 +98,17 @@ def held_ids(pid: int, numbers: list[int]) -> list[int] | None:
         request, arguments = repeated_call(
             uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, _INFO_ATTR.size
         )
-        id = ctypes.c_uint.from_buffer(_info.data, 4)
-        close, pack, data = os.close, _INFO_ATTR.pack_into, _attr.data
+        # As much as all kernels have, whose answer leaves the length as it is.
+        _INFO_ATTR.pack_into(_attr.data, 0, 0, 8, _info.address)
+        asked, id, close = _attr.number(0), _info.number(4), os.close
+        copy = pidfd_getfd(pidfd)
         for number in numbers:
-            fd = pidfd_getfd(pidfd, number)
+            fd = copy(number)
             if fd < 0:
                 if not ids:
                     return None
                 continue
-            pack(data, 0, fd, 8, _info.address)
+            asked.value = fd
             if not request(*arguments):
                 ids.append(id.value)
             close(fd)

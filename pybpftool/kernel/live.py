@@ -89,40 +89,41 @@ class LiveKernel(Kernel):
         return self.objects_after(kind, 0)
 
     def objects_after(self, kind: str, id: int) -> Iterator[BpfObject]:
-        attr, info = self._attr, self._info
-        # The three calls share one attr; a failed one is made again to learn its errno.
-        next_id, next_args = repeated_call(_NEXT_ID[kind], attr.address, 12)
-        by_id, by_args = repeated_call(_FD_BY_ID[kind], attr.address, 12)
-        get_info, info_args = repeated_call(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, 16)
-        open_flags = _OPEN_FLAGS.get(kind, 0)
-        put_id, put_info, take = _ID_ATTR.pack_into, _INFO_ATTR.pack_into, _U32.unpack_from
-        request, answer, address = attr.data, info.data, info.address
-        no_info, close = self._no_info, os.close
+        # Failed calls are made again, to learn their errno.
+        next_attr, id_attr, info_attr = Buffer(8), Buffer(12), Buffer(_INFO_ATTR.size)
+        next_id, next_args = repeated_call(_NEXT_ID[kind], next_attr.address, 8)
+        by_id, id_args = repeated_call(_FD_BY_ID[kind], id_attr.address, 12)
+        get_info, info_args = repeated_call(
+            uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, _INFO_ATTR.size
+        )
+        _ID_ATTR.pack_into(id_attr.data, 0, 0, 0, _OPEN_FLAGS.get(kind, 0))
+        _INFO_ATTR.pack_into(info_attr.data, 0, 0, 0, self._info.address)
+        start, following = next_attr.number(0), next_attr.number(4)
+        wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
+        answer, no_info, close = self._info.data, self._no_info, os.close
         current = id
         is_dense = False
         while True:
             fd = -1
             if is_dense:
                 # Objects made one after the other have ids one after the other.
-                put_id(request, 0, current + 1, 0, open_flags)
-                fd = by_id(*by_args)
+                wanted.value = current + 1
+                fd = by_id(*id_args)
                 if fd >= 0:
                     current += 1
             if fd < 0:
-                put_id(request, 0, current, 0, 0)
+                start.value = current
                 if next_id(*next_args) < 0:
-                    result = bpf(_NEXT_ID[kind], attr.address, 12)
+                    result = bpf(_NEXT_ID[kind], next_attr.address, 8)
                     if result == -_ENOENT:
                         return
                     if result < 0:
                         raise _listing_error(kind, -result)
-                previous = current
-                current = take(request, 4)[0]
-                is_dense = current == previous + 1
-                put_id(request, 0, current, 0, open_flags)
-                fd = by_id(*by_args)
+                is_dense = following.value == current + 1
+                wanted.value = current = following.value
+                fd = by_id(*id_args)
                 if fd < 0:
-                    fd = bpf(_FD_BY_ID[kind], attr.address, 12)
+                    fd = bpf(_FD_BY_ID[kind], id_attr.address, 12)
                     # EAGAIN: a link that is only being made, bpf_link_by_id().
                     if fd in (-_ENOENT, -_EAGAIN):
                         continue
@@ -130,11 +131,12 @@ class LiveKernel(Kernel):
                         raise _opening_error(kind, current, -fd)
             try:
                 answer[:] = no_info
-                put_info(request, 0, fd, _INFO_SIZE, address)
+                asked.value = fd
+                length.value = _INFO_SIZE
                 if get_info(*info_args) < 0:
                     yield self._describe(kind, fd, current)
                 else:
-                    yield BpfObject(kind, current, fd, bytes(answer[: take(request, 4)[0]]))
+                    yield BpfObject(kind, current, fd, bytes(answer[: length.value]))
             finally:
                 close(fd)
 

@@ -64,9 +64,6 @@ _bpf.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 _bpf.restype = ctypes.c_long
 
 _NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
-_getfd = _libc_held["syscall"]
-_getfd.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_uint)
-_getfd.restype = ctypes.c_int
 
 EINTR = 4
 EAGAIN = 11
@@ -84,6 +81,10 @@ class Buffer:
         self.data = bytearray(size)
         self._pin = (ctypes.c_char * size).from_buffer(self.data)
         self.address = ctypes.addressof(self._pin)
+
+    def number(self, offset: int) -> ctypes.c_uint:
+        """The 32-bit number at an offset; its ``value`` reads and writes the buffer."""
+        return ctypes.c_uint.from_buffer(self.data, offset)
 
     @classmethod
     def of(cls, content: bytes) -> Buffer:
@@ -123,10 +124,21 @@ def repeated_call(cmd: int, attr: int, size: int) -> tuple[Callable[..., int], t
     return function, arguments
 
 
-def pidfd_getfd(pidfd: int, number: int) -> int:
-    """A copy of another process' file descriptor (pidfd_getfd(2)), negative when refused."""
-    result: int = _getfd(_NR_PIDFD_GETFD, pidfd, number, 0)
-    return result
+def pidfd_getfd(pidfd: int) -> Callable[[int], int]:
+    """A function that copies file descriptors of another process (pidfd_getfd(2)).
+
+    It takes a descriptor's number there and returns the copy's, negative when refused.
+    """
+    function = _libc_held["syscall"]
+    function.restype = ctypes.c_int
+    number = ctypes.c_int()
+    arguments = (ctypes.c_long(_NR_PIDFD_GETFD), ctypes.c_int(pidfd), number, ctypes.c_uint(0))
+
+    def copy(wanted: int) -> int:
+        number.value = wanted
+        return function(*arguments)  # type: ignore[no-any-return]
+
+    return copy
 
 
 def errno_field() -> ctypes.c_int | None:

@@ -29,7 +29,7 @@ def test_as_one_process_lists_them(
 ) -> None:
     alone = run(option, "map", "show")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    monkeypatch.setattr("pybpftool.cli.map._WORTH_TWO", MAPS)
+    monkeypatch.setattr("pybpftool.cli.listing._WORTH_TWO", MAPS)
     by_two = run(option, "map", "show")
     assert (by_two.status, by_two.out) == (0, alone.out)
     if option != "-f":
@@ -39,7 +39,7 @@ def test_as_one_process_lists_them(
 @pytest.mark.parametrize("option", ["-f", "-j"])
 def test_a_process_that_fails(option: str, ids: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     alone = run(option, "map", "show")
-    monkeypatch.setattr("pybpftool.cli.map._WORTH_TWO", MAPS)
+    monkeypatch.setattr("pybpftool.cli.listing._WORTH_TWO", MAPS)
     monkeypatch.setattr(Worker, "receive", lambda self: None)
     assert run(option, "map", "show").out == alone.out
 

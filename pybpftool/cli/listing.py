@@ -1,0 +1,78 @@
+"""Listings of so many objects that two processes write them."""
+
+from __future__ import annotations
+
+from pybpftool.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pybpftool.cli.context import Context
+    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.worker import Send
+
+_WORTH_TWO = 2048  # objects
+
+
+def write_all(
+    ctx: Context,
+    kind: str,
+    objects: Iterable[BpfObject],
+    held: Iterable[int],
+    text: Callable[[BpfObject], str],
+) -> None:
+    """Write what ``text`` makes of each object, as lines or as the elements of an array.
+
+    Where many are known to be there (``held``: ids), a second process does the later
+    half of ``objects``, which have to be all that there are. What the kernel refuses
+    to tell of an object is reported, and the listing goes on.
+    """
+    json = ctx.json
+    write = ctx.out.write if json is None else json.raw
+    ids = sorted(held)
+    if len(ids) < _WORTH_TWO or ctx.out.is_terminal or not ctx.kernel.is_live:
+        _write(ctx, objects, text, write)
+        return
+    from pybpftool.worker import Worker
+
+    middle = ids[len(ids) // 2]
+    comma, errors = ("", "surrogateescape") if json is None else (",", "backslashreplace")
+
+    def work(send: Send) -> None:
+        later = comma.join([text(obj) for obj in ctx.kernel.objects_after(kind, middle)])
+        send([later.encode("utf-8", errors)])
+
+    remaining = iter(objects)
+    with Worker(work) as worker:
+        beyond = _write(ctx, remaining, text, write, middle)
+        later = worker.receive()
+    if later is None:
+        if beyond is not None:
+            _write(ctx, (beyond,), text, write)
+            _write(ctx, remaining, text, write)
+    elif later:
+        if json is None:
+            ctx.out.write_bytes(later)
+        else:
+            json.raw_bytes(later)
+
+
+def _write(
+    ctx: Context,
+    objects: Iterable[BpfObject],
+    text: Callable[[BpfObject], str],
+    write: Callable[[str], None],
+    until: int = 1 << 32,
+) -> BpfObject | None:
+    """Write objects up to an id; the first one that is beyond it."""
+    for obj in objects:
+        if obj.id > until:
+            return obj
+        try:
+            piece = text(obj)
+        except KernelError as error:
+            ctx.error(error)
+        else:
+            write(piece)
+    return None
