@@ -198,7 +198,8 @@ def _unpacked(data: memoryview) -> list[list[int]]:
     return lists
 
 
-def _roots(btf: Btf, roots: Sequence[int]) -> str:
+def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:
+    """The text of some types, as far as they can be defined, and what is wrong with the next."""
     # Few types are needed as a rule, and those before the roots and soon after
     # them; the rest of the type section is read only if a type is found missing.
     limit = max(roots) + 2048
@@ -212,11 +213,15 @@ def _roots(btf: Btf, roots: Sequence[int]) -> str:
         if btf.base is not None:
             words, offsets = _joined(btf)
         offsets = [0, *offsets]
+        failure = None
         try:
             order = Order(words, offsets, lambda: _kinds(btf))
-            for root in roots:
-                order.add(root)
-            return Texts(btf, words, offsets, btf.names).of(order.steps)
+            try:
+                for root in roots:
+                    order.add(root)
+            except FormatError as error:
+                failure = error
+            return Texts(btf, words, offsets, btf.names).of(order.steps), failure
         except IndexError:
             if is_all:
                 raise FormatError("the BTF refers to a type that it does not have") from None
@@ -229,7 +234,11 @@ def blocks(btf: Btf, roots: Sequence[int] = (), is_sorted: bool = True) -> Itera
     sys.setrecursionlimit(max(limit, 20000))
     try:
         if roots:
-            yield _HEAD + _roots(btf, roots) + _TAIL
+            text, failure = _roots(btf, roots)
+            if failure is not None:
+                yield _HEAD + text
+                raise failure
+            yield _HEAD + text + _TAIL
         else:
             yield from _whole(btf, is_sorted)
     except RecursionError:
@@ -245,7 +254,10 @@ def definition(btf: Btf, type_id: int) -> str:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 20000))
     try:
-        return _roots(btf, [type_id])
+        text, failure = _roots(btf, [type_id])
+        if failure is not None:
+            raise failure
+        return text
     except RecursionError:
         raise FormatError("the BTF's types are nested too deeply") from None
     finally:

@@ -151,8 +151,8 @@ class Kinds:
                     by_length[length].append(at)
                 else:
                     by_length[length] = [at]
+            # What functions return does not count, as upstream has it.
             for length, group in by_length.items():
-                remove([words[at + 1] for at in group])
                 for param in range(3, 3 + 2 * length, 2):
                     remove([words[at + param] for at in group])
         return left
@@ -200,9 +200,10 @@ class Order:
 
     # What a type depends on
 
-    def visit(self, type_id: int, through_pointer: bool, is_root: bool = True) -> bool:
+    def visit(self, type_id: int, through_pointer: bool, may_be_alone: bool = True) -> bool:
         """Queue what has to be defined before a type, and the type itself.
 
+        ``may_be_alone``: whether it is possible that nothing refers to the type.
         Returns whether a declaration that gets here must see the whole definition;
         a pointer to a named struct can do with less.
         """
@@ -268,7 +269,7 @@ class Order:
                 visited[type_id] = _DONE
             return is_strong
         if kind == FUNC_PROTO:
-            is_strong = self.visit(words[at + 1], through_pointer, False)
+            is_strong = self.visit(words[at + 1], through_pointer)
             is_done = visited[words[at + 1]] == _DONE
             for param in words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist():
                 if self.visit(param, through_pointer, False):
@@ -283,7 +284,7 @@ class Order:
             return False
         if kind in (ENUM, ENUM64, FWD):
             # An enum without a name stands on its own only if nothing has its type.
-            if words[at - 1] or (is_root and type_id in self.unreferenced):
+            if words[at - 1] or (may_be_alone and type_id in self.unreferenced):
                 self.queue.append(type_id)
             return True
         return False
@@ -597,6 +598,8 @@ def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
         for type_id in kinds.of(_DEFINING)
         if visited[type_id] != _DONE and words[offsets[type_id] - 1]
     }
+    if kinds.kind(skipped) in _ENUMS and visited[skipped] != _DONE:
+        left.add(skipped)
     if left:
         late = _reaching(order, kinds.visited(visited), left)
         for type_id in sorter.sort(late, _MAX_RANK):
@@ -653,10 +656,15 @@ def steps(order: Order, kinds: Kinds, sort_by: Names | None) -> Iterator[list[in
     ids = kinds.visited(order.visited) if sort_by is None else _sorted_ids(order, kinds, sort_by)
     add = order.add
     visited = order.visited
-    for type_id in ids:
-        if visited[type_id] != _DONE:
-            add(type_id)
-            if len(order.steps) > 256:
-                yield order.steps
-                order.steps = []
+    try:
+        for type_id in ids:
+            if visited[type_id] != _DONE:
+                add(type_id)
+                if len(order.steps) > 256:
+                    yield order.steps
+                    order.steps = []
+    except (FormatError, IndexError, RecursionError):
+        # What comes before a type that cannot be defined is shown all the same.
+        yield order.steps
+        raise
     yield order.steps

@@ -55,8 +55,10 @@ _ALIASES = {
 }
 # Where a member's name goes; no C name contains it.
 _MARK = "\0\0"
-# Around what tells how to name a type or value whose number is not known yet.
+# Around what tells how to fill a gap: a type's id where its name is to be, or one of
+# these with a value's name or a nameless enum's id and level.
 _DEFERRED = "\0"
+_VALUE_GAP, _ENUM_GAP = "=", "#"
 
 
 class _Inline(Exception):
@@ -403,8 +405,11 @@ class Texts:
         parts = text.split(_DEFERRED)
         for index in range(1, len(parts), 2):
             what = parts[index]
-            if what[0] == "=":
+            if what[0] == _VALUE_GAP:
                 parts[index] = self._value_name(what[1:])
+            elif what[0] == _ENUM_GAP:
+                type_id, level = map(int, what[1:].split(":"))
+                parts[index] = self._enum(type_id, level)
             else:
                 type_id = int(what)
                 parts[index] = self.resolved.get(type_id) or self._number(type_id)
@@ -566,25 +571,6 @@ class Texts:
         words = self.words
         flat = words[at + 2 : at + 2 + 3 * (info & 0xFFFFFF)].tolist()
         types = flat[1::3]
-        names = tuple(map(self._name_of, flat[::3]))
-        try:
-            # In the order of members, in which their names are numbered.
-            lines = [*map(self._format_of, types)]
-            is_format = all(names)
-        except _Inline:
-            is_format = False
-        if not is_format:
-            declaration = self.declaration
-            lines = []
-            length = 0
-            for member, name in zip(types, names, strict=True):
-                line = declaration(member, name, level + 1)
-                lines.append(line)
-                length += len(line)
-                if length > _MAX_TEXT:
-                    raise _TooLong
-        elif self.formats.longest * len(lines) > _MAX_TEXT:
-            _bounded_sum(lines)
         places = flat[2::3]
         aligns = [*map(self._align_of, types)]
         align = max(aligns)
@@ -593,40 +579,60 @@ class Texts:
             packed = any(map(mod, places, aligns)) or whole % align != 0
         except ZeroDivisionError:
             return None
-        first = newline = _NEWLINES[min(level + 1, 13)]
-        last = ""
+        if packed:
+            align = 8
+        starts = places
+        end = whole
         if info >> 24 == STRUCT:
             starts = [0, *map(add, places, map(self._size_of, types))]
             end = starts.pop()
-            if starts != places:
-                if max(starts) >> 31 or max(places) >> 31:
-                    return None
-                for index, (start, place) in enumerate(zip(starts, places, strict=True)):
-                    # A compiler leaves by itself what a member's alignment asks for.
-                    if start < place and (packed or place - start >= aligns[index]):
-                        gap = self.padding(
-                            start, place, 8 if packed else aligns[index], False, newline
-                        )
-                        if index:
-                            lines[index - 1] += f";{gap[:-1]}"
-                        else:
-                            first = gap + newline
             if (end | whole) >> 31:
                 return None
-            if packed:
-                align = 8
-            if end < whole:
-                last = self.padding(end, whole, align, False, newline)
+            if starts != places and (max(starts) >> 31 or max(places) >> 31):
+                return None
         elif any(places):
             return None
-        else:
-            packed = False
+        # Nothing has been written before this place: names are numbered as they are.
+        names = tuple(map(self._name_of, flat[::3]))
+        try:
+            lines = [*map(self._format_of, types)]
+            is_format = all(names)
+        except _Inline:
+            is_format = False
+        if not is_format:
+            lines = self._lines(types, names, level + 1)
+        elif self.formats.longest * len(lines) > _MAX_TEXT:
+            _bounded_sum(lines)
+        first = newline = _NEWLINES[min(level + 1, 13)]
+        if starts != places:
+            for index, (start, place) in enumerate(zip(starts, places, strict=True)):
+                # A compiler leaves by itself what a member's alignment asks for.
+                if start < place and (packed or place - start >= aligns[index]):
+                    gap = self.padding(start, place, 8 if packed else aligns[index], False, newline)
+                    if index:
+                        lines[index - 1] += f";{gap[:-1]}"
+                    else:
+                        first = gap + newline
+        last = self.padding(end, whole, align, False, newline) if end < whole else ""
         self.aligns[type_id] = align
         body = first + f";{newline}".join(lines)
         if is_format:
             body %= names
         close = newline[:-1] if level < 13 else newline
-        return f" {{{body};{last}{close}}}" + (" __attribute__((packed))" if packed else "")
+        # Upstream leaves unions unmarked.
+        mark = " __attribute__((packed))" if packed and info >> 24 == STRUCT else ""
+        return f" {{{body};{last}{close}}}{mark}"
+
+    def _lines(self, types: list[int], names: Sequence[str], level: int) -> list[str]:
+        lines = []
+        length = 0
+        for member, name in zip(types, names, strict=True):
+            line = self.declaration(member, name, level)
+            lines.append(line)
+            length += len(line)
+            if length > _MAX_TEXT:
+                raise _TooLong
+        return lines
 
     def format(self, type_id: int) -> str:
         """A declaration with a type as a format of the name; raises :class:`_Inline`."""
@@ -790,6 +796,12 @@ class Texts:
 
     def enum(self, type_id: int, level: int) -> str:
         """The definition of an enum, with an attribute if its size is unusual."""
+        # One without a name may be written again and again, its values numbered anew.
+        if self._is_deferring and not self.words[self.offsets[type_id] - 1]:
+            return f"{_DEFERRED}{_ENUM_GAP}{type_id}:{level}{_DEFERRED}"
+        return self._enum(type_id, level)
+
+    def _enum(self, type_id: int, level: int) -> str:
         words = self.words
         at = self.offsets[type_id]
         info = words[at]
@@ -814,11 +826,12 @@ class Texts:
         names = self.names
         texts = [names[offset] for offset in flat[::step]]
         taken = self.ident_names
-        if self._is_deferring:
+        if self._is_deferring and words[at - 1]:
             if not self._repeated.isdisjoint(texts):
                 repeated = self._repeated
                 texts = [
-                    f"{_DEFERRED}={text}{_DEFERRED}" if text in repeated else text for text in texts
+                    f"{_DEFERRED}{_VALUE_GAP}{text}{_DEFERRED}" if text in repeated else text
+                    for text in texts
                 ]
         else:
             fresh = dict.fromkeys(texts, 1)

@@ -96,6 +96,30 @@ def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.Monk
     assert_one_sentence(result, "contains itself")
 
 
+def test_what_comes_before_a_circle_is_shown() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, SIGNED)
+    builder.add_struct("fine", 4, [("a", number, 0)])
+    builder.add_struct("first", 8, [("next", 4, 0)])
+    builder.add_struct("second", 8, [("next", 3, 0)])
+    btf = Btf.from_bytes(builder.build())
+    for roots in ([], [2, 3]):
+        shown = []
+        with pytest.raises(FormatError):
+            for block in cdump.blocks(btf, roots, False):
+                shown.append(block)
+        assert "struct fine {\n\tint a;\n};" in "".join(shown)
+
+
+def test_values_are_numbered_once_where_a_member_has_no_size() -> None:
+    builder = BtfBuilder()
+    nameless = builder.add_enum("", [("E1", 0), ("E2", 1)])
+    user = builder.add_struct("user", 4, [("a", nameless, 0), ("nothing", 0, 32)])
+    text = Btf.from_bytes(builder.build()).c_text(user)
+    assert "E1 = 0" in text
+    assert "___" not in text
+
+
 def _doubling(kind: str) -> bytes:
     """Types of which each contains the one before twice: 2**60 of the first."""
     builder = BtfBuilder()
