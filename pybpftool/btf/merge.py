@@ -263,25 +263,36 @@ class _Dedup:
 
     def equal(self, mine: int, theirs: int) -> bool:
         """Whether two types lead to the same graph, given what was assumed on the way."""
-        if self.resolve(mine) == self.resolve(theirs):
+        known = self.map
+        start = self.start
+        one_id, two_id = known[mine], known[theirs]
+        if one_id >= 0 and known[one_id] != one_id:
+            one_id = self.resolve(mine)
+        if two_id >= 0 and known[two_id] != two_id:
+            two_id = self.resolve(theirs)
+        if (one_id if one_id >= 0 else mine) == (two_id if two_id >= 0 else theirs):
             return True
-        if self.kind(theirs) == parser.FWD:
+        two = self.types[theirs - start] if theirs >= start else self.type(theirs)
+        other_kind = two[1] >> 24 & 0x7F
+        if other_kind == parser.FWD:
             target = self.resolve(theirs)
             if self.kind(target) != parser.FWD:
                 theirs = target
+                two = self.type(theirs)
+                other_kind = two[1] >> 24 & 0x7F
         assumed = self.hypothesis.get(theirs)
         if assumed is not None:
             # Compilers describe one type twice at times: look whether it is so.
             return assumed == mine or self.identical(assumed, mine, _IDENTITY_DEPTH)
         self.hypothesis[theirs] = mine
-        one, two = self.type(mine), self.type(theirs)
+        one = self.types[mine - start] if mine >= start else self.type(mine)
         if one[0] != two[0]:
             return False
-        kind, other_kind = one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F
+        kind = one[1] >> 24 & 0x7F
         if kind != other_kind:
             return self.declares(one, two, theirs)
         if kind in _COMPOSITE:
-            return _same_struct(one, two) and all(map(self.equal, one[4::3], two[4::3]))
+            return _same_struct(one, two) and self.all_equal(one[4::3], two[4::3])
         if kind in _ONE_TARGET:
             return one[1] == two[1] and self.equal(one[2], two[2])
         if kind == parser.ARRAY:
@@ -296,13 +307,23 @@ class _Dedup:
                 one[1] == two[1]
                 and one[3::2] == two[3::2]
                 and self.equal(one[2], two[2])
-                and all(map(self.equal, one[4::2], two[4::2]))
+                and self.all_equal(one[4::2], two[4::2])
             )
         if kind in _ENUMS:
             return _same_enum(one, two)
         if kind in _PRIMITIVE:
             return one == two
         raise FormatError(f"types of kind {kind} cannot be merged here")
+
+    def all_equal(self, mine: list[int], theirs: list[int]) -> bool:
+        """Whether types are :meth:`equal` one by one; most are known to be."""
+        known = self.map
+        for one, two in zip(mine, theirs, strict=True):
+            if one != two:
+                target = known[one]
+                if (target < 0 or target != known[two]) and not self.equal(one, two):
+                    return False
+        return True
 
     def declares(self, one: list[int], two: list[int], theirs: int) -> bool:
         """Whether one of two types of a name is a forward declaration of the other."""
