@@ -31,3 +31,7 @@ class KernelError(BpfError):
     def of(cls, what: str, errno: int) -> KernelError:
         """``KernelError("<what>: <text of errno>")``."""
         return cls(f"{what}: {os.strerror(errno)}", errno)
+
+
+class VanishedError(KernelError):
+    """An object that was there a moment ago is gone; listings leave it out."""

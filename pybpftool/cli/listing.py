@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import KernelError
+from pybpftool.errors import KernelError, VanishedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def _write(
             return obj
         try:
             piece = text(obj)
+        except VanishedError:
+            continue
         except KernelError as error:
             ctx.error(error)
         else:

@@ -6,7 +6,7 @@ import os
 import struct
 import time
 
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BTF_INFO, PROG_ARRAYS, PROG_INFO, BpfObject, Kernel
 from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, repeated_call, same_files
@@ -83,7 +83,8 @@ class LiveKernel(Kernel):
         self._prog_fdinfo: dict[int, bytes] = {}
         # Likewise of maps, whose fdinfo can change: good for one reading, right afterwards.
         self._map_fdinfo: dict[int, bytes] = {}
-        self._map_fdinfo_until = 0.0
+        self._link_infos: dict[int, bytes] = {}  # of links, likewise
+        self._fresh_until = 0.0
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)
@@ -101,9 +102,18 @@ class LiveKernel(Kernel):
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
         answer, no_info, close = self._info.data, self._no_info, os.close
+        # What was learned of links right before, while looking for their holders; good once.
+        known: dict[int, bytes] = {}
+        if kind == "link" and self._link_infos:
+            if time.monotonic() < self._fresh_until:
+                known = self._link_infos
+            self._link_infos = {}
         current = id
         is_dense = False
         while True:
+            while current + 1 in known:
+                current += 1
+                yield BpfObject(kind, current, -1, known[current])
             fd = -1
             if is_dense:
                 # Objects made one after the other have ids one after the other.
@@ -235,7 +245,7 @@ class LiveKernel(Kernel):
             return self._prog_fdinfo[obj.id]
         if obj.id in self._map_fdinfo and obj.kind == "map":
             text = self._map_fdinfo.pop(obj.id)
-            if time.monotonic() < self._map_fdinfo_until:
+            if time.monotonic() < self._fresh_until:
                 return text
         if self._fdinfo_dir < 0:
             self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
@@ -309,11 +319,20 @@ class LiveKernel(Kernel):
         texts = {"prog": self._prog_fdinfo, "map": self._map_fdinfo}.get(kind)
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        ids_of = _held_link_ids if kind == "link" else None
+        ids_of = self._held_link_ids if kind == "link" else None
         key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
         found = find_holders(names, key, same_files, texts, own, ids_of, mark)
-        self._map_fdinfo_until = time.monotonic() + 1
+        self._fresh_until = time.monotonic() + 1
         return found
+
+    def _held_link_ids(self, pid: int, numbers: list[int]) -> list[int] | None:
+        from pybpftool.kernel.links import held_infos
+
+        infos = held_infos(pid, numbers)
+        if infos is None:
+            return None
+        self._link_infos.update(infos)
+        return list(infos)
 
     def file(self, path: str) -> bytes:
         try:
@@ -365,7 +384,18 @@ class LiveKernel(Kernel):
     def link_details(self, link: BpfObject) -> dict[str, bytes]:
         from pybpftool.kernel.links import link_details
 
-        return link_details(link)
+        if link.fd >= 0:
+            return link_details(link)
+        try:
+            opened = self.open("link", link.id)
+        except KernelError as error:
+            if error.errno == _ENOENT:
+                raise VanishedError(str(error), _ENOENT) from None
+            raise
+        try:
+            return link_details(opened)
+        finally:
+            self.close(opened)
 
     def link_detach(self, link: BpfObject) -> None:
         from pybpftool.kernel.links import link_detach
@@ -435,12 +465,6 @@ class LiveKernel(Kernel):
         from pybpftool.usdt import file_place
 
         return file_place(path, offset)
-
-
-def _held_link_ids(pid: int, numbers: list[int]) -> list[int] | None:
-    from pybpftool.kernel.links import held_ids
-
-    return held_ids(pid, numbers)
 
 
 def c_string(data: bytes | bytearray) -> str:

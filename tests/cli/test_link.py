@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pybpftool.errors import KernelError
+from pybpftool.errors import KernelError, VanishedError
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import AttachedKernel
 
@@ -517,6 +517,21 @@ def test_help() -> None:
     result = run("link", "help", kernel=AttachedKernel())
     assert result.status == 0 and not result.out and "link pin LINK FILE" in result.errors
     assert run("-j", "link", "help", kernel=AttachedKernel()).out == b"null\n"
+
+
+@pytest.mark.parametrize("option", ["-f", "-j"])
+def test_a_link_that_vanishes_is_left_out(option: str) -> None:
+    kernel = AttachedKernel()
+    for id in (1, 2, 3):
+        kernel.link(id, RAW_TP, struct.pack("<QQQ", 0, 0, 0))
+        kernel.detail(id, name=b"sys_enter")
+    kernel.details[2] = VanishedError("there is no link with id 2", errno.ENOENT)
+    result = run(option, "link", "show", kernel=kernel)
+    assert (result.status, result.errors) == (0, "")
+    if option == "-j":
+        assert [row["id"] for row in result.json] == [1, 3]
+    else:
+        assert "2: " not in result.text and "3: " in result.text
 
 
 def test_malformed_details() -> None:

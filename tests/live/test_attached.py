@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pybpftool.cgroup import SHOWN_TYPES
-from pybpftool.errors import KernelError
+from pybpftool.errors import KernelError, VanishedError
 from pybpftool.kernel import cgroups, perf
 from pybpftool.kernel import net as kernel_net
 from pybpftool.kernel.live import LiveKernel
@@ -90,8 +90,28 @@ def test_holders_of_many_links(scene: Scene, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kernel_holders, "_MANY", 1 << 30)
     assert mine() == fast
     assert set(os.listdir("/proc/self/fd")) == before
-    assert kernel_links.held_ids(1 << 22, [0]) is None  # no such process
-    assert kernel_links.held_ids(me, [1 << 20]) is None  # no such descriptor
+    assert kernel_links.held_infos(1 << 22, [0]) is None  # no such process
+    assert kernel_links.held_infos(me, [1 << 20]) is None  # no such descriptor
+
+
+def test_links_known_from_their_holders(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing opens again what it looked at for the holders only where it has to."""
+    from pybpftool.kernel import holders as kernel_holders
+    from tests.support.corpus import many_links
+
+    plain = run("link", "show")
+    monkeypatch.setattr(kernel_holders, "_MANY", 1)
+    assert run("link", "show").out == plain.out
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as brief:
+        many_links(stack, 1)
+        id = load.object_id(many_links(brief, 1)[0], "link")
+        kernel = LiveKernel()
+        kernel.holders("link")
+        brief.close()
+        (link,) = [obj for obj in kernel.objects("link") if obj.id == id]
+        with pytest.raises(VanishedError):
+            kernel.link_details(link)
+    assert id not in [obj.id for obj in kernel.objects("link")]
 
 
 def test_links_that_vanish_during_a_listing(scene: Scene) -> None:
