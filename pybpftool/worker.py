@@ -41,7 +41,7 @@ class Worker:
             self._ready, ready = os.pipe()
             descriptors += (self._ready, ready)
             self._pid = os.fork()
-        except OSError:
+        except (OSError, AttributeError):  # some builds of Python have no memfd_create()
             for descriptor in descriptors:
                 os.close(descriptor)
             return
