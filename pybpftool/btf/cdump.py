@@ -137,28 +137,30 @@ def _kinds(btf: Btf) -> Kinds:
 
 def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     sort_by = btf.names if is_sorted else None
-    if btf.base is not None or len(btf.words) < _WORTH_TWO:
+    if sum(len(part.words) for part in btf.parts()) < _WORTH_TWO:
         kinds = _kinds(btf)
-        texts = Texts(btf, kinds.words, kinds.offsets, Names.of(btf))
-        texts.prepare(kinds)
+        texts = _texts(btf, kinds, _names(btf))
         yield from _text(texts, kinds, _steps(kinds, sort_by))
         return
+    # The words of split BTF and its base are put together before both need them.
+    joined = None if btf.base is None else _kinds(btf)
 
     def work(send: Send) -> None:
-        kinds = _kinds(btf)
-        send(_packed((kinds.offsets, *kinds.by_kind)))
+        kinds = joined
+        if kinds is None:
+            kinds = _kinds(btf)
+            send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
 
     with Worker(work) as worker:
-        names = Names.of(btf)
-        found = worker.receive()
-        if found is None:
-            kinds = _kinds(btf)
-        else:
+        names = _names(btf)
+        found = worker.receive() if joined is None else None
+        if found is not None:
             offsets, *by_kind = _unpacked(found)
             kinds = Kinds(btf.words, offsets, by_kind)
-        texts = Texts(btf, kinds.words, kinds.offsets, names)
-        texts.prepare(kinds)
+        else:
+            kinds = joined or _kinds(btf)
+        texts = _texts(btf, kinds, names)
         received = worker.receive()
     if received is None:
         steps = _steps(kinds, sort_by)
@@ -166,6 +168,20 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
         (numbers,) = _unpacked(received)
         steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
     yield from _text(texts, kinds, steps)
+
+
+def _names(btf: Btf) -> Names:
+    """All names at once, those of the base included."""
+    names = Names.of(btf)
+    for base in btf.parts()[1:]:
+        names.update(Names.of(base))
+    return names
+
+
+def _texts(btf: Btf, kinds: Kinds, names: Names) -> Texts:
+    texts = Texts(btf, kinds.words, kinds.offsets, names)
+    texts.prepare(kinds)
+    return texts
 
 
 def _text(texts: Texts, kinds: Kinds, steps: Iterator[list[int]]) -> Iterator[str]:
