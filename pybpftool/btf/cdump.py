@@ -6,6 +6,7 @@ the other finds, so that for as many types as a kernel has each gets a process.
 
 from __future__ import annotations
 
+import marshal
 import sys
 
 from pybpftool.btf import corder, parser
@@ -139,7 +140,8 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     sort_by = btf.names if is_sorted else None
     if sum(len(part.words) for part in btf.parts()) < _WORTH_TWO:
         kinds = _kinds(btf)
-        texts = _texts(btf, kinds, _names(btf))
+        texts = Texts(btf, kinds.words, kinds.offsets, _names(btf))
+        texts.prepare(kinds, kinds.structs())
         yield from _text(texts, kinds, _steps(kinds, sort_by))
         return
     # The words of split BTF and its base are put together before both need them.
@@ -151,6 +153,8 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             kinds = _kinds(btf)
             send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
+        texts = Texts(btf, kinds.words, kinds.offsets, btf.names)
+        send([marshal.dumps(texts.early(_shared(kinds)[1]), 2)])
 
     with Worker(work) as worker:
         names = _names(btf)
@@ -160,14 +164,25 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             kinds = Kinds(btf.words, offsets, by_kind)
         else:
             kinds = joined or _kinds(btf)
-        texts = _texts(btf, kinds, names)
+        texts = Texts(btf, kinds.words, kinds.offsets, names)
+        texts.prepare(kinds, _shared(kinds)[0])
         received = worker.receive()
+        others = worker.receive()
     if received is None:
         steps = _steps(kinds, sort_by)
     else:
         (numbers,) = _unpacked(received)
         steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
+    if others is not None:
+        texts.prepared.update(marshal.loads(others))
     yield from _text(texts, kinds, steps)
+
+
+def _shared(kinds: Kinds) -> tuple[list[int], list[int]]:
+    """The structs that the one process writes, and the fewer that the other has time for."""
+    structs = kinds.structs()
+    first = len(structs) * 7 // 8
+    return structs[:first], structs[first:]
 
 
 def _names(btf: Btf) -> Names:
@@ -176,12 +191,6 @@ def _names(btf: Btf) -> Names:
     for base in btf.parts()[1:]:
         names.update(Names.of(base))
     return names
-
-
-def _texts(btf: Btf, kinds: Kinds, names: Names) -> Texts:
-    texts = Texts(btf, kinds.words, kinds.offsets, names)
-    texts.prepare(kinds)
-    return texts
 
 
 def _text(texts: Texts, kinds: Kinds, steps: Iterator[list[int]]) -> Iterator[str]:

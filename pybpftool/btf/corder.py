@@ -101,6 +101,11 @@ class Kinds:
         found.sort()
         return found
 
+    def structs(self) -> list[int]:
+        """All structs and unions with names."""
+        words, offsets = self.words, self.offsets
+        return [type_id for type_id in self.of(_COMPOSITE) if words[offsets[type_id] - 1]]
+
     def tags(self) -> list[int]:
         """All declaration tags."""
         return self.by_kind[DECL_TAG]

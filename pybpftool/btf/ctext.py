@@ -333,8 +333,8 @@ class Texts:
         pointer_bits = (btf.declared_pointer_size or 8) * 8
         self._pointer_bits = btf.pointer_size * 8
         self.pads = (("long", pointer_bits), ("int", 32), ("short", 16), ("char", 8))
-        # Whether names that occur twice get gaps, and whether it is not yet the turn
-        # of what is written.
+        # Whether names that are not resolved get gaps, and whether it is not yet the
+        # turn of what is written.
         self._is_deferring = self._is_early = False
         self._repeated: set[str] = set()
 
@@ -372,31 +372,34 @@ class Texts:
         name = self.settled(self.type_name(type_id))
         return f"typedef {_ALIASES[name]} {name};\n\n" if name in _ALIASES else ""
 
-    def prepare(self, kinds: Kinds) -> None:
-        """Write the definitions of all types ahead of their turn, but for a few."""
-        words = self.words
-        offsets = self.offsets
+    def prepare(self, kinds: Kinds, structs: Sequence[int]) -> None:
+        """Write definitions ahead of their turn: these structs, all typedefs and enums."""
         self._fill_sizes(kinds)
         self._resolve_unique(kinds)
-        self._is_deferring = self._is_early = True
-        prepared = self.prepared
-        struct = self.struct
-        for type_id in kinds.of(_COMPOSITE):
-            if words[offsets[type_id] - 1]:
-                try:
-                    prepared[type_id << 1] = f"{struct(type_id, 0)};\n\n"
-                except _TooLong:
-                    break  # one such is enough
-                except (FormatError, IndexError, RecursionError):
-                    pass  # when it is its turn
+        self.prepared.update(self.early(structs))
+        self._is_early = True
         for type_id in kinds.of(_ENUMS | _TYPEDEFS):
             try:
-                prepared[type_id << 1] = self._step(type_id << 1)
+                self.prepared[type_id << 1] = self._step(type_id << 1)
             except _TooLong:
                 break
             except (_Early, FormatError, IndexError, RecursionError):
-                pass
+                pass  # when it is its turn
         self._is_early = False
+
+    def early(self, structs: Sequence[int]) -> dict[int, str]:
+        """The definitions of some structs by step, with gaps for names that are not resolved."""
+        self._is_deferring = True
+        found = {}
+        struct = self.struct
+        for type_id in structs:
+            try:
+                found[type_id << 1] = f"{struct(type_id, 0)};\n\n"
+            except _TooLong:
+                break  # one such is enough
+            except (FormatError, IndexError, RecursionError):
+                pass
+        return found
 
     def settled(self, text: str) -> str:
         """A text with its gaps filled: names in the order in which they are written."""
