@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +178,40 @@ class TestBroken:
         os.close(pipe[1])
         timer.join()
         assert bytes(received) == b"y" * 500_000
+
+
+def test_much_output_widens_the_pipe() -> None:
+    reader, writer = os.pipe()
+    text = "x" * (1 << 20)
+    got = bytearray()
+
+    def read() -> None:
+        while block := os.read(reader, 1 << 16):
+            got.extend(block)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    before = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    out = Output(writer)
+    out.write("few")
+    out.flush()
+    assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == before
+    out.write(text)
+    out.flush()
+    limit = int(Path("/proc/sys/fs/pipe-max-size").read_text())
+    # Who has many pipes, and is not root, gets no more.
+    if limit >= 1 << 20 and os.geteuid() == 0:
+        assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == 1 << 20
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    assert got == b"few" + text.encode()
+
+
+def test_much_output_to_what_is_no_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        out = Output(file.fileno())
+        out.write("y" * (1 << 19))
+        out.flush()
+    assert path.stat().st_size == 1 << 19
