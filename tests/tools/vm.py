@@ -439,6 +439,10 @@ def _qemu(
     accelerator: str,
 ) -> list[str]:  # fmt: skip
     words = [_which("qemu-system-x86_64") or "qemu-system-x86_64"]
+    if accelerator == "tcg":
+        # With a thread for each CPU the emulation now and then misses that another CPU has
+        # patched the kernel's code (static keys), and the kernel dies of a stale int3.
+        accelerator = "tcg,thread=single"
     words += ["-accel", accelerator, "-cpu", "max", "-m", "%dM" % memory]
     words += ["-smp", str(cpus), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     words += ["-kernel", str(kernel.image), "-initrd", str(work / "initramfs")]
