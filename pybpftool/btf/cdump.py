@@ -14,7 +14,6 @@ from pybpftool.btf.corder import Kinds, Order
 from pybpftool.btf.ctext import Texts
 from pybpftool.btf.parser import Names
 from pybpftool.errors import FormatError
-from pybpftool.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,6 +143,8 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
         texts.prepare(kinds, kinds.structs())
         yield from _text(texts, kinds, _steps(kinds, sort_by))
         return
+    from pybpftool.worker import Worker
+
     # The words of split BTF and its base are put together before both need them.
     joined = None if btf.base is None else _kinds(btf)
 

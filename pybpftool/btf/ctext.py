@@ -734,33 +734,38 @@ class Texts:
         level: int,
     ) -> int:
         """Write members of any form; returns where, in bits, the last of them ends."""
-        names = self.names
+        types = flat[1::3]
+        if widths:
+            places = [place & 0xFFFFFF for place in flat[2::3]]
+        else:
+            places = [*map(_int32, flat[2::3])]
+            widths = [0] * len(types)
+        known = self.formats.get
+        sizes = self.sizes
         end = 0
         length = 0
-        after_bits = False
-        for index, member in enumerate(flat[1::3]):
-            place = _int32(flat[3 * index + 2])
-            width = 0
-            if widths:
-                place &= 0xFFFFFF
-                width = widths[index]
+        last_width = 0
+        for member, name, place, width in zip(
+            types, map(self._name_of, flat[::3]), places, widths, strict=True
+        ):
             if end < place:
                 align = 8 if packed else self.aligns[member]
-                is_inside = after_bits and width != 0
+                is_inside = last_width != 0 and width != 0
                 parts.append(self.padding(end, place, align, is_inside, newline))
-            parts.append(newline)
-            line = self.declaration(member, names[flat[3 * index]], level)
-            parts.append(line)
+            form = known(member) if name else None
+            line = self.declaration(member, name, level) if form is None else form % name
             length += len(line)
             if length > _MAX_TEXT:
                 raise _TooLong
             if width:
-                parts.append(f": {width};")
+                parts += (newline, line, f": {width};")
                 end = place + width
             else:
-                parts.append(";")
-                end = _int32(place + self.sizes[member])
-            after_bits = width != 0
+                parts += (newline, line, ";")
+                end = place + sizes[member]
+                if end >> 31:
+                    end = _int32(end)
+            last_width = width
         return end
 
     def padding(self, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:

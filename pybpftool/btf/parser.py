@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from itertools import accumulate, count
-from operator import add
 
 from pybpftool.errors import BpfError, FormatError
 
@@ -216,6 +214,9 @@ class Names(dict[int, str]):
         at = self._start
         # Each string takes its terminator too.
         if strings.isascii():
+            from itertools import accumulate, count
+            from operator import add
+
             texts = strings.decode("ascii").split("\0")
             ends = accumulate(map(len, texts), initial=at)
             self.update(zip(map(add, ends, count()), texts, strict=False))
