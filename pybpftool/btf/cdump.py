@@ -182,7 +182,7 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
 def _shared(kinds: Kinds, is_sorted: bool) -> tuple[list[int], list[int]]:
     """The structs that the one process writes, and the fewer that the other has time for."""
     structs = kinds.structs()
-    first = len(structs) * (14 if is_sorted else 10) // 16
+    first = len(structs) * (14 if is_sorted else 12) // 16
     return structs[:first], structs[first:]
 
 
