@@ -71,14 +71,13 @@ def _later(ctx: Context, args: Args) -> None:
 class _Listing:
     """Renders programs with what one listing reads once: pins, holders, clocks."""
 
-    __slots__ = ("_boot", "_ctx", "_holders", "_kernel", "_pins", "_times", "reader")
+    __slots__ = ("_boot", "_kernel", "_pins", "_times", "held", "reader")
 
     def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
         self._kernel = kernel = ctx.kernel
         self.reader = ProgramReader(kernel)
         self._pins = kernel.pinned("prog") if ctx.options.bpffs else {}
-        self._holders = kernel.holders("prog")
+        self.held = kernel.holders("prog")
         self._boot = kernel.boot_time_ns()
         self._times: dict[int, str] = {}
 
@@ -100,7 +99,7 @@ class _Listing:
             parts.append(f"\n\tpinned {path}")
         if prog.btf_id:
             parts.append(f"\n\tbtf_id {prog.btf_id}")
-        holders = self._holders.get(prog.id)
+        holders = self.held.get(prog.id)
         if holders:
             parts.append("\n\tpids " + ", ".join(f"{comm}({pid})" for pid, comm in holders))
         parts.append("\n")
@@ -129,7 +128,7 @@ class _Listing:
             record["btf_id"] = prog.btf_id
         if self._pins:
             record["pinned"] = self._pins.get(prog.id, ())
-        holders = self._holders.get(prog.id)
+        holders = self.held.get(prog.id)
         if holders:
             record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in holders]
         if prog.map_ids:
@@ -240,15 +239,19 @@ def _show(ctx: Context, args: Args) -> None:
         args.take("its value")
         args.end()
     if not args:
+        from pybpftool.cli.listing import write_all
+
         listing = _Listing(ctx)
+        read, json = listing.reader.read, ctx.json
         objects = ctx.kernel.objects("prog")
-        if ctx.json is not None:
-            read, record = listing.reader.read, listing.record
-            ctx.json.array(record(read(obj)) for obj in objects)
-        else:
-            write, text = ctx.out.write, listing.text
-            for obj in objects:
-                write(text(listing.reader.read(obj)))
+        if json is None:
+            text = listing.text
+            write_all(ctx, "prog", objects, listing.held, lambda obj: text(read(obj)))
+            return
+        element, record = json.text, listing.record
+        json.begin_array()
+        write_all(ctx, "prog", objects, listing.held, lambda obj: element(record(read(obj))))
+        json.end()
         return
     found = find_programs(ctx.kernel, ProgramReader(ctx.kernel), args)
     listing = _Listing(ctx)
