@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from bench.run import Workload
-from tests.map.corpus import update_batch
+from tests.objects.map_corpus import update_batch
 from tests.support import corpus, load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import Kernel as Kernel
     from pybpftool.kernel.live import LiveKernel as LiveKernel
     from pybpftool.kernel.snapshot import SnapshotKernel as SnapshotKernel
-    from pybpftool.map import Map as Map
-    from pybpftool.map import OpenMap as OpenMap
-    from pybpftool.map import maps as maps
-    from pybpftool.prog import Program as Program
-    from pybpftool.prog import programs as programs
+    from pybpftool.objects.map import Map as Map
+    from pybpftool.objects.map import OpenMap as OpenMap
+    from pybpftool.objects.map import maps as maps
+    from pybpftool.objects.prog import Program as Program
+    from pybpftool.objects.prog import programs as programs
 
 _HOMES = {
     "Btf": "pybpftool.btf.parser",
@@ -33,12 +33,12 @@ _HOMES = {
     "Kernel": "pybpftool.kernel.interface",
     "KernelError": "pybpftool.errors",
     "LiveKernel": "pybpftool.kernel.live",
-    "Map": "pybpftool.map",
-    "OpenMap": "pybpftool.map",
-    "Program": "pybpftool.prog",
+    "Map": "pybpftool.objects.map",
+    "OpenMap": "pybpftool.objects.map",
+    "Program": "pybpftool.objects.prog",
     "SnapshotKernel": "pybpftool.kernel.snapshot",
-    "maps": "pybpftool.map",
-    "programs": "pybpftool.prog",
+    "maps": "pybpftool.objects.map",
+    "programs": "pybpftool.objects.prog",
 }
 
 __all__ = ["UPSTREAM_VERSION", "__version__", *sorted(_HOMES)]  # noqa: PLE0604

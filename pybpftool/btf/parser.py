@@ -379,7 +379,7 @@ class Btf:
                 return cls(data, base, path == VMLINUX)
             except FormatError as error:
                 raise FormatError(f"cannot read BTF from '{path}': {error}") from None
-        from pybpftool.adapters.elf import read_btf
+        from pybpftool.elf.sections import read_btf
 
         return read_btf(path, base)
 
@@ -745,7 +745,7 @@ class Btf:
 
     def c_text(self, type_id: int) -> str:
         """The C definition of one type with all that it depends on."""
-        from pybpftool.btf.cdump import definition
+        from pybpftool.btf.c.dump import definition
 
         return definition(self, type_id)
 

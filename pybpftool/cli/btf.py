@@ -179,7 +179,7 @@ def _dump(ctx: Context, args: Args) -> None:
     if as_c:
         if ctx.json is not None:
             raise BpfError("a dump as C has no JSON form")
-        from pybpftool.btf.cdump import blocks
+        from pybpftool.btf.c.dump import blocks
 
         for block in blocks(btf, source.roots, is_sorted):
             ctx.out.write(block)
@@ -307,7 +307,7 @@ def is_kernel_btf(obj: BpfObject) -> bool:
 def _from_prog(ctx: Context, args: Args, source: _Source) -> None:
     from pybpftool.cli.refs import find_programs
     from pybpftool.kernel.interface import PROG_INFO
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
     kernel = ctx.kernel
     found = list(find_programs(kernel, ProgramReader(kernel), args))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pybpftool.cgroup import (
+from pybpftool.cli.grammar import select
+from pybpftool.cli.recorded import run_command
+from pybpftool.errors import BpfError, UsageError
+from pybpftool.objects.cgroup import (
     ALLOW_MULTI,
     ALLOW_OVERRIDE,
     QUERY_EFFECTIVE,
@@ -10,17 +13,14 @@ from pybpftool.cgroup import (
     cgroup_programs,
     cgroup_tree,
 )
-from pybpftool.cli.grammar import select
-from pybpftool.cli.recorded import run_command
-from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pybpftool.cgroup import AttachedProgram
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
+    from pybpftool.objects.cgroup import AttachedProgram
 
 HELP = """\
 Usage: pybpftool cgroup { show | list } CGROUP [effective]

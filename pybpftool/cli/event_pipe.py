@@ -9,9 +9,9 @@ import struct
 
 from pybpftool.cli.refs import one_map
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.kernel.maps import MapElements, possible_cpus
-from pybpftool.kernel.perf_rings import RECORD_LOST, RECORD_SAMPLE, PerfRing
-from pybpftool.map import PERF_EVENT_ARRAY, read_map
+from pybpftool.kernel.elements import MapElements, possible_cpus
+from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing
+from pybpftool.objects.map import PERF_EVENT_ARRAY, read_map
 from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import Kernel
-    from pybpftool.kernel.perf_rings import Event
+    from pybpftool.kernel.rings import Event
 
 _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 

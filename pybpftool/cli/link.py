@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pybpftool import link as model
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.kernel.uapi import ATTACH_TYPES
-from pybpftool.link import LinkReader
+from pybpftool.objects import link as model
+from pybpftool.objects.link import LinkReader
+from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.link import Link, ProbedFunctions
-    from pybpftool.resolve import Resolver
+    from pybpftool.objects.link import Link, ProbedFunctions
+    from pybpftool.objects.symbols import Resolver
 
 HELP = """\
 Usage: pybpftool link { show | list } [LINK]
@@ -173,7 +173,7 @@ class _Listing:
         self._functions: ProbedFunctions | None = None
         self._resolver: Resolver | None = None
         if ctx.options.resolve:
-            from pybpftool.resolve import Resolver
+            from pybpftool.objects.symbols import Resolver
 
             self._resolver = Resolver(kernel)
 

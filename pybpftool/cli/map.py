@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.map import PROG_ARRAY, prog_type_name, read_map
+from pybpftool.objects.map import PROG_ARRAY, prog_type_name, read_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import Kernel
-    from pybpftool.map import Map
+    from pybpftool.objects.map import Map
 
 HELP = """\
 Usage: pybpftool map { show | list } [MAP]

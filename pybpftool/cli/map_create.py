@@ -7,9 +7,9 @@ import os
 from pybpftool.cli.pinning import pin_command, pin_fd
 from pybpftool.cli.refs import one_map
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.kernel.maps import MapElements, NewMap, create_map
-from pybpftool.kernel.uapi import MAP_TYPES
-from pybpftool.map import NAME_LENGTH, read_map
+from pybpftool.kernel.elements import MapElements, NewMap, create_map
+from pybpftool.objects.map import NAME_LENGTH, read_map
+from pybpftool.uapi.bpf import MAP_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 
 from pybpftool.cli.map import header_record, header_text
 from pybpftool.errors import BpfError
-from pybpftool.map import OF_MAPS, REUSEPORT_SOCKARRAY, read_map, value_types
+from pybpftool.objects.map import OF_MAPS, REUSEPORT_SOCKARRAY, read_map, value_types
 from pybpftool.output.hexrows import KEY, VALUE, Rows, Run, hex_text
 from pybpftool.output.jsontext import JsonStream, quote
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pybpftool.btf.values import Bulk
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
+    from pybpftool.kernel.elements import Batch, MapElements
     from pybpftool.kernel.interface import BpfObject
-    from pybpftool.kernel.maps import Batch, MapElements
-    from pybpftool.map import Map, ValueTypes
+    from pybpftool.objects.map import Map, ValueTypes
 
     Decoder = Callable[[bytes, int], str]
 
@@ -468,7 +468,7 @@ class _Dump:
 
     def map(self, obj: BpfObject, map: Map, with_header: bool) -> bool:
         """Dump one map; whether it went well."""
-        from pybpftool.kernel.maps import MapElements
+        from pybpftool.kernel.elements import MapElements
 
         ctx, json = self._ctx, self._json
         elements = MapElements(ctx.kernel, obj, map)

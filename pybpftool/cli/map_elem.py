@@ -6,8 +6,8 @@ import struct
 
 from pybpftool.cli.refs import one_map, one_program
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.kernel.maps import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapElements
-from pybpftool.map import OF_MAPS, PROG_ARRAY, read_map, value_types
+from pybpftool.kernel.elements import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapElements
+from pybpftool.objects.map import OF_MAPS, PROG_ARRAY, read_map, value_types
 from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
-    from pybpftool.map import ValueTypes
+    from pybpftool.objects.map import ValueTypes
 
 _ENOENT = 2
 _UPDATE_FLAGS = (("any", BPF_ANY), ("noexist", BPF_NOEXIST), ("exist", BPF_EXIST))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
 from pybpftool.errors import KernelError, UsageError
-from pybpftool.net import (
+from pybpftool.objects.net import (
     DeviceProgram,
     NetworkReader,
     bits,
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.link import Netfilter
-    from pybpftool.net import Filter, Namespace, Network, XdpDevice
-    from pybpftool.resolve import Resolver
+    from pybpftool.objects.link import Netfilter
+    from pybpftool.objects.net import Filter, Namespace, Network, XdpDevice
+    from pybpftool.objects.symbols import Resolver
 
 HELP = """\
 Usage: pybpftool net { show | list } [dev NAME] [netns NETNS]
@@ -64,7 +64,7 @@ class _Listing:
     def __init__(self, ctx: Context) -> None:
         self._resolver: Resolver | None = None
         if ctx.options.resolve:
-            from pybpftool.resolve import Resolver
+            from pybpftool.objects.symbols import Resolver
 
             self._resolver = Resolver(ctx.kernel)
 
@@ -332,7 +332,7 @@ def _detach(ctx: Context, args: Args) -> None:
 
 
 def _number(kind: str) -> int:
-    from pybpftool.kernel.uapi import ATTACH_TYPES
+    from pybpftool.uapi.bpf import ATTACH_TYPES
 
     return ATTACH_TYPES.index(kind)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
-from pybpftool.perf import (
+from pybpftool.objects.perf import (
     KPROBE,
     KRETPROBE,
     RAW_TRACEPOINT,
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.perf import TaskEvent
-    from pybpftool.resolve import Resolver
+    from pybpftool.objects.perf import TaskEvent
+    from pybpftool.objects.symbols import Resolver
 
 HELP = """\
 Usage: pybpftool perf { show | list }
@@ -95,7 +95,7 @@ def _show(ctx: Context, args: Args) -> None:
     # Further words mean nothing here, to upstream either.
     resolver: Resolver | None = None
     if ctx.options.resolve:
-        from pybpftool.resolve import Resolver
+        from pybpftool.objects.symbols import Resolver
 
         resolver = Resolver(ctx.kernel)
     events = task_events(ctx.kernel)

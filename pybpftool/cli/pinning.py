@@ -21,14 +21,14 @@ def pin_fd(ctx: Context, fd: int, path: str) -> None:
     The directory becomes a bpf file system if it is none, unless ``-n`` forbids it; a
     mount made for a pin that then fails is undone. Raises BpfError.
     """
-    from pybpftool.kernel.maps import pin_object
+    from pybpftool.kernel.elements import pin_object
 
     directory, mounts = _prepare(ctx, path)
     try:
         pin_object(fd, path)
     except BpfError:
         if mounts:
-            from pybpftool.kernel.mounts import unmount
+            from pybpftool.control.mounts import unmount
 
             unmount(directory, mounts)
         raise
@@ -52,7 +52,7 @@ def _prepare(ctx: Context, path: str) -> tuple[str, int]:
             f"cannot pin the object: '{directory}' is in no bpf file system, and the option"
             " -n forbids to mount one"
         )
-    from pybpftool.kernel.mounts import mount_bpffs
+    from pybpftool.control.mounts import mount_bpffs
 
     return directory, mount_bpffs(directory)
 

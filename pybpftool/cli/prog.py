@@ -7,7 +7,7 @@ import time
 from pybpftool.cli.grammar import select
 from pybpftool.cli.refs import PROG_REFERENCE, find_programs
 from pybpftool.errors import UsageError
-from pybpftool.prog import ProgramReader
+from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import Kernel
+    from pybpftool.objects.prog import Program
     from pybpftool.output.jsontext import JsonStream
-    from pybpftool.prog import Program
 
 HELP = """\
 Usage: pybpftool prog { show | list } [PROG]

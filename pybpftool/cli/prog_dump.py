@@ -9,7 +9,7 @@ from pybpftool.cli.refs import find_programs
 from pybpftool.cli.symbols import SymbolSource, sysctl
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u64
-from pybpftool.prog import ProgramReader
+from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

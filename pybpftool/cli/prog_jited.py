@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.prog_dump import DumpOptions
     from pybpftool.jit.program import JitedProgram
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 _ARRAYS = (
     *("jited", "jited_ksyms", "jited_func_lens"),

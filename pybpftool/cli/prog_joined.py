@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pybpftool.jit.program import JitedProgram
     from pybpftool.joined.model import Joined
     from pybpftool.kernel.interface import BpfObject
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 # A drawing of more blocks makes a page that browsers handle badly.
 _MANY_BLOCKS = 1500
@@ -110,7 +110,7 @@ def _drawing(joined: Joined) -> str:
     blocks = sum(len(function.heads) for function in joined.listing.cfg.functions)
     if blocks > _MANY_BLOCKS:
         return f"Left out: {blocks} blocks are too many to look at."
-    from pybpftool.adapters.dot import picture
+    from pybpftool.adapters.graphviz import picture
     from pybpftool.cfg.dot import write_dot
 
     parts: list[str] = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.prog_dump import DumpOptions
     from pybpftool.insn.program import XlatedProgram
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 _PICTURES = ("svg", "png", "pdf")
 _BPF_MAP_TYPE_INSN_ARRAY = 34
@@ -104,7 +104,7 @@ class VisualDump(XlatedDump):
             return
         if not visual.calls:
             self._warn_of_size(listing, only)
-        from pybpftool.adapters.dot import picture
+        from pybpftool.adapters.graphviz import picture
 
         write_file(visual.file, picture("".join(parts), visual.form))
         if self._ctx.json is not None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 # The words that a reference begins with, in upstream's order.
 PROG_REFERENCE = ("id", "tag", "name", "pinned")
@@ -23,7 +23,7 @@ def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator
     The words are checked at once; the programs come one by one, each open until the
     next is asked for. A reference that fits no program raises BpfError at the end.
     """
-    from pybpftool.prog import FULL_NAME_LENGTH, by_name, by_tag
+    from pybpftool.objects.prog import FULL_NAME_LENGTH, by_name, by_tag
 
     how = args.choose(PROG_REFERENCE)
     if how == "id":
@@ -69,7 +69,7 @@ def open_maps(kernel: Kernel, args: Args) -> list[BpfObject]:
     how = args.choose(MAP_REFERENCE)
     if how != "name":
         return [_by_id_or_path(kernel, args, how, False)]
-    from pybpftool.kernel.maps import open_map
+    from pybpftool.kernel.elements import open_map
 
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
@@ -92,7 +92,7 @@ def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
     how = args.choose(MAP_REFERENCE)
     if how != "name":
         return _by_id_or_path(kernel, args, how, writable)
-    from pybpftool.kernel.maps import open_map
+    from pybpftool.kernel.elements import open_map
 
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
@@ -106,7 +106,7 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
     The caller closes the object.
     """
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
     ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
     if len(ids) > 1:
@@ -115,7 +115,7 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
 
 def _name(args: Args) -> str:
-    from pybpftool.map import NAME_LENGTH
+    from pybpftool.objects.map import NAME_LENGTH
 
     name = args.take("a map name")
     if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
@@ -124,7 +124,7 @@ def _name(args: Args) -> str:
 
 
 def _by_id_or_path(kernel: Kernel, args: Args, how: str, writable: bool) -> BpfObject:
-    from pybpftool.kernel.maps import open_map
+    from pybpftool.kernel.elements import open_map
 
     if how == "id":
         return open_map(kernel, args.number("a map id"), writable)
@@ -144,7 +144,7 @@ def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
 
 
 def _maps_named(kernel: Kernel, name: str) -> Iterator[BpfObject]:
-    from pybpftool.map import by_name
+    from pybpftool.objects.map import by_name
 
     return _some(by_name(kernel, name), f"no map has the name '{name}'")
 

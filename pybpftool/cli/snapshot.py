@@ -72,7 +72,7 @@ def _show(ctx: Context, args: Args) -> None:
             }
         )
         return
-    from pybpftool.adapters.table import table
+    from pybpftool.adapters.tabulate import table
 
     ctx.out.write(f"Linux {kernel.release} {kernel.machine}\n")
     ctx.out.write(table(("kind", "objects"), list(counts.items())) + "\n")
@@ -81,7 +81,7 @@ def _show(ctx: Context, args: Args) -> None:
 def _record_programs(kernel: Kernel) -> None:
     """What ``prog show`` and ``prog dump`` ask."""
     from pybpftool.kernel.interface import PROG_ARRAYS, PROG_INFO
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
     kernel.pinned("prog")
     kernel.holders("prog")
@@ -106,7 +106,7 @@ def _record_programs(kernel: Kernel) -> None:
 
 def _record_maps(kernel: Kernel) -> None:
     """What ``map show`` asks, and the BTF of maps; elements stay where they are."""
-    from pybpftool.map import read_map
+    from pybpftool.objects.map import read_map
 
     kernel.pinned("map")
     kernel.holders("map")
@@ -131,7 +131,7 @@ def record_attached(kernel: Kernel) -> None:
 
 
 def _record_links(kernel: Kernel) -> None:
-    from pybpftool.link import Device, KprobeMulti, LinkReader, ProbedFunctions
+    from pybpftool.objects.link import Device, KprobeMulti, LinkReader, ProbedFunctions
 
     kernel.pinned("link")
     kernel.holders("link")
@@ -156,7 +156,7 @@ def _record_perf(kernel: Kernel) -> None:
 def _record_cgroups(kernel: Kernel) -> None:
     import os
 
-    from pybpftool.cgroup import QUERY_EFFECTIVE, SHOWN_TYPES, cgroup_programs, cgroup_tree
+    from pybpftool.objects.cgroup import QUERY_EFFECTIVE, SHOWN_TYPES, cgroup_programs, cgroup_tree
 
     root = kernel.cgroup_root()
     if root is None:
@@ -172,7 +172,7 @@ def _record_cgroups(kernel: Kernel) -> None:
 
 
 def _record_net(kernel: Kernel) -> None:
-    from pybpftool.net import NetworkReader
+    from pybpftool.objects.net import NetworkReader
 
     for device in NetworkReader(kernel).read().devices:
         kernel.device_index(device, "")

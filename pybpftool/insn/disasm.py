@@ -393,7 +393,7 @@ class CallNames:
 
     def texts(self, image: Image, slots: Iterable[int]) -> dict[int, str]:
         """What follows ``call`` for the call instructions at ``slots``, by their 8 bytes."""
-        from pybpftool.insn.helpers import helper_names
+        from pybpftool.uapi.helpers import helper_names
 
         helpers = helper_names()
         values = image.values

@@ -6,12 +6,12 @@ from _bisect import bisect_right
 from itertools import accumulate
 from struct import Struct
 
-from pybpftool.adapters.disasm import Disassembler
+from pybpftool.adapters.capstone import Disassembler
 from pybpftool.jit import att
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.adapters.disasm import Block
+    from pybpftool.adapters.capstone import Block
 
 _X86 = {"x86_64": True, "i386": False, "i486": False, "i586": False, "i686": False}
 _LOCK = 0xF0

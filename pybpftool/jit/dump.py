@@ -45,7 +45,7 @@ def dump_plain(
 
     :param opcodes: add each instruction's bytes in a line of their own.
     :param linum: add file, line and column to source lines.
-    :param syntax: see :data:`pybpftool.adapters.disasm.SYNTAXES`.
+    :param syntax: see :data:`pybpftool.adapters.capstone.SYNTAXES`.
 
     Each function has its prototype, its symbol and a blank line after it, unless the
     kernel does not tell where functions begin.

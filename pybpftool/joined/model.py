@@ -66,7 +66,7 @@ class Joined:
     :param xlated: the translated instructions.
     :param jited: the machine code, None for a program that is interpreted.
     :param jump_tables: see :meth:`pybpftool.cfg.graph.Cfg.build`.
-    :param syntax: see :data:`pybpftool.adapters.disasm.SYNTAXES`.
+    :param syntax: see :data:`pybpftool.adapters.capstone.SYNTAXES`.
     """
 
     __slots__ = ("functions", "listing")

@@ -8,9 +8,9 @@ from itertools import starmap
 from stat import S_ISDIR
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.syscall import Buffer, bpf, repeated_call
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

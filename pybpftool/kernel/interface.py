@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 
-from pybpftool.kernel import uapi
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Kernel:
         raise NotImplementedError
 
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
-        """What stands at an offset of an ELF file; see :func:`pybpftool.usdt.file_place`."""
+        """What stands at an offset of an ELF file; see :func:`pybpftool.elf.probes.file_place`."""
         raise NotImplementedError
 
 

@@ -6,9 +6,9 @@ import os
 import struct
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.syscall import Buffer, bpf, pidfd_getfd, repeated_call
+from pybpftool.uapi import bpf as uapi
 
 _RAW_TRACEPOINT, _ITER, _PERF_EVENT, _KPROBE_MULTI, _UPROBE_MULTI = 1, 4, 7, 8, 12
 _PERF_EVENT_EVENT = 6

@@ -7,9 +7,9 @@ import struct
 import time
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import BTF_INFO, PROG_ARRAYS, PROG_INFO, BpfObject, Kernel
 from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, repeated_call, same_files
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -462,7 +462,7 @@ class LiveKernel(Kernel):
         return namespace_path(word)
 
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
-        from pybpftool.usdt import file_place
+        from pybpftool.elf.probes import file_place
 
         return file_place(path, offset)
 

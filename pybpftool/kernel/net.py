@@ -8,8 +8,8 @@ import os
 import struct
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf import cdump, rawdump
+from pybpftool.btf import rawdump
+from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.parser import VMLINUX, Btf
 from pybpftool.errors import FormatError
 from tests.btf import samples
@@ -75,7 +76,7 @@ def test_c_by_two_processes(
 ) -> None:
     path = tmp_path / "sample"
     path.write_bytes(BLOBS[name])
-    monkeypatch.setattr("pybpftool.btf.cdump._WORTH_TWO", 1)
+    monkeypatch.setattr("pybpftool.btf.c.dump._WORTH_TWO", 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
     if is_failing:
         monkeypatch.setattr("pybpftool.worker.Worker.receive", lambda self: None)
@@ -91,7 +92,7 @@ def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.Monk
     builder.add_struct("second", 8, [("next", 1, 0)])
     path = tmp_path / "sample"
     path.write_bytes(builder.build())
-    monkeypatch.setattr("pybpftool.btf.cdump._WORTH_TWO", 1)
+    monkeypatch.setattr("pybpftool.btf.c.dump._WORTH_TWO", 1)
     result = run("btf", "dump", "file", str(path), "format", "c")
     assert_one_sentence(result, "contains itself")
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.adapters import elf
-from pybpftool.btf import cdump, proto, rawdump, values
+from pybpftool.btf import proto, rawdump, values
+from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.merge import merge
 from pybpftool.btf.parser import Btf
 from pybpftool.btf.relocate import relocate
+from pybpftool.elf import sections as elf
 from pybpftool.errors import BpfError
 from tests.btf.elffile import object_file
 

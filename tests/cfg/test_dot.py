@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pybpftool.adapters import dot as graphviz_adapter
+from pybpftool.adapters import graphviz as graphviz_adapter
 from pybpftool.cfg.dot import label_text, shorten_path, write_call_graph, write_dot
 from pybpftool.cfg.listing import Listing
 from pybpftool.errors import BpfError

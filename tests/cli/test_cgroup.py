@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pybpftool.cgroup import SHOWN_TYPES, attach_type_number
-from pybpftool.kernel.uapi import ATTACH_TYPES
+from pybpftool.objects.cgroup import SHOWN_TYPES, attach_type_number
+from pybpftool.uapi.bpf import ATTACH_TYPES
 from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import AttachedKernel

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pybpftool.kernel.perf_rings import RECORD_LOST, RECORD_SAMPLE, PerfRing, _event
+from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing, _event
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 

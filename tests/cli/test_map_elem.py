@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.map.corpus import Maps, all_maps, u32, update_batch
+from tests.objects.map_corpus import Maps, all_maps, u32, update_batch
 from tests.support import asm, load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.cli import Result, assert_one_sentence, run

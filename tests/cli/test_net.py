@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.uapi import ATTACH_TYPES
+from pybpftool.uapi.bpf import ATTACH_TYPES
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import (
     AttachedKernel,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import uapi
+from pybpftool.uapi import bpf as uapi
 from tests.support.btfbuild import GLOBAL, SIGNED, BtfBuilder
 from tests.support.cli import Result, assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybpftool.insn.disasm import CallNames, Image, decode, disassemble
-from pybpftool.insn.helpers import helper_names
 from pybpftool.insn.symbols import KernelSymbols
+from pybpftool.uapi.helpers import helper_names
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "insn" / "disasm.txt.gz"
 

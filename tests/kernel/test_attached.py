@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import cgroups, links, net, perf, uapi
+from pybpftool.kernel import cgroups, links, net, perf
 from pybpftool.kernel.interface import BpfObject
+from pybpftool.uapi import bpf as uapi
 
 
 def write(address: int, data: bytes) -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import (
     BTF_INFO,
     MAP_INFO,
@@ -19,6 +18,7 @@ from pybpftool.kernel.interface import (
     unpack_u32,
     unpack_u64,
 )
+from pybpftool.uapi import bpf as uapi
 
 
 class TestLayout:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import live, uapi
+from pybpftool.kernel import live
 from pybpftool.kernel.interface import BTF_INFO, PROG_INFO, BpfObject
 from pybpftool.kernel.live import LiveKernel, c_string
+from pybpftool.uapi import bpf as uapi
 from tests.support.fakekernel import pack
 
 

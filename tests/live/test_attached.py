@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from pybpftool.cgroup import SHOWN_TYPES
 from pybpftool.errors import KernelError, VanishedError
 from pybpftool.kernel import cgroups, perf
 from pybpftool.kernel import net as kernel_net
 from pybpftool.kernel.live import LiveKernel
+from pybpftool.objects.cgroup import SHOWN_TYPES
 from tests.support import load
 from tests.support.attachments import Scene, add_cgroups, add_device, add_links, add_perf
 from tests.support.cli import Result, run

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
+from pybpftool.uapi import bpf as uapi
 
 
 def pack(layout: tuple[tuple[str, int, str], ...], size: int, order: str, **fields: Any) -> bytes:

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from pybpftool.btf.parser import Btf
-from pybpftool.kernel import uapi
+from pybpftool.uapi import bpf as uapi
 
 TARGET = Path(uapi.__file__)
 VMLINUX = "/sys/kernel/btf/vmlinux"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tests.map.corpus import Maps, load_maps
+from tests.objects.map_corpus import Maps, load_maps
 from tests.support import load
 from tests.tools.suites import Case, Live, case
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32
-from pybpftool.kernel.uapi import PROG_TYPES
+from pybpftool.uapi.bpf import PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.kernel.uapi import ATTACH_TYPES
+from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 QUERY_EFFECTIVE = 1
 """BPF_F_QUERY_EFFECTIVE: count what a cgroup inherits, too."""
@@ -161,7 +161,7 @@ class CgroupReader:
 
     def _describe(self, id: int) -> tuple[str, int, int] | None:
         from pybpftool.kernel.interface import PROG_INFO
-        from pybpftool.prog import ProgramReader
+        from pybpftool.objects.prog import ProgramReader
 
         if self._reader is None:
             self._reader = ProgramReader(self._kernel)

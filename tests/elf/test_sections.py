@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.adapters import elf
 from pybpftool.btf.parser import Btf
+from pybpftool.elf import sections as elf
 from pybpftool.errors import BpfError, FormatError
 from tests.btf import samples
 from tests.btf.elffile import object_file

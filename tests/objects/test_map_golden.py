@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.map.corpus import Maps, all_maps
-from tests.map.record import FIXTURE, MODES, chosen
+from tests.objects.map_corpus import Maps, all_maps
+from tests.objects.map_record import FIXTURE, MODES, chosen
 from tests.support.cli import assert_one_sentence, run
 
 pytestmark = pytest.mark.live

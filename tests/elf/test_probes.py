@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool import usdt
-from pybpftool.adapters.elf import read_probes
+from pybpftool.elf import probes as usdt
+from pybpftool.elf.sections import read_probes
 from pybpftool.errors import BpfError
 from tests.support.elfbuild import ElfBuilder
 

@@ -13,15 +13,15 @@ import os
 import struct
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import uapi
 from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.map import Map
+    from pybpftool.objects.map import Map
 
 BPF_ANY, BPF_NOEXIST, BPF_EXIST = 0, 1, 2
 """Flags of an update: in any case, only a new key, only an existing one."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.kernel.interface import Kernel
-    from pybpftool.prog import ProgramReader
+    from pybpftool.objects.prog import ProgramReader
 
 
 class Place:
@@ -61,7 +61,7 @@ class Resolver:
 
     def _find_prog_name(self, id: int) -> str:
         if self._reader is None:
-            from pybpftool.prog import ProgramReader
+            from pybpftool.objects.prog import ProgramReader
 
             self._reader = ProgramReader(self._kernel)
         try:

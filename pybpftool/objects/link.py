@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, FormatError
-from pybpftool.kernel.uapi import LINK_TYPES, PROG_TYPES
+from pybpftool.uapi.bpf import LINK_TYPES, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.kernel.uapi import TASK_FD_TYPES
+from pybpftool.uapi.bpf import TASK_FD_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

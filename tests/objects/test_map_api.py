@@ -10,8 +10,8 @@ import pytest
 import pybpftool
 from pybpftool import BpfError, KernelError, OpenMap
 from pybpftool.kernel.live import LiveKernel
-from pybpftool.map import maps, value_types
-from tests.map.corpus import u32, update_batch
+from pybpftool.objects.map import maps, value_types
+from tests.objects.map_corpus import u32, update_batch
 from tests.support import load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.fakekernel import FakeKernel

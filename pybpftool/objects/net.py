@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.uapi import ATTACH_TYPES
-from pybpftool.link import NETFILTER, LinkReader, Netfilter
+from pybpftool.objects.link import NETFILTER, LinkReader, Netfilter
+from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class NetworkReader:
     def _prog_name(self, id: int) -> str:
         name = self._names.get(id)
         if name is None:
-            from pybpftool.prog import ProgramReader
+            from pybpftool.objects.prog import ProgramReader
 
             try:
                 obj = self._kernel.open("prog", id)

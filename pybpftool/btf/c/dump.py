@@ -9,9 +9,10 @@ from __future__ import annotations
 import marshal
 import sys
 
-from pybpftool.btf import corder, parser
-from pybpftool.btf.corder import Kinds, Order
-from pybpftool.btf.ctext import Texts
+from pybpftool.btf import parser
+from pybpftool.btf.c import order as corder
+from pybpftool.btf.c.order import Kinds, Order
+from pybpftool.btf.c.text import Texts
 from pybpftool.btf.parser import Names
 from pybpftool.errors import FormatError
 

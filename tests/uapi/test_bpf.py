@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from pybpftool.btf.parser import Btf
-from pybpftool.kernel import uapi
+from pybpftool.uapi import bpf as uapi
 from tests.tools import generate_uapi
 
 needs_vmlinux = pytest.mark.skipif(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.adapters.table import table
+from pybpftool.adapters.tabulate import table
 
 
 def test_columns_are_aligned_and_numbers_stand_to_the_right() -> None:

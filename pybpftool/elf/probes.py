@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pybpftool.adapters.elf import Probes
+    from pybpftool.elf.sections import Probes
 
 
 class _Image:
@@ -56,7 +56,7 @@ def file_place(path: str, offset: int) -> dict[str, Any]:
         Empty for files that are gone or are no ELF files.
     """
     if path not in _images:
-        from pybpftool.adapters.elf import read_probes
+        from pybpftool.elf.sections import read_probes
 
         try:
             _images[path] = _Image(read_probes(path))

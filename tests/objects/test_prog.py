@@ -6,7 +6,7 @@ import pytest
 
 import pybpftool
 from pybpftool.errors import KernelError
-from pybpftool.prog import ProgramReader, by_name, by_tag, programs
+from pybpftool.objects.prog import ProgramReader, by_name, by_tag, programs
 from tests.support.fakekernel import FakeKernel
 
 

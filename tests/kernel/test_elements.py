@@ -13,10 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import uapi
-from pybpftool.kernel.interface import BpfObject
-from pybpftool.kernel.live import LiveKernel
-from pybpftool.kernel.maps import (
+from pybpftool.kernel.elements import (
     BPF_EXIST,
     BPF_NOEXIST,
     MapElements,
@@ -26,9 +23,12 @@ from pybpftool.kernel.maps import (
     open_map,
     possible_cpus,
 )
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.syscall import Buffer
-from pybpftool.map import Map, read_map
-from tests.map.corpus import update_batch
+from pybpftool.objects.map import Map, read_map
+from pybpftool.uapi import bpf as uapi
+from tests.objects.map_corpus import update_batch
 from tests.support import load
 from tests.support.fakekernel import FakeKernel
 
@@ -314,7 +314,7 @@ def test_without_batches_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.live
 def test_a_bucket_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pybpftool.kernel.maps._BATCH_ELEMENTS", 1)
+    monkeypatch.setattr("pybpftool.kernel.elements._BATCH_ELEMENTS", 1)
     with load.map_create("hash", 4, 4, 300) as fd:
         for index in range(300):
             load.map_update(fd, u32(index), u32(index))

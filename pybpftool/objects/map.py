@@ -9,15 +9,15 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.uapi import MAP_TYPES, PROG_TYPES
+from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.btf.parser import Btf
+    from pybpftool.kernel.elements import MapElements
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.kernel.maps import MapElements
 
 NAME_LENGTH = 16
 """BPF_OBJ_NAME_LEN: the kernel cuts names at 15 characters."""
@@ -238,7 +238,7 @@ class OpenMap:
     __slots__ = ("_elements", "_kernel", "_obj", "_types", "info")
 
     def __init__(self, kernel: Kernel, obj: BpfObject) -> None:
-        from pybpftool.kernel.maps import MapElements
+        from pybpftool.kernel.elements import MapElements
 
         self._kernel = kernel
         self._obj = obj
@@ -250,7 +250,7 @@ class OpenMap:
     @classmethod
     def by_id(cls, id: int, kernel: Kernel | None = None, writable: bool = False) -> OpenMap:
         """Open the map with this id; ``writable`` to change it as well."""
-        from pybpftool.kernel.maps import open_map
+        from pybpftool.kernel.elements import open_map
 
         kernel = kernel if kernel is not None else _running()
         return cls._owning(kernel, open_map(kernel, id, writable))

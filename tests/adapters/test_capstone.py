@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pybpftool.adapters.disasm import Disassembler, _bundled_library
+from pybpftool.adapters.capstone import Disassembler, _bundled_library
 from pybpftool.errors import BpfError
 
 
@@ -67,7 +67,7 @@ def test_many_blocks_give_every_byte_once() -> None:
 def test_library_alone_and_package_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "f0480110e8fbffffff0f1f440000" * 3
     alone = texts("x86_64", code)
-    monkeypatch.setattr("pybpftool.adapters.disasm._bundled_library", lambda: None)
+    monkeypatch.setattr("pybpftool.adapters.capstone._bundled_library", lambda: None)
     assert texts("x86_64", code) == alone
 
 
@@ -77,7 +77,7 @@ def test_package_is_not_imported_for_x86() -> None:
     import subprocess
 
     script = (
-        "import sys; from pybpftool.adapters.disasm import Disassembler;"
+        "import sys; from pybpftool.adapters.capstone import Disassembler;"
         "list(Disassembler('x86_64').blocks(b'\\x90', 0)); print('capstone' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
@@ -105,7 +105,7 @@ def test_machine_that_this_capstone_lacks() -> None:
 
 
 def test_without_capstone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pybpftool.adapters.disasm._bundled_library", lambda: None)
+    monkeypatch.setattr("pybpftool.adapters.capstone._bundled_library", lambda: None)
     monkeypatch.setitem(sys.modules, "capstone", None)
     with pytest.raises(BpfError, match="needs the Python package capstone"):
         Disassembler("x86_64")

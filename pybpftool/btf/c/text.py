@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pybpftool.btf.corder import Kinds
+    from pybpftool.btf.c.order import Kinds
     from pybpftool.btf.parser import Btf, Names
 
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(1, 10)

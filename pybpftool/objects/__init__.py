@@ -1,0 +1,1 @@
+"""What a person asks about: records, how they are read, how they print."""
