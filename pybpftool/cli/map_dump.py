@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pybpftool.btf.values import Bulk
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.elements import Batch, MapElements
-    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.kernel.elements import MapElements
+    from pybpftool.kernel.interface import Batch, BpfObject
     from pybpftool.objects.map import Map, ValueTypes
 
     Decoder = Callable[[bytes, int], str]

@@ -13,6 +13,7 @@ import os
 import struct
 
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.interface import Batch
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.uapi import bpf as uapi
 
@@ -67,21 +68,6 @@ _REASONS = {
     ("delete", _ENOENT): "there is no element with this key (ENOENT)",
     ("pin", 17): "there is something of this name already (EEXIST)",
 }
-
-
-class Batch:
-    """Some elements: ``count`` keys one after the other, and their values likewise.
-
-    ``values`` is None for a single key whose value cannot be read; ``errno`` says why.
-    """
-
-    __slots__ = ("count", "errno", "keys", "values")
-
-    def __init__(self, keys: bytes, values: bytes | None, count: int, errno: int = 0) -> None:
-        self.keys = keys
-        self.values = values
-        self.count = count
-        self.errno = errno
 
 
 def open_map(kernel: Kernel, id: int, writable: bool = False) -> BpfObject:

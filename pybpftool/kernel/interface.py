@@ -100,6 +100,24 @@ class BpfObject:
         return f"<BpfObject {self.kind} {self.id}>"
 
 
+class Batch:
+    """Some elements of a map: ``count`` keys one after the other, and their values likewise.
+
+    ``values`` is None for a single key whose value cannot be read; ``errno`` says why.
+    """
+
+    __slots__ = ("count", "errno", "keys", "values")
+
+    def __init__(self, keys: bytes, values: bytes | None, count: int, errno: int = 0) -> None:
+        self.keys = keys
+        self.values = values
+        self.count = count
+        self.errno = errno
+
+    def __repr__(self) -> str:
+        return f"<Batch of {self.count}>"
+
+
 class Kernel:
     """The questions that commands ask.
 
@@ -163,6 +181,30 @@ class Kernel:
 
     def map_value(self, map: BpfObject, key: bytes) -> bytes:
         """The value of one element as ``BPF_MAP_LOOKUP_ELEM`` gives it."""
+        raise NotImplementedError
+
+    def elements(self, map: BpfObject) -> Iterator[Batch]:
+        """All elements of an open map, in the order in which the kernel lists keys.
+
+        A value is what :meth:`lookup` gives. An element that is there from the first to
+        the last batch comes exactly once; slots of arrays of maps and programs that hold
+        none are left out.
+        """
+        raise NotImplementedError
+
+    def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
+        """The value at ``key``: of a per-CPU map the values of all possible CPUs.
+
+        Each of these is padded to a multiple of eight bytes. Without a key, what a queue
+        or stack would give next, which stays in it.
+        """
+        raise NotImplementedError
+
+    def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
+        """The key after ``key``, or the first: KernelError with ENOENT at the end.
+
+        The first one follows a key that is not in the map, too.
+        """
         raise NotImplementedError
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
