@@ -163,13 +163,14 @@ def _attach_type(number: int) -> str:
 class _Listing:
     """Renders links with what one listing reads once: pins, holders, symbols."""
 
-    __slots__ = ("_functions", "_kernel", "_pins", "_resolver", "held", "reader")
+    __slots__ = ("_functions", "_kernel", "_pins", "_resolver", "held", "listing", "reader")
 
     def __init__(self, ctx: Context) -> None:
         self._kernel = kernel = ctx.kernel
         self.reader = LinkReader(kernel)
         self._pins = kernel.pinned("link") if ctx.options.bpffs else {}
-        self.held = kernel.holders("link")
+        self.listing = kernel.listing("link")
+        self.held = self.listing.held
         self._functions: ProbedFunctions | None = None
         self._resolver: Resolver | None = None
         if ctx.options.resolve:
@@ -533,14 +534,13 @@ def _show(ctx: Context, args: Args) -> None:
 
     listing = _Listing(ctx)
     read, json = listing.reader.read, ctx.json
-    objects = kernel.objects("link")
     if json is None:
         text = listing.text
-        write_all(ctx, "link", objects, listing.held, lambda obj: text(read(obj)))
+        write_all(ctx, listing.listing, lambda obj: text(read(obj)))
         return
     element, record = json.text, listing.record
     json.begin_array()
-    write_all(ctx, "link", objects, listing.held, lambda obj: element(record(read(obj))))
+    write_all(ctx, listing.listing, lambda obj: element(record(read(obj))))
     json.end()
 
 

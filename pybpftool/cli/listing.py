@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pybpftool.cli.context import Context
-    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.kernel.interface import BpfObject, Listing
     from pybpftool.worker import Send
 
 _WORTH_TWO = 2048  # objects
@@ -17,22 +17,24 @@ _WORTH_TWO = 2048  # objects
 
 def write_all(
     ctx: Context,
-    kind: str,
-    objects: Iterable[BpfObject],
-    held: Iterable[int],
+    listing: Listing,
     text: Callable[[BpfObject], str],
+    some: Iterable[BpfObject] | None = None,
 ) -> None:
     """Write what ``text`` makes of each object, as lines or as the elements of an array.
 
-    Where many are known to be there (``held``: ids), a second process does the later
-    half of ``objects``, which have to be all that there are. What the kernel refuses
-    to tell of an object is reported, and the listing goes on.
+    Where many are known to be there, because they are held, a second process does the
+    later half. What the kernel refuses to tell of an object is reported, and the listing
+    goes on. ``some`` are written in place of all objects.
     """
     json = ctx.json
     write = ctx.out.write if json is None else json.raw
-    ids = sorted(held)
+    if some is not None:
+        _write(ctx, some, text, write)
+        return
+    ids = sorted(listing.held)
     if len(ids) < _WORTH_TWO or ctx.out.is_terminal or not ctx.kernel.is_live:
-        _write(ctx, objects, text, write)
+        _write(ctx, listing.objects(), text, write)
         return
     from pybpftool.worker import Worker
 
@@ -40,11 +42,11 @@ def write_all(
     comma, errors = ("", "surrogateescape") if json is None else (",", "backslashreplace")
 
     def work(send: Send) -> None:
-        later = comma.join([text(obj) for obj in ctx.kernel.objects_after(kind, middle)])
+        later = comma.join([text(obj) for obj in listing.objects(middle)])
         send([later.encode("utf-8", errors)])
 
-    remaining = iter(objects)
     with Worker(work) as worker:
+        remaining = listing.objects()
         beyond = _write(ctx, remaining, text, write, middle)
         later = worker.receive()
     if later is None:

@@ -65,12 +65,13 @@ def _from(module: str, function: str) -> Callable[[Context, Args], None]:
 class _Listing:
     """Renders maps with what one listing reads once: pins and holders."""
 
-    __slots__ = ("_kernel", "_pins", "held")
+    __slots__ = ("_kernel", "_pins", "held", "listing")
 
     def __init__(self, ctx: Context) -> None:
         self._kernel = kernel = ctx.kernel
         self._pins = kernel.pinned("map") if ctx.options.bpffs else {}
-        self.held = kernel.holders("map")
+        self.listing = kernel.listing("map")
+        self.held = self.listing.held
 
     def text(self, map: Map) -> str:
         """The lines of one map."""
@@ -176,30 +177,27 @@ def _show(ctx: Context, args: Args) -> None:
         args.choose(("id", "name", "pinned"))
         args.take("its value")
         args.end()
-    if not args:
-        listing = _Listing(ctx)
-        objects = kernel.objects("map")
-    else:
+    found = None
+    if args:
         from pybpftool.cli.refs import find_maps
 
         found = find_maps(kernel, args)
-        listing = _Listing(ctx)
-        if ctx.json is not None:
-            from pybpftool.cli.prog import single_or_array
+    listing = _Listing(ctx)
+    if found is not None and ctx.json is not None:
+        from pybpftool.cli.prog import single_or_array
 
-            single_or_array(ctx.json, (listing.record(read_map(kernel, obj)) for obj in found))
-            return
-        objects = found
+        single_or_array(ctx.json, (listing.record(read_map(kernel, obj)) for obj in found))
+        return
     from pybpftool.cli.listing import write_all
 
     json = ctx.json
     if json is None:
         text = listing.text
-        write_all(ctx, "map", objects, listing.held, lambda obj: text(read_map(kernel, obj)))
+        write_all(ctx, listing.listing, lambda obj: text(read_map(kernel, obj)), found)
         return
     element, record = json.text, listing.record
     json.begin_array()
-    write_all(ctx, "map", objects, listing.held, lambda obj: element(record(read_map(kernel, obj))))
+    write_all(ctx, listing.listing, lambda obj: element(record(read_map(kernel, obj))), found)
     json.end()
 
 

@@ -71,13 +71,14 @@ def _later(ctx: Context, args: Args) -> None:
 class _Listing:
     """Renders programs with what one listing reads once: pins, holders, clocks."""
 
-    __slots__ = ("_boot", "_kernel", "_pins", "_times", "held", "reader")
+    __slots__ = ("_boot", "_kernel", "_pins", "_times", "held", "listing", "reader")
 
     def __init__(self, ctx: Context) -> None:
         self._kernel = kernel = ctx.kernel
         self.reader = ProgramReader(kernel)
         self._pins = kernel.pinned("prog") if ctx.options.bpffs else {}
-        self.held = kernel.holders("prog")
+        self.listing = kernel.listing("prog")
+        self.held = self.listing.held
         self._boot = kernel.boot_time_ns()
         self._times: dict[int, str] = {}
 
@@ -243,14 +244,13 @@ def _show(ctx: Context, args: Args) -> None:
 
         listing = _Listing(ctx)
         read, json = listing.reader.read, ctx.json
-        objects = ctx.kernel.objects("prog")
         if json is None:
             text = listing.text
-            write_all(ctx, "prog", objects, listing.held, lambda obj: text(read(obj)))
+            write_all(ctx, listing.listing, lambda obj: text(read(obj)))
             return
         element, record = json.text, listing.record
         json.begin_array()
-        write_all(ctx, "prog", objects, listing.held, lambda obj: element(record(read(obj))))
+        write_all(ctx, listing.listing, lambda obj: element(record(read(obj))))
         json.end()
         return
     found = find_programs(ctx.kernel, ProgramReader(ctx.kernel), args)

@@ -83,18 +83,28 @@ class BpfObject:
     ``info`` is the kernel's ``struct bpf_*_info`` as bytes, as long as the kernel
     filled it (its pointers are null). ``orphaned`` is true for a program or map whose
     network device is gone (the info request fails with ENODEV). ``fd`` is a file
-    descriptor on a live kernel and -1 on a recorded one. Close it with
-    :meth:`Kernel.close`; :meth:`Kernel.objects` does so itself.
+    descriptor on a live kernel and -1 on a recorded one. ``fdinfo`` is the text that
+    :meth:`Kernel.fdinfo` answers with, where a :class:`Listing` has read it already.
+    Close it with :meth:`Kernel.close`; :meth:`Kernel.objects` does so itself.
     """
 
-    __slots__ = ("fd", "id", "info", "kind", "orphaned")
+    __slots__ = ("fd", "fdinfo", "id", "info", "kind", "orphaned")
 
-    def __init__(self, kind: str, id: int, fd: int, info: bytes, orphaned: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        id: int,
+        fd: int,
+        info: bytes,
+        orphaned: bool = False,
+        fdinfo: bytes | None = None,
+    ) -> None:
         self.kind = kind
         self.id = id
         self.fd = fd
         self.info = info
         self.orphaned = orphaned
+        self.fdinfo = fdinfo
 
     def __repr__(self) -> str:
         return f"<BpfObject {self.kind} {self.id}>"
@@ -215,6 +225,10 @@ class Kernel:
         """Processes that hold a file descriptor of an object: id -> [(pid, comm), …]."""
         raise NotImplementedError
 
+    def listing(self, kind: str) -> Listing:
+        """Begin a listing of all objects of ``kind`` with their holders."""
+        return Listing(self, kind)
+
     def file(self, path: str) -> bytes:
         """The content of a file of /proc or /sys."""
         raise NotImplementedError
@@ -305,6 +319,33 @@ class Kernel:
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         """What stands at an offset of an ELF file; see :func:`pybpftool.elf.probes.file_place`."""
         raise NotImplementedError
+
+
+class Listing:
+    """The holders of all objects of a kind, and the objects, for one listing.
+
+    What a kernel reads of the objects by the way, while it looks for their holders, is
+    used for this listing and gone with it. :meth:`objects` can be asked for once.
+    """
+
+    __slots__ = ("_kernel", "held", "kind")
+
+    def __init__(self, kernel: Kernel, kind: str) -> None:
+        self._kernel = kernel
+        self.kind = kind
+        self.held = self._find_holders()
+        """As :meth:`Kernel.holders` answers."""
+
+    def _find_holders(self) -> dict[int, list[tuple[int, str]]]:
+        return self._kernel.holders(self.kind)
+
+    def objects(self, after: int = 0) -> Iterator[BpfObject]:
+        """As :meth:`Kernel.objects`, those of larger ids than ``after``.
+
+        A link of which nothing more has to be asked may come without a descriptor; what
+        :meth:`Kernel.link_details` needs of it is opened there.
+        """
+        return self._kernel.objects_after(self.kind, after)
 
 
 QUESTIONS = (

@@ -7,7 +7,14 @@ import struct
 import time
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
-from pybpftool.kernel.interface import BTF_INFO, PROG_ARRAYS, PROG_INFO, BpfObject, Kernel
+from pybpftool.kernel.interface import (
+    BTF_INFO,
+    PROG_ARRAYS,
+    PROG_INFO,
+    BpfObject,
+    Kernel,
+    Listing,
+)
 from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, repeated_call, same_files
 from pybpftool.uapi import bpf as uapi
 
@@ -43,6 +50,7 @@ _LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF obje
 # What is only looked at is opened for reading: security modules may forbid more.
 _BPF_F_RDONLY = 1 << 3
 _OPEN_FLAGS = {"map": _BPF_F_RDONLY}
+_FRESH = 1.0  # seconds for which a listing believes what was read for the holders
 # Where struct bpf_*_info keeps the id.
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
@@ -78,18 +86,23 @@ class LiveKernel(Kernel):
         self._no_info = bytes(_INFO_SIZE)
         self._fdinfo_dir = -1
         self._open: set[int] = set()
-        # fdinfo of programs met while looking for their holders. What commands read in
-        # it (memlock) never changes, and reading it costs as much as all else of a listing.
-        self._prog_fdinfo: dict[int, bytes] = {}
-        # Likewise of maps, whose fdinfo can change: good for one reading, right afterwards.
-        self._map_fdinfo: dict[int, bytes] = {}
-        self._link_infos: dict[int, bytes] = {}  # of links, likewise
-        self._fresh_until = 0.0
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)
 
     def objects_after(self, kind: str, id: int) -> Iterator[BpfObject]:
+        return self._walk(kind, id, {}, {})
+
+    def listing(self, kind: str) -> Listing:
+        return LiveListing(self, kind)
+
+    def _walk(
+        self, kind: str, id: int, known: dict[int, bytes], texts: dict[int, bytes]
+    ) -> Iterator[BpfObject]:
+        """Objects of larger ids than ``id``; infos of ``known`` and ``texts`` are not read again.
+
+        Both are emptied by others when they have become too old.
+        """
         # Failed calls are made again, to learn their errno.
         next_attr, id_attr, info_attr = Buffer(8), Buffer(12), Buffer(_INFO_ATTR.size)
         next_id, next_args = repeated_call(_NEXT_ID[kind], next_attr.address, 8)
@@ -102,12 +115,6 @@ class LiveKernel(Kernel):
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
         answer, no_info, close = self._info.data, self._no_info, os.close
-        # What was learned of links right before, while looking for their holders; good once.
-        known: dict[int, bytes] = {}
-        if kind == "link" and self._link_infos:
-            if time.monotonic() < self._fresh_until:
-                known = self._link_infos
-            self._link_infos = {}
         current = id
         is_dense = False
         while True:
@@ -144,9 +151,13 @@ class LiveKernel(Kernel):
                 asked.value = fd
                 length.value = _INFO_SIZE
                 if get_info(*info_args) < 0:
-                    yield self._describe(kind, fd, current)
+                    refused = self._describe(kind, fd, current)
+                    refused.fdinfo = texts.get(current)
+                    yield refused
                 else:
-                    yield BpfObject(kind, current, fd, bytes(answer[: length.value]))
+                    yield BpfObject(
+                        kind, current, fd, bytes(answer[: length.value]), False, texts.get(current)
+                    )
             finally:
                 close(fd)
 
@@ -241,12 +252,8 @@ class LiveKernel(Kernel):
             return arrays
 
     def fdinfo(self, obj: BpfObject) -> bytes:
-        if obj.kind == "prog" and obj.id in self._prog_fdinfo:
-            return self._prog_fdinfo[obj.id]
-        if obj.id in self._map_fdinfo and obj.kind == "map":
-            text = self._map_fdinfo.pop(obj.id)
-            if time.monotonic() < self._fresh_until:
-                return text
+        if obj.fdinfo is not None:
+            return obj.fdinfo
         if self._fdinfo_dir < 0:
             self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -313,26 +320,29 @@ class LiveKernel(Kernel):
         return table.paths
 
     def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
+        return self._find_holders(kind, {}, {})
+
+    def _find_holders(
+        self, kind: str, infos: dict[int, bytes], texts: dict[int, bytes]
+    ) -> dict[int, list[tuple[int, str]]]:
+        """:meth:`holders`, with the infos and fdinfo texts that were read for it, by id."""
         from pybpftool.kernel.holders import find_holders
 
+        def link_ids(pid: int, numbers: list[int]) -> list[int] | None:
+            from pybpftool.kernel.links import held_infos
+
+            held = held_infos(pid, numbers)
+            if held is None:
+                return None
+            infos.update(held)
+            return list(held)
+
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
-        texts = {"prog": self._prog_fdinfo, "map": self._map_fdinfo}.get(kind)
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        ids_of = self._held_link_ids if kind == "link" else None
         key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
-        found = find_holders(names, key, same_files, texts, own, ids_of, mark)
-        self._fresh_until = time.monotonic() + 1
-        return found
-
-    def _held_link_ids(self, pid: int, numbers: list[int]) -> list[int] | None:
-        from pybpftool.kernel.links import held_infos
-
-        infos = held_infos(pid, numbers)
-        if infos is None:
-            return None
-        self._link_infos.update(infos)
-        return list(infos)
+        ids_of = link_ids if kind == "link" else None
+        return find_holders(names, key, same_files, texts, own, ids_of, mark)
 
     def file(self, path: str) -> bytes:
         try:
@@ -465,6 +475,50 @@ class LiveKernel(Kernel):
         from pybpftool.elf.probes import file_place
 
         return file_place(path, offset)
+
+
+class LiveListing(Listing):
+    """A listing of the running kernel.
+
+    Looking for holders reads what a listing needs of the same objects: the infos of links
+    and the fdinfo of programs and maps. Reading it again would take as long as the rest.
+    """
+
+    __slots__ = ("_expires", "_infos", "_kernel", "_texts")
+
+    _kernel: LiveKernel
+
+    def _find_holders(self) -> dict[int, list[tuple[int, str]]]:
+        self._infos: dict[int, bytes] = {}
+        self._texts: dict[int, bytes] = {}
+        held = self._kernel._find_holders(self.kind, self._infos, self._texts)
+        # The part that is read of a program's fdinfo (memlock) never changes.
+        self._expires = None if self.kind == "prog" else time.monotonic() + _FRESH
+        return held
+
+    def objects(self, after: int = 0) -> Iterator[BpfObject]:
+        infos, texts = self._infos, self._texts
+        # Links and BTF objects need no fdinfo.
+        if self.kind not in _FDINFO_MARKS:
+            texts = {}
+        self._infos, self._texts = {}, {}
+        expires = self._expires
+        if expires is None:
+            return self._kernel._walk(self.kind, after, infos, texts)
+        return self._while_fresh(after, infos, texts, expires)
+
+    def _while_fresh(
+        self, after: int, infos: dict[int, bytes], texts: dict[int, bytes], expires: float
+    ) -> Iterator[BpfObject]:
+        if time.monotonic() > expires:
+            infos.clear()
+        monotonic = time.monotonic
+        for obj in self._kernel._walk(self.kind, after, infos, texts):
+            if monotonic() > expires:
+                obj.fdinfo = None
+                texts.clear()
+                infos.clear()
+            yield obj
 
 
 def c_string(data: bytes | bytearray) -> str:

@@ -141,6 +141,53 @@ class TestListing:
         assert script.flags == [8]
 
 
+class TestListingWithHolders:
+    """What is read while holders are looked for serves one listing, and only that."""
+
+    @pytest.fixture(autouse=True)
+    def holders(self, script: ScriptedBpf, monkeypatch: pytest.MonkeyPatch) -> None:
+        script.ids = [3, 5]
+        script.infos = [prog_info(id=3), prog_info(id=5)]
+
+        def find_holders(names: object, key: object, same: object, texts: object,
+                         *rest: object) -> dict[int, list[tuple[int, str]]]:  # fmt: skip
+            assert isinstance(texts, dict)
+            texts[3] = b"read from a holder"
+            return {3: [(7, "holder")]}
+
+        monkeypatch.setattr("pybpftool.kernel.holders.find_holders", find_holders)
+
+    @pytest.mark.parametrize("kind", ["prog", "map"])
+    def test_texts_are_not_read_again(self, kind: str) -> None:
+        kernel = LiveKernel()
+        listing = kernel.listing(kind)
+        assert listing.held == {3: [(7, "holder")]}
+        first, second = map(kernel.fdinfo, listing.objects())
+        assert first == b"read from a holder"
+        assert second.startswith(b"pos:")
+        os.close(kernel._fdinfo_dir)
+
+    def test_nothing_of_it_stays(self) -> None:
+        kernel = LiveKernel()
+        kernel.holders("prog")
+        listing = kernel.listing("prog")
+        list(listing.objects())
+        for objects in (kernel.objects("prog"), listing.objects()):
+            assert all(kernel.fdinfo(obj).startswith(b"pos:") for obj in objects)
+        os.close(kernel._fdinfo_dir)
+
+    def test_what_can_change_is_believed_for_a_second(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = [100.0]
+        monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+        kernel = LiveKernel()
+        for kind, expected in (("map", [None, None]), ("prog", [b"read from a holder", None])):
+            listing = kernel.listing(kind)
+            clock[0] += 1.1
+            assert [obj.fdinfo for obj in listing.objects()] == expected
+
+
 class TestOpen:
     def test_refused(self, script: ScriptedBpf) -> None:
         script.refused_ids = {1: errno.ENOENT, 2: errno.EPERM, 3: errno.EMFILE}

@@ -106,9 +106,9 @@ def test_links_known_from_their_holders(scene: Scene, monkeypatch: pytest.Monkey
         many_links(stack, 1)
         id = load.object_id(many_links(brief, 1)[0], "link")
         kernel = LiveKernel()
-        kernel.holders("link")
+        listing = kernel.listing("link")
         brief.close()
-        (link,) = [obj for obj in kernel.objects("link") if obj.id == id]
+        (link,) = [obj for obj in listing.objects() if obj.id == id]
         with pytest.raises(VanishedError):
             kernel.link_details(link)
     assert id not in [obj.id for obj in kernel.objects("link")]
