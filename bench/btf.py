@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.run import Workload
 from pybpftool.btf.parser import STRUCT, VMLINUX, Btf
-from tests.btf.elffile import object_file
+from tests.support.elffile import object_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,9 +7,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from bench.run import Workload
-from tests.objects.map_corpus import update_batch
 from tests.support import corpus, load
 from tests.support.btfbuild import SIGNED, BtfBuilder
+from tests.support.map_corpus import update_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,7 @@ from pybpftool.btf import rawdump
 from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.parser import VMLINUX, Btf
 from pybpftool.errors import FormatError
-from tests.btf import samples
+from tests.support import btfsamples as samples
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 

@@ -19,7 +19,7 @@ from pybpftool.btf.parser import Btf
 from pybpftool.btf.relocate import relocate
 from pybpftool.elf import sections as elf
 from pybpftool.errors import BpfError
-from tests.btf.elffile import object_file
+from tests.support.elffile import object_file
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "btf"
 BLOBS = [path.read_bytes() for path in sorted(FIXTURES.glob("*.btf"))]

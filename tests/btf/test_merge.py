@@ -13,9 +13,9 @@ from pybpftool.btf.parser import Btf
 from pybpftool.btf.rawdump import text_blocks
 from pybpftool.btf.relocate import relocate
 from pybpftool.errors import FormatError
-from tests.btf.elffile import object_file
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.cli import run
+from tests.support.elffile import object_file
 
 
 def base() -> BtfBuilder:

@@ -11,7 +11,7 @@ import pytest
 from pybpftool.btf import parser
 from pybpftool.btf.parser import Btf
 from pybpftool.errors import BpfError, FormatError
-from tests.btf import samples
+from tests.support import btfsamples as samples
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
 
 

@@ -12,7 +12,7 @@ from pybpftool.btf import values
 from pybpftool.btf.parser import Btf
 from pybpftool.errors import FormatError
 from pybpftool.output import jsontext
-from tests.btf import samples
+from tests.support import btfsamples as samples
 from tests.support.btfbuild import BOOL, CHAR, SIGNED, BtfBuilder
 
 # [type, bytes in hexadecimal, pretty text at depth 2, compact JSON or null]

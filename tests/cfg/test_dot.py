@@ -13,11 +13,10 @@ from pybpftool.cfg.dot import label_text, shorten_path, write_call_graph, write_
 from pybpftool.cfg.listing import Listing
 from pybpftool.errors import BpfError
 from pybpftool.insn.program import XlatedProgram
-from tests.cfg.randprog import random_program
-from tests.support.asm import R0, assemble, exit_, ja, label, mov64
+from tests.support.asm import assemble, exit_, ja, label
+from tests.support.hostile import HOSTILE, hostile_program, needs_dot
+from tests.support.randprog import random_program
 from tests.support.recorded import compiled, programs
-
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 
 def dot_of(prog: XlatedProgram, **options: bool) -> str:
@@ -83,38 +82,6 @@ def test_graphviz_takes_compiled_programs(index: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_graphviz_takes_random_programs(seed: int) -> None:
     draw(dot_of(XlatedProgram(random_program(seed)), opcodes=True))
-
-
-HOSTILE = [
-    'say("a\\"b\\\\");',
-    "if (a < b && c > d || e) { x |= 1; }",
-    "&lt; &#65; &amp; &nosuch; & a;b",
-    "tab\there, bell\x07, escape\x1b[31m, delete\x7f, c1\x9b",
-    "café ← 中文 \U0001f40d",
-    "bad \udcff\udc80 bytes",
-    "\\",
-    "ends with \\",
-    "%s %d %",
-    "line\nfeed\rreturn",
-    "   ",
-    "\uffff\ufffe",
-]
-
-
-class HostileBtf:
-    """Strings that no compiler writes."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def string(self, offset: int) -> str | None:
-        return self.text
-
-
-def hostile_program(text: str) -> XlatedProgram:
-    code = mov64(R0, 0) + exit_()
-    lines = (0).to_bytes(4, "little") + bytes(8) + (1034).to_bytes(4, "little")
-    return XlatedProgram(code, line_info=lines, btf=HostileBtf(text))  # type: ignore[arg-type]
 
 
 @needs_dot

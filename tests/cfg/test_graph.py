@@ -7,8 +7,7 @@ import pytest
 from pybpftool.cfg.graph import ENTRY, EXIT, Cfg, Function
 from pybpftool.errors import FormatError
 from pybpftool.insn.disasm import Image
-from tests.cfg import brute
-from tests.cfg.randprog import random_program
+from tests.support import flow_brute as brute
 from tests.support.asm import (
     R0,
     R1,
@@ -24,6 +23,7 @@ from tests.support.asm import (
     ld_map_value,
     mov64,
 )
+from tests.support.randprog import random_program
 from tests.support.recorded import compiled
 
 RANDOM = 300

@@ -10,7 +10,7 @@ import pytest
 from pybpftool.btf.parser import VMLINUX
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
-from tests.btf import samples
+from tests.support import btfsamples as samples
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel, pack
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.objects.map_corpus import Maps, all_maps, u32, update_batch
 from tests.support import asm, load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.cli import Result, assert_one_sentence, run
+from tests.support.map_corpus import Maps, all_maps, u32, update_batch
 
 pytestmark = pytest.mark.live
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.jit.test_dump import TARGET
 from tests.support import asm
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.jited import TARGET
 from tests.support.recorded import Recorded, programs
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")

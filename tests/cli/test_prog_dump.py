@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ import pytest
 from pybpftool.cli.prog_dump import Dump, DumpOptions, write_file
 from pybpftool.errors import BpfError, KernelError
 from tests.support import asm
-from tests.support.btfbuild import GLOBAL, SIGNED, BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.fakeprogs import add_described, add_prog
 
 CODE = asm.assemble([asm.mov64(asm.R0, 7), asm.exit_()])
 TEXT = "   0: (b7) r0 = 7\n   1: (95) exit\n"
@@ -24,34 +23,12 @@ TEXT = "   0: (b7) r0 = 7\n   1: (95) exit\n"
 @pytest.fixture
 def kernel() -> FakeKernel:
     kernel = FakeKernel()
-    add(kernel, 1, CODE, name=b"one")
-    add(kernel, 2, CODE, name=b"twin")
-    add(kernel, 3, asm.ret(1), name=b"twin", tag=b"\3" * 8)
+    add_prog(kernel, 1, CODE, name=b"one")
+    add_prog(kernel, 2, CODE, name=b"twin")
+    add_prog(kernel, 3, asm.ret(1), name=b"twin", tag=b"\3" * 8)
     kernel.files["/proc/sys/kernel/kptr_restrict"] = b"2\n"
     kernel.files["/proc/sys/net/core/bpf_jit_harden"] = b"1\n"
     return kernel
-
-
-def add(kernel: FakeKernel, id: int, code: bytes, **fields: object) -> None:
-    kernel.prog(id, xlated_prog_len=len(code), **fields)
-    kernel.arrays[id]["xlated"] = code
-
-
-def described(kernel: FakeKernel, id: int) -> None:
-    """A program with two functions, a source line and a call between them."""
-    btf = BtfBuilder()
-    number = btf.add_int("int", 4, SIGNED)
-    proto = btf.add_func_proto(number, [("x", number)])
-    first, second = btf.add_func("first", proto, GLOBAL), btf.add_func("second", proto, GLOBAL)
-    file, text = btf.string("dir/a.c"), btf.string("\treturn x + 1;")
-    code = asm.assemble(
-        [asm.insn(0x85, src=1, off=1, imm=1), asm.exit_(), asm.mov64(asm.R0, 1), asm.exit_()]
-    )
-    add(kernel, id, code, name=b"first", btf_id=9, nr_func_info=2, func_info_rec_size=8,
-        nr_line_info=1, line_info_rec_size=16)  # fmt: skip
-    kernel.btfs[9] = btf.build()
-    kernel.arrays[id]["func_info"] = struct.pack("=IIII", 0, first, 2, second)
-    kernel.arrays[id]["line_info"] = struct.pack("=IIII", 2, file, text, 12 << 10 | 3)
 
 
 class TestForms:
@@ -73,7 +50,7 @@ class TestForms:
         assert pretty.json == result.json
 
     def test_functions_and_lines(self, kernel: FakeKernel) -> None:
-        described(kernel, 5)
+        add_described(kernel, 5)
         text = run("prog", "dump", "xlated", "id", "5", kernel=kernel).text
         assert text == (
             "int first(int x):\n   0: (85) call pc+1\n   1: (95) exit\n"
@@ -225,19 +202,19 @@ class TestWithheld:
         assert_one_sentence(result, "program 8", "device")
 
     def test_btf_that_is_gone(self, kernel: FakeKernel) -> None:
-        described(kernel, 5)
+        add_described(kernel, 5)
         kernel.btfs.clear()
         assert_one_sentence(run("prog", "dump", "xlated", "id", "5", kernel=kernel), "BTF")
 
     def test_btf_that_is_damaged(self, kernel: FakeKernel) -> None:
-        described(kernel, 5)
+        add_described(kernel, 5)
         kernel.btfs[9] = kernel.btfs[9][:30]
         assert_one_sentence(run("prog", "dump", "xlated", "id", "5", kernel=kernel))
 
     def helper_call(self, kernel: FakeKernel) -> None:
         # call to the helper that stands 0x100 after __bpf_call_base
         code = asm.assemble([asm.insn(0x85, imm=0x100), asm.exit_()])
-        add(kernel, 6, code, name=b"calls")
+        add_prog(kernel, 6, code, name=b"calls")
 
     def test_names_of_helpers(self, kernel: FakeKernel) -> None:
         self.helper_call(kernel)
@@ -273,14 +250,14 @@ class TestDamaged:
     def test_code_that_is_no_whole_number_of_instructions(
         self, kernel: FakeKernel, length: int
     ) -> None:
-        add(kernel, 8, CODE[:length])
+        add_prog(kernel, 8, CODE[:length])
         result = run("prog", "dump", "xlated", "id", "8", kernel=kernel)
         assert b"Traceback" not in result.err
         assert result.status == 0 or assert_one_sentence(result)
 
     @pytest.mark.parametrize("name", ["func_info", "line_info", "jited_ksyms"])
     def test_records_that_are_cut_or_withheld(self, kernel: FakeKernel, name: str) -> None:
-        described(kernel, 5)
+        add_described(kernel, 5)
         whole = kernel.arrays[5].get(name) or b"\1" * 8
         for cut in (None, b"", whole[:3], whole[:9], b"\xff" * len(whole)):
             kernel.arrays[5][name] = cut
@@ -291,7 +268,7 @@ class TestDamaged:
                     assert b"exit" in result.out
 
     def test_a_record_size_that_cannot_be(self, kernel: FakeKernel) -> None:
-        described(kernel, 5)
+        add_described(kernel, 5)
         arrays = dict(kernel.arrays[5])
         for size in (0, 1, 4, 0xFFFFFFFF):
             kernel.prog(5, xlated_prog_len=32, btf_id=9, nr_func_info=2, func_info_rec_size=size,
@@ -305,7 +282,7 @@ class TestDamaged:
 def test_big_endian() -> None:
     kernel = FakeKernel(">")
     code = bytes.fromhex("b7000000000000079500000000000000")
-    add(kernel, 1, code)
+    add_prog(kernel, 1, code)
     assert run("prog", "dump", "xlated", "id", "1", kernel=kernel).text == TEXT
 
 

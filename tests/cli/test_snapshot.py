@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pybpftool.errors import KernelError
-from tests.cli.test_prog_dump import add, described
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.fakeprogs import add_described, add_prog
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -36,8 +36,8 @@ COMMANDS = [
 @pytest.fixture
 def kernel() -> FakeKernel:
     kernel = FakeKernel()
-    described(kernel, 1)
-    add(kernel, 2, bytes.fromhex("85000000000100009500000000000000"), load_time=5, ifindex=4)
+    add_described(kernel, 1)
+    add_prog(kernel, 2, bytes.fromhex("85000000000100009500000000000000"), load_time=5, ifindex=4)
     kernel.prog(3, orphaned=True, memlock=None)
     kernel.prog(4, name=b"a_name_of_fifte", btf_id=9, nr_func_info=1, maps=(7,))
     kernel.map(7, type=2, key_size=4, value_size=4, max_entries=1, name=b".rodata", btf_id=9,

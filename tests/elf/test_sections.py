@@ -11,8 +11,8 @@ import pytest
 from pybpftool.btf.parser import Btf
 from pybpftool.elf import sections as elf
 from pybpftool.errors import BpfError, FormatError
-from tests.btf import samples
-from tests.btf.elffile import object_file
+from tests.support import btfsamples as samples
+from tests.support.elffile import object_file
 
 BLOB = samples.every_kind()
 

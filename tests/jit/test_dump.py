@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable
 
 import pytest
 
 from pybpftool.errors import BpfError
-from pybpftool.jit.dump import dump_json, dump_plain
 from pybpftool.jit.program import JitedProgram
-from pybpftool.output.jsontext import JsonStream
-from pybpftool.output.stream import Output
+from tests.support.jited import TARGET, as_json, plain
 from tests.support.recorded import programs
 
-# The only difference from upstream: what is known of targets.
-TARGET = re.compile(r" <[^<>\n]+>$", re.M)
 # Upstream cuts a line of /proc/kallsyms after 255 characters and loses the rest.
 LONG_SYMBOL = re.compile(r"\b(bpf_prog_\w{227})\w+")
 JSON_TARGET = re.compile(r',"target":"[^"]*"')
-
-
-def written(write: Callable[[Output], None]) -> str:
-    read, fd = os.pipe()
-    try:
-        out = Output(fd)
-        os.set_blocking(fd, True)
-        import threading
-
-        parts: list[bytes] = []
-
-        def drain() -> None:
-            while data := os.read(read, 65536):
-                parts.append(data)
-
-        thread = threading.Thread(target=drain)
-        thread.start()
-        try:
-            write(out)
-            out.flush()
-        finally:
-            os.close(fd)
-            thread.join()
-        return b"".join(parts).decode("utf-8", "surrogateescape")
-    finally:
-        os.close(read)
-
-
-def plain(
-    prog: JitedProgram, opcodes: bool = False, linum: bool = False, syntax: str = "att"
-) -> str:
-    return written(lambda out: dump_plain(out, prog, opcodes, linum, syntax))
-
-
-def as_json(
-    prog: JitedProgram, opcodes: bool = False, linum: bool = False, pretty: bool = False
-) -> str:
-    return written(lambda out: dump_json(JsonStream(out, pretty), prog, opcodes, linum))
 
 
 @pytest.mark.parametrize("name", programs())

@@ -13,7 +13,7 @@ import pytest
 from pybpftool.cli.prog_joined import _drawing
 from pybpftool.joined.html import page
 from pybpftool.joined.model import Joined
-from tests.cfg.test_dot import HOSTILE, hostile_program, needs_dot
+from tests.support.hostile import HOSTILE, hostile_program, needs_dot
 from tests.support.recorded import programs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -11,7 +11,7 @@ from pybpftool.joined.model import Joined
 from pybpftool.joined.record import write_json
 from pybpftool.joined.text import write_text
 from pybpftool.output.jsontext import JsonStream
-from tests.jit.test_dump import plain, written
+from tests.support.jited import plain, written
 from tests.support.recorded import programs
 
 

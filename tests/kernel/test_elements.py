@@ -28,9 +28,9 @@ from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.syscall import Buffer
 from pybpftool.objects.map import Map, read_map
 from pybpftool.uapi import bpf as uapi
-from tests.objects.map_corpus import update_batch
 from tests.support import load
 from tests.support.fakekernel import FakeKernel
+from tests.support.map_corpus import update_batch
 
 HASH, ARRAY, LPM_TRIE, STACK_TRACE, CGROUP_STORAGE = 1, 2, 11, 7, 19
 

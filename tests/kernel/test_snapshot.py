@@ -20,9 +20,9 @@ from pybpftool.errors import BpfError, FormatError, KernelError
 from pybpftool.kernel import snapshot
 from pybpftool.kernel.interface import QUESTIONS, Kernel
 from pybpftool.kernel.snapshot import RecordingKernel, SnapshotKernel
-from tests.cli.test_prog_dump import add, described
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.fakeprogs import add_described, add_prog
 
 
 def make(**changes: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def make(**changes: Any) -> dict[str, Any]:
         "recorded_at": 5,
     }
     kernel = FakeKernel()
-    add(kernel, 1, bytes.fromhex("b7000000070000009500000000000000"), name=b"one")
+    add_prog(kernel, 1, bytes.fromhex("b7000000070000009500000000000000"), name=b"one")
     info = {"hex": kernel.all["prog"][1].info.hex()}
     answers = {
         "holders(prog)": {"map": []},
@@ -467,7 +467,7 @@ class TestHostile:
     def test_a_snapshot_with_everything_described(self, tmp_path: Path) -> None:
         """Answers cut short: code, BTF and records of a program are damaged one by one."""
         kernel = FakeKernel()
-        described(kernel, 1)
+        add_described(kernel, 1)
         path = str(tmp_path / "s.zip")
         assert run("snapshot", "save", path, kernel=kernel).status == 0
         with zipfile.ZipFile(path) as archive:

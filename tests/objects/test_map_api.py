@@ -11,10 +11,10 @@ import pybpftool
 from pybpftool import BpfError, KernelError, OpenMap
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.objects.map import maps, value_types
-from tests.objects.map_corpus import u32, update_batch
 from tests.support import load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.fakekernel import FakeKernel
+from tests.support.map_corpus import u32, update_batch
 
 pytestmark = pytest.mark.live
 

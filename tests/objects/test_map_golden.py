@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.objects.map_corpus import Maps, all_maps
-from tests.objects.map_record import FIXTURE, MODES, chosen
 from tests.support.cli import assert_one_sentence, run
+from tests.support.map_corpus import Maps, all_maps
+from tests.tools.record_maps import FIXTURE, MODES, chosen
 
 pytestmark = pytest.mark.live
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tests.objects.map_corpus import Maps, load_maps
 from tests.support import load
+from tests.support.map_corpus import Maps, load_maps
 from tests.tools.suites import Case, Live, case
 
 

@@ -1,6 +1,6 @@
 """Record what upstream prints of the maps of `map_corpus` whose elements have an order.
 
-    python -m tests.objects.map_record PATH_OF_UPSTREAM
+    python -m tests.tools.record_maps PATH_OF_UPSTREAM
 
 Per-CPU maps are left out: their dumps depend on the number of CPUs.
 """
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.objects.map_corpus import Maps, load_maps
+from tests.support.map_corpus import Maps, load_maps
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures/map/dumps.json.gz"
 MODES = ("", "-j", "-jp")

@@ -1,6 +1,6 @@
 """BTF to test with: recorded objects of compilers, and a built one with every kind.
 
-    python -m tests.btf.samples BPFTOOL
+    python -m tests.support.btfsamples BPFTOOL
 
 records upstream's answers for all of them in fixtures/btf/answers.json.xz.
 """
