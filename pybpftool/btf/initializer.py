@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.btf import parser
-from pybpftool.btf.values import is_char
+from pybpftool.btf.scalars import is_char
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False

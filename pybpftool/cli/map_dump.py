@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pybpftool.btf.values import Bulk
+    from pybpftool.btf.bulk import Bulk
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.elements import MapElements
@@ -302,7 +302,7 @@ class FormattedLayout(_PerElement):
     def _in_bulk(self) -> tuple[Bulk, Bulk, str]:
         """Decoders of keys and of values, and the format of an element."""
         if self._bulk is None:
-            from pybpftool.btf.values import Bulk
+            from pybpftool.btf.bulk import Bulk
 
             types, shape = self._types, self._shape
             keys, values = Bulk(types.btf, *self._form), Bulk(types.btf, *self._form)

@@ -160,12 +160,9 @@ def _metadata_text(btf: Btf, type_id: int, data: bytes, offset: int) -> str:
 
 
 def _metadata_value(btf: Btf, type_id: int, data: bytes, offset: int) -> object:
-    from pybpftool.btf import values
+    from pybpftool.btf.builders import python_value
 
-    try:
-        return values.python_value(btf, type_id, data, offset)
-    except values.BadValue as bad:
-        return str(bad)
+    return python_value(btf, type_id, data, offset)
 
 
 def header_text(kernel: Kernel, prog: Program) -> str:

@@ -399,7 +399,7 @@ class OpenMap:
         return self._types
 
     def _decoders(self) -> tuple[Callable[[bytes], object], Callable[[bytes], object]]:
-        from pybpftool.btf.values import compile_python
+        from pybpftool.btf.builders import compile_python
 
         types = self._value_types()
         value = compile_python(types.btf, types.value_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf import proto, rawdump, values
+from pybpftool.btf import builders, proto, rawdump, values
 from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.merge import merge
 from pybpftool.btf.parser import Btf
@@ -83,7 +83,7 @@ def exercise(btf: Btf, rng: random.Random) -> None:
         attempt(lambda type_id=type_id: btf.resolve(type_id))  # type: ignore[misc]
         proto.prototype(btf, type_id)
         data = rng.randbytes(64)
-        for compiled in (values.compile_text, values.compile_json, values.compile_python):
+        for compiled in (values.compile_text, values.compile_json, builders.compile_python):
             attempt(lambda c=compiled, t=type_id, d=data: c(btf, t)(d, 0))  # type: ignore[misc]
 
 

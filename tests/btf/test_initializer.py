@@ -187,7 +187,7 @@ def test_types_that_are_missing_or_too_large() -> None:
 
 def test_what_is_read_is_what_values_print() -> None:
     """The bytes of an initializer, decoded again."""
-    from pybpftool.btf.values import python_value
+    from pybpftool.btf.builders import python_value
 
     data = encode(TYPES.btf, TYPES.nested, "{.inner = {-3, 4}, .whole = 70000, .list = {1}}", 24)
     value = python_value(TYPES.btf, TYPES.nested, data)

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from pybpftool.btf import values
+from pybpftool.btf import builders, scalars, values
 from pybpftool.btf.parser import Btf
 from pybpftool.errors import FormatError
 from pybpftool.output import jsontext
@@ -35,7 +35,7 @@ def test_as_upstream(name: str) -> None:
         except values.BadValue as bad:
             shown = bad.text
         assert shown == text
-        built = jsontext.compact(values.python_value(BTF, type_id, raw))
+        built = jsontext.compact(builders.python_value(BTF, type_id, raw))
         assert built == as_json(raw, 0)
         json.loads(built)
         if compact is not None:
@@ -46,7 +46,7 @@ def test_as_upstream(name: str) -> None:
 
 def test_short_data() -> None:
     type_id = BTF.find("big") or 0
-    for compiled in (values.compile_text, values.compile_json, values.compile_python):
+    for compiled in (values.compile_text, values.compile_json, builders.compile_python):
         with pytest.raises(FormatError, match="fewer than its type"):
             compiled(BTF, type_id)(bytes(20), 0)
 
@@ -63,7 +63,7 @@ def test_bit_fields_of_both_orders(order: str) -> None:
     else:
         data = (5 << 29 | 0x1234 << 16 | 0xBEEF).to_bytes(4, "big")
     assert values.text(btf, packed, data) == '{"a":0x5,"b":0x1234,"c":0xbeef}'
-    assert values.python_value(btf, packed, data) == {"a": "0x5", "b": "0x1234", "c": "0xbeef"}
+    assert builders.python_value(btf, packed, data) == {"a": "0x5", "b": "0x1234", "c": "0xbeef"}
     assert values.text(btf, number, struct.pack("<I" if order == "little" else ">I", 7)) == "7"
 
 
@@ -98,8 +98,8 @@ def test_kinds_without_values() -> None:
     assert json.loads(as_json) == {"n": 0, "x": "0x0", "y": 0}
     for type_id in (fwd, to_fwd, proto, void, odd, data, many, 0):
         assert values.compile_json(btf, type_id)(bytes(8), 0) == "null"
-        assert values.python_value(btf, type_id, bytes(8)) is None
-    assert values.python_value(btf, tag, b"\2\0\0\0") == 2
+        assert builders.python_value(btf, type_id, bytes(8)) is None
+    assert builders.python_value(btf, tag, b"\2\0\0\0") == 2
 
 
 def test_sections_and_variables() -> None:
@@ -113,9 +113,9 @@ def test_sections_and_variables() -> None:
     data = b"\5\0\0\0\1"
     expected = '{".data":[{"first":5},{"second":true}]}'
     assert values.text(btf, section, data) == expected
-    assert jsontext.compact(values.python_value(btf, section, data)) == expected
+    assert jsontext.compact(builders.python_value(btf, section, data)) == expected
     pretty = values.text(btf, section, data, 0, 0, True)
-    assert pretty == jsontext.pretty(values.python_value(btf, section, data))
+    assert pretty == jsontext.pretty(builders.python_value(btf, section, data))
 
 
 def test_characters() -> None:
@@ -130,7 +130,7 @@ def test_characters() -> None:
     assert values.compile_json(btf, char)(b"\n", 0) == '"\\u000a"'
     assert values.text(btf, text, b'a"\0z') == '"a\\""'
     assert values.text(btf, text, b"abcd") == '["a","b","c","d"]'
-    assert values.python_value(btf, text, b"ab\0\0") == "ab"
+    assert builders.python_value(btf, text, b"ab\0\0") == "ab"
 
 
 def test_function_pointers() -> None:
@@ -145,13 +145,13 @@ def test_function_pointers() -> None:
     names = {7: "prog"}
     shown = values.compile_text(btf, ops, prog_name=names.get)(data, 0)
     assert shown == '{"f":"int (int a) 0","g":"int (int a) prog/prog_id:7","h":"0x10000000000"}'
-    built = values.python_value(btf, ops, data, prog_name=lambda prog_id: None)
+    built = builders.python_value(btf, ops, data, prog_name=lambda prog_id: None)
     assert built == {
         "f": "int (int a) 0",
         "g": "int (int a) <unknown_prog_name>/prog_id:7",
         "h": 1 << 40,
     }
-    assert len(values.func_pointer_text("x" * 1015, 123456, names.get)) == 1023
+    assert len(scalars.func_pointer_text("x" * 1015, 123456, names.get)) == 1023
 
 
 def test_types_made_to_explode() -> None:
