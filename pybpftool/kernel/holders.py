@@ -1,8 +1,9 @@
-"""Which processes hold BPF objects, read from /proc.
+"""Which processes hold BPF objects: from /proc or, of many descriptors, by an iterator.
 
 Upstream asks a BPF iterator of its own for this, which needs the addresses of
 variables in kallsyms (CONFIG_KALLSYMS_ALL) and shows nothing without them. /proc
-tells the same on every kernel, and costs less than loading a program.
+tells the same on every kernel, and up to some thousand descriptors it costs less than
+loading a program; beyond, :mod:`pybpftool.kernel.task_iter` does the work.
 """
 
 from __future__ import annotations
@@ -20,6 +21,49 @@ if TYPE_CHECKING:
 _MANY = 64  # descriptors of one process for which it pays to do without their texts
 _WORTH_TWO = 2048  # descriptors of one process that are worth a second process of ours
 _IN_A_ROW = 3
+# From so many processes, or descriptors of all processes, on an iterator costs less than /proc.
+_MANY_PROCESSES = 120
+_MANY_DESCRIPTORS = 800
+
+
+def are_many() -> bool:
+    """Whether there is so much to look at that a BPF iterator pays."""
+    try:
+        pids = list(filter(str.isdigit, os.listdir("/proc")))
+    except OSError:
+        return False
+    if len(pids) >= _MANY_PROCESSES:
+        return True
+    count = 0
+    for pid in pids:
+        try:
+            # The number of open descriptors, since 6.2 (f1f1f2569901).
+            count += os.stat(f"/proc/{pid}/fd").st_size
+        except OSError:
+            continue
+        if count >= _MANY_DESCRIPTORS:
+            return True
+    return False
+
+
+def from_blocks(blocks: list[bytes]) -> dict[int, list[tuple[int, str]]]:
+    """The answer of :func:`find_holders` from :func:`pybpftool.kernel.task_iter.held`."""
+    from struct import Struct
+
+    pids: dict[int, list[int]] = {}
+    names: dict[int, tuple[int, str]] = {}
+    # task_iter.HELD without the thread and the descriptor: most rows are the same then.
+    rows = Struct("=I8xI16s").iter_unpack(b"".join(blocks))
+    for pid, id, comm in dict.fromkeys(rows):
+        held = pids.get(id)
+        if held is None:
+            pids[id] = [pid]
+        else:
+            held.append(pid)
+        if pid not in names:
+            name = comm.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            names[pid] = (pid, name)
+    return {id: [names[pid] for pid in sorted(set(held))] for id, held in pids.items()}
 
 
 def find_holders(

@@ -50,6 +50,7 @@ _LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF obje
 # What is only looked at is opened for reading: security modules may forbid more.
 _BPF_F_RDONLY = 1 << 3
 _OPEN_FLAGS = {"map": _BPF_F_RDONLY}
+_FDINFO_SIZE = 4096
 _FRESH = 1.0  # seconds for which a listing believes what was read for the holders
 # Where struct bpf_*_info keeps the id.
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
@@ -76,6 +77,8 @@ class LiveKernel(Kernel):
     """The running kernel. Needs CAP_SYS_ADMIN for ids, CAP_BPF and CAP_PERFMON for most else."""
 
     is_live = True
+    uses_iterators = True
+    """Whether BPF iterators may be loaded to find the holders of many objects."""
 
     def __init__(self) -> None:
         names = os.uname()
@@ -84,7 +87,8 @@ class LiveKernel(Kernel):
         self._attr = Buffer(128)
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
-        self._fdinfo_dir = -1
+        self._fdinfo = -1
+        self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
@@ -254,14 +258,26 @@ class LiveKernel(Kernel):
     def fdinfo(self, obj: BpfObject) -> bytes:
         if obj.fdinfo is not None:
             return obj.fdinfo
-        if self._fdinfo_dir < 0:
-            self._fdinfo_dir = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
+        fd = obj.fd
         try:
-            return _read_small(str(obj.fd), self._fdinfo_dir)
+            # A listing opens each object with the same number, and an open file of
+            # /proc/self/fdinfo tells at every read what the number stands for by then.
+            if self._fdinfo_of != (fd, os.getpid()):
+                self._open_fdinfo(fd)
+            return os.pread(self._fdinfo, _FDINFO_SIZE, 0)
         except OSError as error:
             raise KernelError.of(
                 f"cannot read /proc/self/fdinfo/{obj.fd}", error.errno or 0
             ) from None
+
+    def _open_fdinfo(self, fd: int) -> None:
+        if self._fdinfo >= 0:
+            os.close(self._fdinfo)
+            self._fdinfo = -1
+        self._fdinfo_of = (-1, -1)
+        self._fdinfo = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        # In a process forked from this one the file would still be about our numbers.
+        self._fdinfo_of = (fd, os.getpid())
 
     def btf_data(self, id: int) -> bytes:
         obj = self.open("btf", id)
@@ -326,7 +342,16 @@ class LiveKernel(Kernel):
         self, kind: str, infos: dict[int, bytes], texts: dict[int, bytes]
     ) -> dict[int, list[tuple[int, str]]]:
         """:meth:`holders`, with the infos and fdinfo texts that were read for it, by id."""
-        from pybpftool.kernel.holders import find_holders
+        from pybpftool.kernel.holders import are_many, find_holders, from_blocks
+
+        # What a command has open itself only while it answers is not held by it.
+        own = frozenset(self._open)
+        if self.uses_iterators and are_many():
+            from pybpftool.kernel.task_iter import held as by_iterator
+
+            blocks = by_iterator(kind, own)
+            if blocks is not None:
+                return from_blocks(blocks)
 
         def link_ids(pid: int, numbers: list[int]) -> list[int] | None:
             from pybpftool.kernel.links import held_infos
@@ -338,8 +363,6 @@ class LiveKernel(Kernel):
             return list(held)
 
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
-        # What a command has open itself only while it answers is not held by it.
-        own = frozenset(self._open)
         key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
         ids_of = link_ids if kind == "link" else None
         return find_holders(names, key, same_files, texts, own, ids_of, mark)
@@ -415,7 +438,7 @@ class LiveKernel(Kernel):
     def task_fds(self) -> list[tuple[int, int, int, int, bytes, int, int]]:
         from pybpftool.kernel.perf import task_fds
 
-        return task_fds()
+        return task_fds(self.uses_iterators)
 
     def cgroup_root(self) -> str | None:
         from pybpftool.kernel.cgroups import cgroup_root
@@ -559,14 +582,6 @@ def _fd_kind(fd: int) -> str | None:
         return _FD_NAMES.get(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError as error:
         raise KernelError.of(f"cannot read /proc/self/fd/{fd}", error.errno or 0) from None
-
-
-def _read_small(name: str, dir_fd: int) -> bytes:
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        return os.read(fd, 4096)
-    finally:
-        os.close(fd)
 
 
 def _listing_error(kind: str, errno: int) -> KernelError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.holders import are_many
 from pybpftool.kernel.syscall import Buffer, bpf, errno_field, repeated_call, same_files
 from pybpftool.uapi import bpf as uapi
 
@@ -29,18 +29,28 @@ _NS_GET_PARENT = 0xB702  # include/uapi/linux/nsfs.h
 _ATTR = struct.Struct("=IIIIQIIQQ")
 
 
-def task_fds() -> list[TaskFd]:
+def task_fds(use_iterators: bool = True) -> list[TaskFd]:
     """All descriptors that ``BPF_TASK_FD_QUERY`` knows, in the order of pids and numbers.
 
     :return: (pid, fd, prog_id, fd_type, name, probe_offset, probe_addr) for each;
         ``fd_type`` is one of enum bpf_task_fd_type, ``name`` the tracepoint, function
         or file. A thread with descriptors of its own stands under its thread id.
 
-    Tasks that end meanwhile, and those that we may not look at, are left out.
+    Tasks that end meanwhile, and those that we may not look at, are left out. With
+    ``use_iterators`` a BPF iterator says which descriptors are worth a query where
+    there are many of them.
     """
     attr = Buffer(_ATTR.size)
     _check_support(attr)
     query = _Query(attr)
+    if use_iterators and are_many():
+        from pybpftool.kernel.task_iter import HELD, held
+
+        blocks = held("event")
+        if blocks is not None:
+            rows = [row for block in blocks for row in HELD.iter_unpack(block)]
+            query.rows(rows)
+            return query.found
     for pid, path in _tasks():
         query.task(pid, path)
     return query.found
@@ -67,7 +77,7 @@ class _Query:
         self._function, self._arguments = repeated_call(cmd, attr.address, _ATTR.size)
         self._errno = errno_field()
         self._is_counted = self._errno is not None and os.stat("/proc/self/fd").st_size > 0
-        self._fd = ctypes.c_uint.from_buffer(attr.data, 4)
+        self._fd = attr.number(4)
         self.found: list[TaskFd] = []
 
     def task(self, pid: int, path: str) -> None:
@@ -115,6 +125,21 @@ class _Query:
             fd.value = number
             if not function(*arguments):
                 self._keep(pid, number)
+
+    def rows(self, rows: list[tuple[int, int, int, int, bytes]]) -> None:
+        """Query descriptors that :func:`pybpftool.kernel.task_iter.held` found."""
+        function, arguments, fd = self._function, self._arguments, self._fd
+        if any(row[0] != row[1] for row in rows):
+            # Threads with descriptors of their own stand behind their process.
+            rows = sorted(rows, key=lambda row: (row[0], row[0] != row[1], row[1], row[2]))
+        current = -1
+        for _, tid, number, _, _ in rows:
+            if tid != current:
+                current = tid
+                self._reset(tid)
+            fd.value = number
+            if not function(*arguments):
+                self._keep(tid, number)
 
     def _keep(self, pid: int, number: int) -> None:
         fields = _ATTR.unpack(self._attr.data)

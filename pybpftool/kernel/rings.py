@@ -6,12 +6,12 @@ that its event is put into.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import struct
 
 from pybpftool.errors import KernelError
+from pybpftool.kernel.syscall import Buffer, perf_event_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,25 +20,6 @@ if TYPE_CHECKING:
 RECORD_LOST = 2
 RECORD_SAMPLE = 9
 
-_NR_PERF_EVENT_OPEN = {
-    "x86_64": 298,
-    "i386": 336,
-    "i586": 336,
-    "i686": 336,
-    "armv6l": 364,
-    "armv7l": 364,
-    "armv8l": 364,
-    "s390x": 331,
-    "ppc64": 319,
-    "ppc64le": 319,
-    "mips": 4333,
-    "mips64": 5292,
-    "sparc64": 327,
-    "alpha": 493,
-    "parisc64": 318,
-}
-_NR_GENERIC = 241
-_FLAG_FD_CLOEXEC = 1 << 3
 _IOC_ENABLE = 0x2400
 
 _TYPE_SOFTWARE = 1
@@ -143,7 +124,7 @@ def _event(type: int, record: bytes) -> Event:
 
 
 def _open_event(cpu: int) -> int:
-    attr = ctypes.create_string_buffer(
+    attr = Buffer.of(
         _ATTR.pack(
             _TYPE_SOFTWARE,
             _ATTR.size,
@@ -155,20 +136,9 @@ def _open_event(cpu: int) -> int:
             1,
             0,
             0,
-        ),
-        _ATTR.size,
+        )
     )
-    number = _NR_PERF_EVENT_OPEN.get(os.uname().machine, _NR_GENERIC)
-    function = ctypes.CDLL(None, use_errno=True)["syscall"]
-    function.restype = ctypes.c_long
-    fd: int = function(
-        ctypes.c_long(number),
-        attr,
-        ctypes.c_int(-1),  # any process
-        ctypes.c_int(cpu),
-        ctypes.c_int(-1),
-        ctypes.c_ulong(_FLAG_FD_CLOEXEC),
-    )
+    fd = perf_event_open(attr, -1, cpu)
     if fd < 0:
-        raise KernelError.of(f"cannot open a perf event on CPU {cpu}", ctypes.get_errno())
+        raise KernelError.of(f"cannot open a perf event on CPU {cpu}", -fd)
     return fd

@@ -51,6 +51,26 @@ _NR_KCMP = {
     "parisc64": 332,
 }
 _NR_KCMP_GENERIC = 272
+# __NR_perf_event_open, likewise.
+_NR_PERF_EVENT_OPEN = {
+    "x86_64": 298,
+    "i386": 336,
+    "i586": 336,
+    "i686": 336,
+    "armv6l": 364,
+    "armv7l": 364,
+    "armv8l": 364,
+    "s390x": 331,
+    "ppc64": 319,
+    "ppc64le": 319,
+    "mips": 4333,
+    "mips64": 5292,
+    "sparc64": 327,
+    "alpha": 493,
+    "parisc64": 318,
+}
+_NR_PERF_EVENT_OPEN_GENERIC = 241
+_PERF_FLAG_FD_CLOEXEC = 1 << 3
 KCMP_FILES = 2
 
 _machine = os.uname().machine
@@ -178,6 +198,25 @@ def same_files(pid: int, tid: int) -> bool:
         ctypes.c_ulong(0),
     )
     return result <= 0
+
+
+def perf_event_open(attr: Buffer, pid: int, cpu: int) -> int:
+    """A descriptor of an event that ``struct perf_event_attr`` describes, or ``-errno``.
+
+    :param pid: the task that is measured, -1 for all.
+    :param cpu: where it is measured, -1 for everywhere.
+    """
+    function = _libc["syscall"]
+    function.restype = ctypes.c_long
+    fd: int = function(
+        ctypes.c_long(_NR_PERF_EVENT_OPEN.get(_machine, _NR_PERF_EVENT_OPEN_GENERIC)),
+        ctypes.c_void_p(attr.address),
+        ctypes.c_int(pid),
+        ctypes.c_int(cpu),
+        ctypes.c_int(-1),
+        ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
+    )
+    return -ctypes.get_errno() if fd < 0 else fd
 
 
 def if_indextoname(index: int) -> str | None:

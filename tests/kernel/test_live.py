@@ -165,7 +165,7 @@ class TestListingWithHolders:
         first, second = map(kernel.fdinfo, listing.objects())
         assert first == b"read from a holder"
         assert second.startswith(b"pos:")
-        os.close(kernel._fdinfo_dir)
+        os.close(kernel._fdinfo)
 
     def test_nothing_of_it_stays(self) -> None:
         kernel = LiveKernel()
@@ -174,7 +174,7 @@ class TestListingWithHolders:
         list(listing.objects())
         for objects in (kernel.objects("prog"), listing.objects()):
             assert all(kernel.fdinfo(obj).startswith(b"pos:") for obj in objects)
-        os.close(kernel._fdinfo_dir)
+        os.close(kernel._fdinfo)
 
     def test_what_can_change_is_believed_for_a_second(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,411 @@
+"""File descriptors of all tasks that are BPF objects or perf events, by a BPF iterator.
+
+Listing ``/proc/PID/fd`` costs about 9 microseconds for each descriptor that is one; a program on
+the iterator ``task_file`` (include/linux/bpf.h: DEFINE_BPF_ITER_FUNC(task_file), v5.8) one.
+The programs are assembled here: no compiler, no relocation, no address of kallsyms. What a
+descriptor is shows in ``file->f_op->release``; which function that is for each kind we learn
+from descriptors of our own.
+
+Whatever the kernel refuses, the answer is None, and the caller looks into /proc. The
+programs, the links and the map live for some milliseconds, without a name in any file
+system: they end with their descriptors, so with our process at the latest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from struct import Struct
+
+from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.kernel.typefind import KernelTypes, mapped
+from pybpftool.uapi import bpf as uapi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+HELD = Struct("=IIII16s")
+"""A descriptor: process id, thread id, number, id of the object (0 for events), comm."""
+
+# enum bpf_func_id
+_PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STR, _SEQ_WRITE = 113, 115, 127
+_BTF_FIND_BY_NAME_KIND = 167
+_KIND_FUNC = 12
+_PROG_TYPE_TRACING, _PROG_TYPE_SYSCALL = 26, 31
+_F_SLEEPABLE = 1 << 4
+_BPF_TRACE_ITER = 28
+_MAP_TYPE_ARRAY = 2
+
+_INSN = Struct("<BBhi")
+# Opcodes: include/uapi/linux/bpf.h, bpf_common.h.
+_LDX_DW, _LDX_W, _STX_DW, _STX_W, _ST_DW, _ST_W = 0x79, 0x61, 0x7B, 0x63, 0x7A, 0x62
+_MOV, _MOV_K, _ADD_K, _CALL, _EXIT = 0xBF, 0xB7, 0x07, 0x85, 0x95
+_JEQ_K, _JNE, _JNE_K, _JEQ, _JA, _LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
+
+# struct bpf_iter__task_file: meta, task, fd, file (kernel/bpf/task_iter.c); meta begins with seq.
+_META, _TASK, _FD, _FILE = 0, 8, 16, 24
+_SEQ = 0
+
+# union bpf_attr, as far as wanted.
+_PROG_LOAD = Struct("=IIQQ")  # prog_type, insn_cnt, insns, license
+_PROG_FLAGS, _EXPECTED_ATTACH_TYPE, _ATTACH_BTF_ID, _PROG_LOAD_SIZE = 44, 68, 108, 112
+_TEST_RUN_SIZE = 80
+_LINK_CREATE = Struct("=IIIIQI")  # prog_fd, target_fd, attach_type, flags, iter_info, its length
+_MAP_CREATE = Struct("=IIII")
+_ITER_INFO_SIZE = 12  # union bpf_iter_link_info: task.tid, task.pid, task.pid_fd
+
+# How the object's id is reached from file->private_data: (struct, member) after member.
+_IDS = {
+    "prog": (("bpf_prog", "aux"), ("bpf_prog_aux", "id")),
+    "map": (("bpf_map", "id"),),
+    "link": (("bpf_link", "id"),),
+    "btf": (("btf", "id"),),
+    "event": (),
+}
+# struct perf_event_attr of 64 bytes: PERF_TYPE_SOFTWARE, its size, PERF_COUNT_SW_DUMMY
+_DUMMY_EVENT = Struct("=IIQ").pack(1, 64, 9).ljust(64, b"\0")
+
+
+class _Refused(Exception):
+    """The kernel does not let us; /proc is there."""
+
+
+def held(
+    kind: str, without: Iterable[int] = (), types: KernelTypes | None = None
+) -> list[bytes] | None:
+    """Descriptors of all tasks that are objects of a kind, as blocks of :data:`HELD`.
+
+    :param without: descriptors of this process that do not count.
+    :param kind: prog, map, link, btf, or ``event``: perf events and links, those that
+        ``BPF_TASK_FD_QUERY`` may know.
+    :return: None where the kernel has no such iterator or does not let us use it. In the
+        order of thread ids. Threads that share the descriptors of their process are left
+        out; the comm is that of the process. Descriptors that this module needs itself
+        are left out as well.
+    """
+    if sys.byteorder != "little" or not _is_first_pid_namespace():
+        return None
+    if types is None:
+        types = mapped() or _copied()
+    if types is None:
+        return None
+    own = _Descriptors()
+    try:
+        return _Search(types, kind, own).blocks(without)
+    except _Refused:
+        return None
+    finally:
+        own.close()
+
+
+def _is_first_pid_namespace() -> bool:
+    """Whether pids of the kernel (``task->tgid``) are those of our /proc."""
+    try:
+        # PROC_PID_INIT_INO, include/linux/proc_ns.h
+        return os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
+    except OSError:
+        return False
+
+
+def _copied() -> KernelTypes | None:
+    """The types of vmlinux as bpf(2) hands them out: the BTF object with the id 1."""
+    own = _Descriptors()
+    try:
+        fd = own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
+        info = Buffer(32)  # struct bpf_btf_info
+        request = Struct("=IIQ")
+        _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        size = int.from_bytes(info.data[8:12], sys.byteorder)
+        data = Buffer(size)
+        info.data[:] = Struct("=QIIQII").pack(data.address, size, 0, 0, 0, 0)
+        _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        return KernelTypes(data.data)
+    except (_Refused, ValueError):
+        return None
+    finally:
+        own.close()
+
+
+def _call(cmd: int, attr: bytes) -> int:
+    buffer = Buffer.of(attr)
+    result = bpf(cmd, buffer.address, len(attr))
+    if result < 0:
+        raise _Refused
+    return result
+
+
+class _Descriptors:
+    """Descriptors of ours, to be closed together."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def keep(self, fd: int) -> int:
+        self.numbers.append(fd)
+        return fd
+
+    def close(self) -> None:
+        for fd in self.numbers:
+            os.close(fd)
+        self.numbers.clear()
+
+
+class _Search:
+    """One search: loads the programs, learns what descriptors of the kind look like, looks."""
+
+    def __init__(self, types: KernelTypes, kind: str, own: _Descriptors) -> None:
+        self._own = own
+        self._kind = kind
+        target = types.function("bpf_iter_task_file", 4) or self._function("bpf_iter_task_file")
+        file = types.offsets("file", "f_op", "private_data")
+        release = types.offsets("file_operations", "release")
+        task = types.offsets("task_struct", "tgid", "pid", "group_leader", "comm")
+        path = [types.offsets(struct, member) for struct, member in _IDS[kind]]
+        if file is None or release is None or task is None or None in path:
+            raise _Refused
+        self._target = target
+        self._file, self._release, self._task = file, release[0], task
+        self._path = [offsets[0] for offsets in path if offsets is not None]
+
+    def blocks(self, without: Iterable[int]) -> list[bytes]:
+        """The blocks of :func:`held`."""
+        looking = self._load(self._look_at_ours())
+        ours = self._samples(looking)
+        releases = dict(Struct("=QQ").iter_unpack(b"".join(self._run(looking, os.getpid(), ours))))
+        # The link of this run itself is among the samples only if it was there before.
+        wanted = [releases[fd] for fd in ours if fd in releases]
+        if len(wanted) != len(ours) or not all(wanted):
+            raise _Refused
+        pick = self._load(self._pick(sorted(set(wanted))))
+        found = self._run(pick, 0, [])
+        own = {*self._own.numbers, *without}
+        pid = os.getpid()
+        # Our own descriptors are few: a look at each row would cost more than all else.
+        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
+        return [_without(block, marks) for block in found]
+
+    def _samples(self, prog: int) -> list[int]:
+        """Descriptors of ours of the kind that is looked for."""
+        own, kind = self._own, self._kind
+        if kind == "prog":
+            return [prog]
+        if kind == "map":
+            return [
+                own.keep(_call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))
+            ]
+        if kind == "btf":
+            following = Buffer(8)
+            if bpf(uapi.BPF_BTF_GET_NEXT_ID, following.address, 8) < 0:
+                raise _Refused
+            return [own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, bytes(following.data[4:8])))]
+        link = self._link(prog, 0)
+        if kind == "link":
+            return [link]
+        from pybpftool.kernel.syscall import perf_event_open
+
+        event = perf_event_open(Buffer.of(_DUMMY_EVENT), 0, -1)
+        if event < 0:
+            raise _Refused
+        return [link, own.keep(event)]
+
+    def _function(self, name: str) -> int:
+        """The type id of a kernel function, asked of the kernel (v5.14, 3d78417b60fb)."""
+        text = name.encode() + b"\0"
+        code: list[tuple[object, ...]] = []
+        base = -(len(text) + 7) // 8 * 8
+        for at in range(0, len(text), 8):
+            word = int.from_bytes(text[at : at + 8], "little")
+            code += [(_LD_IMM64, 1, word), (_STX_DW, 10, 1, base + at)]
+        code += [
+            (_MOV, 1, 10),
+            (_ADD_K, 1, 0, 0, base),
+            (_MOV_K, 2, 0, 0, len(text)),
+            (_MOV_K, 3, 0, 0, _KIND_FUNC),
+            (_MOV_K, 4, 0, 0, 0),
+            (_CALL, 0, 0, 0, _BTF_FIND_BY_NAME_KIND),
+        ]
+        prog = self._load(_assembled(*code) + _RETURN, _PROG_TYPE_SYSCALL)
+        attr = Buffer.of(Struct("=I").pack(prog).ljust(_TEST_RUN_SIZE, b"\0"))
+        result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, _TEST_RUN_SIZE)
+        found = int.from_bytes(attr.data[4:8], sys.byteorder)  # test.retval
+        if result < 0 or not 0 < found < 1 << 31:
+            raise _Refused
+        return found
+
+    def _load(self, code: bytes, type: int = _PROG_TYPE_TRACING) -> int:
+        insns, licence = Buffer.of(code), Buffer.of(b"GPL\0")
+        attr = bytearray(_PROG_LOAD_SIZE)
+        count = len(code) // _INSN.size
+        _PROG_LOAD.pack_into(attr, 0, type, count, insns.address, licence.address)
+        word = Struct("=I")
+        if type == _PROG_TYPE_TRACING:
+            word.pack_into(attr, _EXPECTED_ATTACH_TYPE, _BPF_TRACE_ITER)
+            word.pack_into(attr, _ATTACH_BTF_ID, self._target)
+        else:
+            word.pack_into(attr, _PROG_FLAGS, _F_SLEEPABLE)
+        return self._own.keep(_call(uapi.BPF_PROG_LOAD, bytes(attr)))
+
+    def _link(self, prog: int, pid: int) -> int:
+        if pid:
+            info = Buffer.of(Struct("=III").pack(0, pid, 0))
+            attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, info.address, _ITER_INFO_SIZE)
+            try:
+                return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
+            except _Refused:
+                pass  # before 6.1 (f0d74c4da1f0) an iterator is about all tasks
+        attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, 0, 0)
+        return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
+
+    def _run(self, prog: int, pid: int, ours: list[int]) -> list[bytes]:
+        """What an iterator over all tasks, or over the process ``pid``, prints."""
+        link = self._link(prog, pid)
+        iterator = self._own.keep(_call(uapi.BPF_ITER_CREATE, Struct("=II").pack(link, 0)))
+        blocks: list[bytes] = []
+        try:
+            while True:
+                block = os.read(iterator, 1 << 20)
+                if not block:
+                    return blocks
+                blocks.append(block)
+        except OSError:
+            raise _Refused from None
+
+    def _look_at_ours(self) -> bytes:
+        """A program that prints (number, release function) of each descriptor of our process."""
+        tgid = self._task[0]
+        return (
+            _assembled(
+                (_MOV, 6, 1),
+                (_LDX_DW, 7, 6, _TASK),
+                (_JEQ_K, 7, 0, "end", 0),
+                (_LDX_DW, 8, 6, _FILE),
+                (_JEQ_K, 8, 0, "end", 0),
+                (_LDX_W, 1, 7, tgid),
+                (_JNE_K, 1, 0, "end", os.getpid()),
+                *self._release_of(8, 1),
+                (_STX_DW, 10, 1, -8),
+                (_LDX_W, 1, 6, _FD),
+                (_STX_DW, 10, 1, -16),
+                *_print(-16, 16),
+            )
+            + _RETURN_0
+        )
+
+    def _release_of(self, file: int, into: int) -> tuple[tuple[object, ...], ...]:
+        return (
+            (_LDX_DW, into, file, self._file[0]),
+            (_JEQ_K, into, 0, "end", 0),
+            (_LDX_DW, into, into, self._release),
+        )
+
+    def _pick(self, releases: list[int]) -> bytes:
+        """A program that prints a :data:`HELD` for each descriptor released by ``releases``."""
+        tgid, pid, leader, comm = self._task
+        code: list[object] = [
+            (_MOV, 6, 1),
+            (_LDX_DW, 7, 6, _TASK),
+            (_JEQ_K, 7, 0, "end", 0),
+            (_LDX_DW, 8, 6, _FILE),
+            (_JEQ_K, 8, 0, "end", 0),
+            *self._release_of(8, 1),
+        ]
+        for release in releases:
+            code += [(_LD_IMM64, 2, release), (_JEQ, 1, 2, "found")]
+        code += [(_JA, 0, 0, "end"), "found", (_ST_W, 10, 0, -20, 0)]
+        if self._path:
+            code.append((_LDX_DW, 3, 8, self._file[1]))
+        for step, offset in enumerate(self._path, 1):
+            is_last = step == len(self._path)
+            code += [
+                (_MOV, 1, 10),
+                (_ADD_K, 1, 0, 0, -20 if is_last else -8),
+                (_MOV_K, 2, 0, 0, 4 if is_last else 8),
+                (_ADD_K, 3, 0, 0, offset),
+                (_CALL, 0, 0, 0, _PROBE_READ_KERNEL),
+            ]
+            if not is_last:
+                code.append((_LDX_DW, 3, 10, -8))
+        code += [
+            (_LDX_W, 1, 7, tgid),
+            (_STX_W, 10, 1, -32),
+            (_LDX_W, 1, 7, pid),
+            (_STX_W, 10, 1, -28),
+            (_LDX_W, 1, 6, _FD),
+            (_STX_W, 10, 1, -24),
+            (_ST_DW, 10, 0, -16, 0),
+            (_ST_DW, 10, 0, -8, 0),
+            (_LDX_DW, 3, 7, leader),
+            (_ADD_K, 3, 0, 0, comm),
+            (_MOV, 1, 10),
+            (_ADD_K, 1, 0, 0, -16),
+            (_MOV_K, 2, 0, 0, 16),
+            (_CALL, 0, 0, 0, _PROBE_READ_KERNEL_STR),
+            *_print(-32, HELD.size),
+        ]
+        return _assembled(*code) + _RETURN_0
+
+
+_RETURN = _INSN.pack(_EXIT, 0, 0, 0)
+_RETURN_0 = _INSN.pack(_MOV_K, 0, 0, 0) + _RETURN
+
+
+def _print(offset: int, size: int) -> tuple[tuple[object, ...], ...]:
+    """Print ``size`` bytes of the stack to the iterator's file; r6 is the context."""
+    return (
+        (_LDX_DW, 1, 6, _META),
+        (_LDX_DW, 1, 1, _SEQ),
+        (_MOV, 2, 10),
+        (_ADD_K, 2, 0, 0, offset),
+        (_MOV_K, 3, 0, 0, size),
+        (_CALL, 0, 0, 0, _SEQ_WRITE),
+    )
+
+
+def _assembled(*code: object) -> bytes:
+    """Instructions (opcode, dst, src, off, imm) as bytes.
+
+    A str alone is a label, as ``off`` it is a jump there; "end" is behind all of them.
+    """
+    places: dict[object, int] = {}
+    at = 0
+    for row in code:
+        if isinstance(row, str):
+            places[row] = at
+        else:
+            at += 2 if row[0] == _LD_IMM64 else 1  # type: ignore[index]
+    places["end"] = at
+    return b"".join(_encoded(code, places))
+
+
+def _encoded(code: tuple[object, ...], places: dict[object, int]) -> Iterator[bytes]:
+    at = 0
+    for row in code:
+        if isinstance(row, str):
+            continue
+        opcode, dst, src, off, imm = (*row, 0, 0, 0)[:5]  # type: ignore[misc]
+        at += 1
+        if opcode == _LD_IMM64:
+            at += 1
+            low, high = src & 0xFFFFFFFF, src >> 32
+            yield _INSN.pack(opcode, dst, 0, low - (low >> 31 << 32))
+            yield _INSN.pack(0, 0, 0, high - (high >> 31 << 32))
+            continue
+        if isinstance(off, str):
+            off = places[off] - at
+        yield _INSN.pack(opcode, dst | src << 4, off, imm)
+
+
+def _without(block: bytes, marks: list[bytes]) -> bytes:
+    """A block of :data:`HELD` without the rows that begin with one of ``marks``."""
+    for mark in marks:
+        at = block.find(mark)
+        while at >= 0:
+            if at % HELD.size == 0:
+                block = block[:at] + block[at + HELD.size :]
+            else:
+                at += 1
+            at = block.find(mark, at)
+    return block

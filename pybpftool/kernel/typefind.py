@@ -1,0 +1,122 @@
+"""Offsets of struct members and ids of functions in the kernel's BTF, without parsing it.
+
+The type section of a kernel holds more than 100,000 records. Who wants five of them looks
+for their names' offsets in it as bytes, which takes about a millisecond.
+
+Layouts: include/uapi/linux/btf.h.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+_HEADER = Struct(
+    "<HBBIIIII"
+)  # magic, version, flags, hdr_len, type_off, type_len, str_off, str_len
+_WORD = Struct("<I")
+_WORDS2 = Struct("<II")
+_MEMBER = Struct("<III")  # name_off, type, offset
+_MAGIC = 0xEB9F
+_KIND_STRUCT, _KIND_FUNC, _KIND_FUNC_PROTO = 4, 12, 13
+_RECORD = 12  # sizeof(struct btf_type)
+_PARAM = 8  # sizeof(struct btf_param)
+_RESERVED = 0x60FF0000  # bits of btf_type.info that no kind uses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from mmap import mmap
+
+
+class KernelTypes:
+    """The BTF of a kernel as bytes to be searched; ``data`` is a whole BTF object.
+
+    Little-endian BTF alone. Raises ValueError for anything else.
+    """
+
+    __slots__ = ("_data", "_strings", "_strings_end", "_types", "_types_end")
+
+    def __init__(self, data: bytes | bytearray | mmap) -> None:
+        if len(data) < _HEADER.size:
+            raise ValueError("truncated BTF")
+        magic, _, _, size, type_at, type_len, string_at, string_len = _HEADER.unpack_from(data)
+        self._data = data
+        self._types = size + type_at
+        self._types_end = self._types + type_len
+        self._strings = size + string_at
+        self._strings_end = self._strings + string_len
+        if magic != _MAGIC or max(self._types_end, self._strings_end) > len(data):
+            raise ValueError("not the BTF of this kernel")
+
+    def _name(self, name: str) -> bytes | None:
+        """The offset of a name in the string section, as it stands in records."""
+        at = self._data.find(b"\0" + name.encode() + b"\0", self._strings, self._strings_end)
+        return None if at < 0 else _WORD.pack(at + 1 - self._strings)
+
+    def _structs(self, name: str) -> Iterator[tuple[int, int]]:
+        """Places of what look like the records of a struct, as (place, number of members)."""
+        wanted = self._name(name)
+        data = self._data
+        end = self._types_end - _RECORD + 4
+        at = self._types - 1
+        while wanted is not None:
+            at = data.find(wanted, at + 1, end)
+            if at < 0:
+                return
+            if (at - self._types) % 4 == 0:
+                info = _WORD.unpack_from(data, at + 4)[0]
+                if info >> 24 & 0x1F == _KIND_STRUCT and not info & _RESERVED:
+                    yield at, info & 0xFFFF
+
+    def offsets(self, struct: str, *members: str) -> tuple[int, ...] | None:
+        """Byte offsets of members that stand in a struct itself, None if one is not there."""
+        wanted = {self._name(member): index for index, member in enumerate(members)}
+        for at, count in self._structs(struct):
+            end = at + _RECORD + count * _MEMBER.size
+            if not count or end > self._types_end:
+                continue
+            # With the top bit of info set, the upper byte of an offset is a bit-field's size.
+            mask = 0xFFFFFF if self._data[at + 7] >> 7 else 0xFFFFFFFF
+            found = {}
+            for name, _, bits in _MEMBER.iter_unpack(self._data[at + _RECORD : end]):
+                index = wanted.get(_WORD.pack(name))
+                if index is not None:
+                    found[index] = (bits & mask) >> 3
+            if len(found) == len(members):
+                return tuple(found[index] for index in range(len(members)))
+        return None
+
+    def function(self, name: str, params: int) -> int | None:
+        """The type id of a function, if its record comes right after its prototype's.
+
+        pahole writes them so, unless an earlier function has the same prototype.
+        """
+        wanted = self._name(name)
+        for linkage in (0, 1):  # static, global
+            if wanted is None:
+                break
+            # Most functions stand near the end, and the longer needle is found sooner.
+            record = wanted + _WORD.pack(_KIND_FUNC << 24 | linkage)
+            at = self._data.rfind(record, self._types, self._types_end)
+            before = at - _RECORD - _PARAM * params
+            if before < self._types or (at - self._types) % 4:
+                continue
+            if _WORDS2.unpack_from(self._data, before) == (0, _KIND_FUNC_PROTO << 24 | params):
+                return int(_WORD.unpack_from(self._data, at + 8)[0]) + 1
+        return None
+
+
+def mapped(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
+    """The running kernel's types without a copy (Linux 6.16, a539e2a6d51d), None before."""
+    from mmap import MAP_PRIVATE, PROT_READ, mmap
+
+    fd = -1
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return KernelTypes(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ))
+    except (OSError, ValueError):
+        return None
+    finally:
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,177 @@
+"""Descriptors of all tasks by a BPF iterator, beside what /proc says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pybpftool.errors import KernelError
+from pybpftool.kernel import holders, perf, task_iter
+from pybpftool.kernel.live import LiveKernel
+from tests.support import asm, load
+
+Row = tuple[int, int, int, int, bytes]
+
+
+def rows(kind: str, without: tuple[int, ...] = ()) -> list[Row]:
+    blocks = task_iter.held(kind, without)
+    if blocks is None:
+        pytest.skip("this kernel has no task_file iterator for us")
+    return [row for block in blocks for row in task_iter.HELD.iter_unpack(block)]
+
+
+def ours(found: list[Row]) -> list[tuple[int, int]]:
+    """(descriptor, id) of those of this process."""
+    return [(number, id) for pid, _, number, id, _ in found if pid == os.getpid()]
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which the iterator pays."""
+    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1)
+
+
+@pytest.fixture
+def held_objects() -> Iterator[dict[str, Any]]:
+    with contextlib.ExitStack() as stack:
+        program = stack.enter_context(load.prog_load("raw_tracepoint", asm.ret(0), name="iterated"))
+        kept = {
+            "prog": program,
+            "map": stack.enter_context(load.map_create("array", 4, 8, 1)),
+            "link": stack.enter_context(load.raw_tracepoint_open(program, "sys_exit")),
+        }
+        yield kept
+
+
+@pytest.mark.live
+class TestHeld:
+    @pytest.mark.parametrize("kind", ["prog", "map", "link"])
+    def test_a_descriptor_of_ours(self, kind: str, held_objects: dict[str, Any]) -> None:
+        fd = held_objects[kind].fd
+        before = set(os.listdir("/proc/self/fd"))
+        found = dict(ours(rows(kind)))
+        assert set(os.listdir("/proc/self/fd")) == before
+        expected = next(obj.id for obj in LiveKernel().objects(kind) if obj.id == found[fd])
+        assert found[fd] == expected
+        # What the search needs itself is not in the answer: all are still open.
+        assert {str(number) for number in found} <= before
+
+    def test_left_out_on_demand(self, held_objects: dict[str, Any]) -> None:
+        fd = held_objects["map"].fd
+        assert fd in dict(ours(rows("map")))
+        assert fd not in dict(ours(rows("map", (fd,))))
+
+    def test_nothing_of_it_is_left(self) -> None:
+        kernel = LiveKernel()
+        before = {
+            kind: [obj.id for obj in kernel.objects(kind)] for kind in ("prog", "map", "link")
+        }
+        for kind in ("prog", "map", "link", "btf", "event"):
+            rows(kind)
+        after = {kind: [obj.id for obj in kernel.objects(kind)] for kind in ("prog", "map", "link")}
+        assert after == before
+
+    @pytest.mark.usefixtures("many", "held_objects")
+    @pytest.mark.parametrize("kind", ["prog", "map", "link", "btf"])
+    def test_holders_are_those_of_proc(self, kind: str) -> None:
+        by_iterator, by_proc = LiveKernel(), LiveKernel()
+        by_proc.uses_iterators = False
+        assert by_iterator.holders(kind) == by_proc.holders(kind)
+
+    @pytest.mark.usefixtures("many", "held_objects")
+    def test_events_are_those_of_proc(self) -> None:
+        assert perf.task_fds() == perf.task_fds(use_iterators=False)
+
+    @pytest.mark.usefixtures("many")
+    def test_a_thread_with_descriptors_of_its_own(self) -> None:
+        code = (
+            "import ctypes, os, sys, threading\n"
+            "from tests.support import asm, load\n"
+            "def own_files():\n"
+            "    ctypes.CDLL(None).unshare(0x400)\n"
+            "    program = load.prog_load('raw_tracepoint', asm.ret(0), name='in_thread')\n"
+            "    print(os.getpid(), threading.get_native_id(), program.fd, flush=True)\n"
+            "    done.wait()\n"
+            "done = threading.Event()\n"
+            "thread = threading.Thread(target=own_files)\n"
+            "thread.start()\n"
+            "sys.stdin.read()\n"
+            "done.set()\n"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with child:
+            assert child.stdout is not None
+            pid, tid, fd = map(int, child.stdout.readline().split())
+            found = [row[:3] for row in rows("prog")]
+            held = LiveKernel().holders("prog")
+        assert (pid, tid, fd) in found
+        assert pid in [holder[0] for each in held.values() for holder in each]
+
+    def test_a_thread_of_ours_without(self) -> None:
+        """Threads that share the descriptors of their process do not come again."""
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        try:
+            with load.map_create("array", 4, 8, 1) as map:
+                numbers = [number for number, _ in ours(rows("map"))]
+                assert numbers.count(map.fd) == 1
+        finally:
+            done.set()
+            thread.join()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("refused", range(1, 7))
+    def test_each_request_may_be_refused(
+        self, refused: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        count = 0
+        real = task_iter.bpf
+
+        def bpf(cmd: int, attr: int, size: int) -> int:
+            nonlocal count
+            count += 1
+            return -1 if count >= refused else real(cmd, attr, size)
+
+        monkeypatch.setattr(task_iter, "bpf", bpf)
+        before = set(os.listdir("/proc/self/fd"))
+        assert task_iter.held("map") is None
+        assert set(os.listdir("/proc/self/fd")) == before
+
+    def test_without_type_information(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_iter, "mapped", lambda: None)
+        monkeypatch.setattr(task_iter, "bpf", lambda *_: -1)
+        assert task_iter.held("prog") is None
+
+    def test_in_a_pid_namespace_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_iter, "_is_first_pid_namespace", lambda: False)
+        assert task_iter.held("prog") is None
+
+    @pytest.mark.usefixtures("many")
+    def test_proc_answers_then(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_iter, "held", lambda *_: None)
+        assert isinstance(LiveKernel().holders("prog"), dict)
+        with contextlib.suppress(KernelError):  # without privilege
+            perf.task_fds()
+
+
+def test_rows_of_the_same_holder_count_once() -> None:
+    row = task_iter.HELD.pack
+    blocks = [
+        row(7, 7, 3, 40, b"agent") + row(7, 7, 4, 40, b"agent") + row(5, 5, 3, 40, b"late\xff"),
+        row(7, 9, 3, 41, b"agent"),
+    ]
+    assert holders.from_blocks(blocks) == {
+        40: [(5, "late\udcff"), (7, "agent")],
+        41: [(7, "agent")],
+    }

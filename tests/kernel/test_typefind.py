@@ -1,0 +1,64 @@
+"""Offsets and ids found in BTF as bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pybpftool.kernel.typefind import KernelTypes
+from tests.support.btfbuild import BtfBuilder
+
+
+def build() -> tuple[BtfBuilder, dict[str, int]]:
+    btf = BtfBuilder()
+    ids = {"int": btf.add_int("int", 4)}
+    ids["ptr"] = btf.add_ptr(ids["int"])
+    # A member, a variable and a struct without members of the same name come first.
+    btf.add_struct("outer", 8, [("file", ids["int"], 0), ("f_op", ids["int"], 32)])
+    btf.add_var("file", ids["int"])
+    btf.add_struct("file", 0)
+    btf.add_fwd("file")
+    ids["file"] = btf.add_struct("file", 24, [("f_mode", ids["int"], 0), ("f_op", ids["ptr"], 64)])
+    ids["proto"] = btf.add_func_proto(ids["int"], [("a", ids["int"]), ("b", ids["ptr"])])
+    ids["func"] = btf.add_func("bpf_iter_x", ids["proto"])
+    return btf, ids
+
+
+def test_offsets_of_members() -> None:
+    types = KernelTypes(build()[0].build())
+    assert types.offsets("file", "f_op") == (8,)
+    assert types.offsets("file", "f_op", "f_mode") == (8, 0)
+    assert types.offsets("outer", "f_op") == (4,)
+
+
+def test_what_is_not_there() -> None:
+    types = KernelTypes(build()[0].build())
+    assert types.offsets("file", "private_data") is None
+    assert types.offsets("absent", "f_op") is None
+    assert types.offsets("int", "f_op") is None
+
+
+def test_a_struct_with_bit_fields_keeps_their_size_apart() -> None:
+    btf = BtfBuilder()
+    number = btf.add_int("int", 4)
+    btf.add_struct("s", 8, [("bits", number, 0, 3), ("after", number, 32, 0)])
+    assert KernelTypes(btf.build()).offsets("s", "after") == (4,)
+
+
+def test_the_id_of_a_function_behind_its_prototype() -> None:
+    btf, ids = build()
+    types = KernelTypes(btf.build())
+    assert types.function("bpf_iter_x", 2) == ids["func"]
+    assert types.function("bpf_iter_x", 3) is None
+    assert types.function("absent", 2) is None
+
+
+def test_a_function_that_shares_an_earlier_prototype_has_no_known_id() -> None:
+    btf, ids = build()
+    btf.add_func("bpf_iter_y", ids["proto"])
+    assert KernelTypes(btf.build()).function("bpf_iter_y", 2) is None
+
+
+@pytest.mark.parametrize("cut", [0, 10, 30, -1])
+def test_truncated_data(cut: int) -> None:
+    with pytest.raises(ValueError, match="BTF"):
+        KernelTypes(build()[0].build()[:cut])
