@@ -1,1 +1,1 @@
-"""Whole-process benchmarks beside upstream."""
+"""Whole-process benchmarks beside upstream, and beside another state of our own."""

@@ -1,46 +1,45 @@
-"""Times whole runs of pybpftool beside upstream's bpftool and prints ratios.
+"""Times whole runs of pybpftool beside upstream's bpftool and another state of our own.
 
-    python -m bench.run [UPSTREAM] [--pairs N] [--only WORD]
+    python -m bench.run [UPSTREAM] [--against COMMAND] [--pairs N] [--only WORD]... [--scale]
 
-UPSTREAM is the path of a bpftool binary; without it only our own times are shown.
+UPSTREAM is the path of a bpftool binary. COMMAND is another pybpftool: a program, or the
+directory of a checkout, which the same Python then runs: before and after in one run.
+For times as users have them, let --python be that of an environment without development
+tools: coverage alone adds 9 ms to the start of every Python of its environment.
 Every workload makes the kernel objects that it needs and takes them away again.
-A pair is one run of ours and one of upstream's, one after the other, so that a drift
-of the machine's speed hits both; the first pair is not counted. Shown are the medians
-and the median of the ratios, with the peak memory of the largest process.
+One round is one run of each, one after the other and the next time in reverse, so that
+a drift of the machine's speed hits all; the first round is not counted. Shown are medians
+of times and of ratios, with the peak memory of the largest process. A workload is called
+slower than before only when both the median of the ratios and the ratio of the best
+times say so: other work on the machine seldom hits both.
+
+With --scale: what one object costs at growing numbers of them, which has to stay flat.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import contextlib
+import itertools
+import math
 import os
 import shutil
 import statistics
 import sys
+import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+from bench.states import State
+from bench.workloads import SCALES, WORKLOADS, Workload
 
-MODULES = ("prog", "btf", "map", "links", "jit")
-LEAST_PAIRS = 5
-
-
-class Workload(NamedTuple):
-    """One command line to time.
-
-    ``setup`` is entered before the first run; what it returns is the command's words,
-    unless ``words`` gives them. ``bar`` is the largest ratio that the project accepts.
-    ``output`` is where standard output goes ("pipe", or a file path).
-    """
-
-    name: str
-    words: Sequence[str]
-    bar: float
-    setup: Callable[[], AbstractContextManager[Sequence[str] | None]] = nullcontext
-    output: str = "pipe"
+ROOT = Path(__file__).resolve().parents[1]
+LEAST_ROUNDS, ROUNDS = 5, 9
+SLOWER = 1.03
+OURS, BEFORE, THEIRS = "ours", "before", "upstream"
+Commands = Mapping[str, Sequence[str]]
 
 
 class Run(NamedTuple):
@@ -53,15 +52,22 @@ class Run(NamedTuple):
 
 def run_once(command: Sequence[str], output: str) -> Run:
     """Run a command to its end, reading what it prints as fast as it comes."""
+    reader = -1
     if output == "pipe":
         reader, writer = os.pipe()
+    elif output == "null":
+        writer = os.open(os.devnull, os.O_WRONLY)
     else:
-        reader, writer = -1, os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # A file without a name: gone when the last descriptor is.
+        writer, path = tempfile.mkstemp(prefix="pybt-bench-")
+        os.unlink(path)
+    # A child starts with its parent's peak: make that what the parent has now.
+    Path("/proc/self/clear_refs").write_text("5")
     begin = time.perf_counter()
     pid = os.posix_spawnp(
         command[0],
         list(command),
-        os.environ,
+        {name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, writer, 1),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
@@ -77,73 +83,185 @@ def run_once(command: Sequence[str], output: str) -> Run:
     return Run(seconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 
 
-def our_command() -> str:
-    """The installed console script beside this interpreter, or the one on PATH."""
-    beside = os.path.join(os.path.dirname(sys.executable), "pybpftool")
-    found = beside if os.access(beside, os.X_OK) else shutil.which("pybpftool")
+def checkout_command(root: Path, python: str) -> list[str]:
+    """The console script of a checkout, with the script's own options for Python."""
+    script = root / "pybpftool" / "_script" / "pybpftool"
+    text = script.read_text()
+    first = text.partition("\n")[0]
+    options = first.removeprefix("#!").split()[1:]
+    before = f"import sys; sys.path.insert(0, {str(root)!r}); __file__ = {str(script)!r}\n"
+    return [python, *options, "-c", before + text]
+
+
+def our_command(given: str, python: str) -> list[str]:
+    """The words that start one of ours: a checkout's directory, or a program."""
+    if os.path.isdir(given):
+        return checkout_command(Path(given).resolve(), python)
+    return [_program(given)]
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
     if found is None:
-        raise SystemExit("pybpftool is not installed: pip install . first")
+        raise SystemExit(f"there is no program {name}")
     return found
 
 
-def measure(workload: Workload, ours: str, upstream: str | None, pairs: int) -> None:
-    """Time one workload and print its row."""
-    try:
-        with workload.setup() as words:
-            arguments = list(words if words is not None else workload.words)
-            mine: list[Run] = []
-            theirs: list[Run] = []
-            for _ in range(pairs + 1):
-                mine.append(run_once([ours, *arguments], workload.output))
-                if upstream is not None:
-                    theirs.append(run_once([upstream, *arguments], workload.output))
-    except OSError as error:
-        print(f"{workload.name:44} not run: {error}")
-        return
-    del mine[0], theirs[:1]
-    note = "" if mine[-1].status == 0 else f"  ours failed with status {mine[-1].status}"
-    row = f"{workload.name:44} {statistics.median(r.seconds for r in mine) * 1e3:9.1f} ms"
-    memory = f"{max(r.mib for r in mine):6.0f}"
-    if theirs:
-        ratios = [m.seconds / t.seconds for m, t in zip(mine, theirs, strict=True)]
-        ratio = statistics.median(ratios)
-        row += f" {statistics.median(r.seconds for r in theirs) * 1e3:9.1f} ms {ratio:7.2f}x"
-        row += f" {workload.bar:5.2f}x {'ok  ' if ratio <= workload.bar else 'OVER'}"
-        memory += f" /{max(r.mib for r in theirs):5.0f}"
-        if mine[-1].status == 0 != theirs[-1].status:
-            note = f"  upstream failed with status {theirs[-1].status}"
-    print(f"{row} {memory} MiB{note}", flush=True)
+def measure(
+    workload: Workload, commands: Commands, words: Mapping[str, str], rounds: int
+) -> dict[str, list[Run]]:
+    """The runs of each command, the first round left out."""
+    found: dict[str, list[Run]] = {}
+    lines: list[tuple[str, list[str]]] = []
+    for who, command in commands.items():
+        line = workload.words
+        if who == THEIRS and workload.theirs != "same":
+            if workload.theirs is None:
+                continue
+            line = workload.theirs
+        arguments = [word.format_map(words) for word in line.split()]
+        lines.append((who, [*command, *arguments]))
+    for number in range(rounds + 1):
+        for who, arguments in lines if number % 2 else reversed(lines):
+            run = run_once(arguments, workload.output)
+            if number:
+                found.setdefault(who, []).append(run)
+    return found
 
 
-def workloads(only: str) -> Iterator[Workload]:
-    """The workloads of all modules whose names contain ``only``."""
-    for name in MODULES:
+def ratio(first: Sequence[Run], second: Sequence[Run]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a.seconds / b.seconds for a, b in zip(first, second))  # noqa: B905
+
+
+def _median(runs: Sequence[Run]) -> float:
+    return statistics.median(run.seconds for run in runs)
+
+
+class Report:
+    """Rows as they come, and what they amount to at the end."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.others = [who for who in (BEFORE, THEIRS) if who in commands]
+        self.logs: dict[str, list[float]] = {who: [] for who in self.others}
+        self.slower: list[str] = []
+        head = f"{'workload':44} {OURS:>10}"
+        for who in self.others:
+            head += f" {who:>10} {'ratio':>7}"
+            head += f" {'best':>7}       " if who == BEFORE else f" {'bar':>5}     "
+        print(f"{head} peak MiB", flush=True)
+
+    def row(self, workload: Workload, runs: Mapping[str, Sequence[Run]]) -> None:
+        """Print one workload."""
+        ours = runs[OURS]
+        text = f"{workload.name:44} {_median(ours) * 1e3:7.1f} ms"
+        memory = [f"{max(run.mib for run in ours):.0f}"]
+        notes = [
+            f"{who} failed ({some[-1].status})" for who, some in runs.items() if some[-1].status
+        ]
+        for who in self.others:
+            if who not in runs:
+                text += " " * 31
+                continue
+            relation = ratio(ours, runs[who])
+            text += f" {_median(runs[who]) * 1e3:7.1f} ms {relation:6.2f}x"
+            memory.append(f"{max(run.mib for run in runs[who]):.0f}")
+            if not notes:
+                self.logs[who].append(math.log(relation))
+            if who == BEFORE:
+                best = min(r.seconds for r in ours) / min(r.seconds for r in runs[who])
+                is_slower = min(relation, best) > SLOWER
+                text += f" {best:6.2f}x {'SLOWER' if is_slower else '      '}"
+                if is_slower:
+                    self.slower.append(workload.name)
+            else:
+                text += f" {workload.bar:5.2f} {'ok  ' if relation <= workload.bar else 'OVER'}"
+        print(f"{text} {' / '.join(memory)}{'  ' if notes else ''}{', '.join(notes)}", flush=True)
+
+    def close(self) -> None:
+        """Print the geometric means, and what became slower."""
+        for who, logs in self.logs.items():
+            if logs:
+                mean = math.exp(statistics.fmean(logs))
+                print(f"geometric mean of {len(logs)} ratios to {who}: {mean:.3f}")
+        if self.slower:
+            print("slower than before by more than 3 %: " + "; ".join(self.slower))
+
+
+def run_workloads(commands: Commands, only: Sequence[str], rounds: int) -> int:
+    """Time the workloads whose names contain a word of `only`; 1 when one became slower."""
+    wanted = [w for w in WORKLOADS if not only or any(word in w.name for word in only)]
+    report = Report(commands)
+    for state, group in itertools.groupby(wanted, key=lambda workload: workload.state):
+        with entered(state, group) as (words, workloads):
+            for workload in workloads:
+                report.row(workload, measure(workload, commands, words, rounds))
+    report.close()
+    return int(bool(report.slower))
+
+
+@contextlib.contextmanager
+def entered(
+    state: State, group: Iterable[Workload]
+) -> Iterator[tuple[Mapping[str, str], list[Workload]]]:
+    """The state's words and the workloads; none where the kernel does not allow the state."""
+    workloads = list(group)
+    with contextlib.ExitStack() as stack:
         try:
-            module = importlib.import_module(f"bench.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"bench.{name}":
-                raise
+            words = stack.enter_context(state())
+        except OSError as error:
+            for workload in workloads:
+                print(f"{workload.name:44} not run: {error}", flush=True)
+            yield {}, []
+            return
+        yield words, workloads
+
+
+def run_scales(commands: Commands, only: Sequence[str], rounds: int) -> int:
+    """Print what an object costs at each number of objects."""
+    for name, states, line, counts in SCALES:
+        if only and not any(word in name for word in only):
             continue
-        for workload in module.WORKLOADS:
-            if only in workload.name:
-                yield workload
-
-
-def main() -> int:
-    """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("upstream", nargs="?", help="path of upstream's bpftool")
-    parser.add_argument("--pairs", type=int, default=LEAST_PAIRS)
-    parser.add_argument("--only", default="", help="only workloads whose name contains this")
-    options = parser.parse_args()
-    upstream = options.upstream
-    if upstream is not None and shutil.which(upstream) is None:
-        print(f"there is no program {upstream}: showing our own times only")
-        upstream = None
-    print(f"{'workload':44} {'ours':>12} {'upstream':>12} {'ratio':>8} {'bar':>6}      peak memory")
-    for workload in workloads(options.only):
-        measure(workload, our_command(), upstream, max(options.pairs, LEAST_PAIRS))
+        rows: dict[str, list[str]] = {who: [] for who in commands}
+        for count in counts:
+            workload = Workload(name, states(count), line, 0, "null")
+            with entered(workload.state, [workload]) as (words, allowed):
+                for one in allowed:
+                    for who, runs in measure(one, commands, words, rounds).items():
+                        each = _median(runs) / count * 1e6
+                        peak = max(run.mib for run in runs)
+                        rows[who].append(f"{count:,}: {each:.2f} us, {peak:.0f} MiB")
+        for who, row in rows.items():
+            print(f"{name:26} {who:9} {'   '.join(row)}", flush=True)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.run", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("upstream", nargs="?", help="path of upstream's bpftool")
+    parser.add_argument(
+        "--ours", default=str(ROOT), help="what is measured (default: this checkout)"
+    )
+    parser.add_argument("--against", help="another pybpftool: a program or a checkout's directory")
+    parser.add_argument(
+        "--python", default=sys.executable, help="the Python that runs checkouts (default: this)"
+    )
+    parser.add_argument("--pairs", type=int, default=ROUNDS, help="rounds (default %(default)s)")
+    parser.add_argument("--only", action="append", default=[], help="workloads whose name has this")
+    parser.add_argument(
+        "--scale", action="store_true", help="the cost of an object by their number"
+    )
+    options = parser.parse_args(argv)
+    commands: dict[str, Sequence[str]] = {OURS: our_command(options.ours, options.python)}
+    if options.against is not None:
+        commands[BEFORE] = our_command(options.against, options.python)
+    if options.upstream is not None:
+        commands[THEIRS] = [_program(options.upstream)]
+    rounds = max(options.pairs, LEAST_ROUNDS)
+    return (run_scales if options.scale else run_workloads)(commands, options.only, rounds)
 
 
 if __name__ == "__main__":

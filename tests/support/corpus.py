@@ -1086,14 +1086,16 @@ def load_corpus(
 # --- many objects -------------------------------------------------------------------------------
 
 
-def _room_for(count: int) -> None:
-    """Raise the soft limit of open files; OSError when the hard one is too low."""
+def room_for(count: int) -> None:
+    """Let this process have as many open files; OSError when the kernel does not allow it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = count + 256
     if soft < need:
-        if hard != resource.RLIM_INFINITY and hard < need:
-            raise OSError("%d objects need more open files than the limit of %d" % (count, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (need, max(need, hard)))
+        except (ValueError, OSError) as error:
+            text = "%d objects need more open files than the limit of %d" % (count, hard)
+            raise OSError(text) from error
 
 
 def many_programs(
@@ -1106,7 +1108,7 @@ def many_programs(
     maps: Sequence[Fd] = (),
 ) -> list[Fd]:
     """`count` trivial programs: distinct names, and distinct tags unless `same_tag`."""
-    _room_for(count)
+    room_for(count)
     named = b"".join(asm.ld_map_fd(R1, fd.fd) for fd in maps)
     fds = []
     for index in range(count):
@@ -1117,7 +1119,7 @@ def many_programs(
 
 def many_maps(stack: contextlib.ExitStack, count: int, *, name: str = "m%05d") -> list[Fd]:
     """`count` small hash and array maps."""
-    _room_for(count)
+    room_for(count)
     return [
         stack.enter_context(
             load.map_create("array" if index & 1 else "hash", 4, 8, 4, name=name % index, flags=0)
@@ -1131,7 +1133,7 @@ def many_links(stack: contextlib.ExitStack, count: int) -> list[Fd]:
 
     Links to cgroups: at most 64 programs of one attach type in a cgroup, so there are many cgroups.
     """
-    _room_for(2 * count)
+    room_for(2 * count)
     links = []
     prog = stack.enter_context(
         load.prog_load("cgroup_skb", asm.ret(1), name="many_links", attach="cgroup_inet_egress")
