@@ -99,6 +99,7 @@ def test_links_known_from_their_holders(scene: Scene, monkeypatch: pytest.Monkey
     from pybpftool.kernel import holders as kernel_holders
     from tests.support.corpus import many_links
 
+    monkeypatch.setattr(LiveKernel, "uses_iterators", False)
     plain = run("link", "show")
     monkeypatch.setattr(kernel_holders, "_MANY", 1)
     assert run("link", "show").out == plain.out
