@@ -124,6 +124,14 @@ class Batch:
         self.count = count
         self.errno = errno
 
+    def first(self, count: int) -> Batch:
+        """The first ``count`` elements alone."""
+        keys = self.keys[: len(self.keys) // self.count * count]
+        values = self.values
+        if values is not None:
+            values = values[: len(values) // self.count * count]
+        return Batch(keys, values, count, self.errno)
+
     def __repr__(self) -> str:
         return f"<Batch of {self.count}>"
 
@@ -286,6 +294,10 @@ class Kernel:
         """The programs of a hierarchy; see :func:`pybpftool.kernel.cgroups.cgroup_tree`."""
         raise NotImplementedError
 
+    def cgroup_paths(self, root: str) -> list[str]:
+        """The paths of a cgroup and of all inside it."""
+        raise NotImplementedError
+
     def has_file(self, path: str) -> bool:
         """Whether there is such a file, and it may be read."""
         raise NotImplementedError
@@ -352,7 +364,6 @@ QUESTIONS = (
     "fdinfo",
     "btf_data",
     "btf_name",
-    "map_value",
     "pinned",
     "holders",
     "file",
@@ -365,6 +376,7 @@ QUESTIONS = (
     "cgroup_root",
     "cgroup_programs",
     "cgroup_tree",
+    "cgroup_paths",
     "has_file",
     "netlink_dump",
     "device_programs",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from pybpftool.kernel.elements import MapElements
+    from pybpftool.kernel.interface import Batch
+
 _NEXT_ID = {
     "prog": uapi.BPF_PROG_GET_NEXT_ID,
     "map": uapi.BPF_MAP_GET_NEXT_ID,
@@ -318,6 +321,21 @@ class LiveKernel(Kernel):
             raise KernelError.of(f"cannot look up an element of map {map.id}", -result)
         return bytes(value.data)
 
+    def elements(self, map: BpfObject) -> Iterator[Batch]:
+        return self._map_elements(map).batches()
+
+    def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
+        return self._map_elements(map).lookup(b"" if key is None else key)
+
+    def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
+        return self._map_elements(map).next_key(key)
+
+    def _map_elements(self, map: BpfObject) -> MapElements:
+        from pybpftool.kernel.elements import MapElements
+        from pybpftool.objects.map import read_map
+
+        return MapElements(self, map, read_map(self, map, False))
+
     def pinned(self, kind: str) -> dict[int, list[str]]:
         from pybpftool.kernel.pins import PinTable, pinned_files
 
@@ -458,6 +476,9 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.cgroups import cgroup_tree
 
         return cgroup_tree(root, attach_types, query_flags)
+
+    def cgroup_paths(self, root: str) -> list[str]:
+        return [path for path, _, _ in os.walk(root)]
 
     def has_file(self, path: str) -> bool:
         return os.access(path, os.R_OK)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
 import struct
-import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pybpftool.errors import BpfError, FormatError, KernelError
-from pybpftool.kernel import snapshot
+from pybpftool.kernel import archive
 from pybpftool.kernel.interface import QUESTIONS, Kernel
-from pybpftool.kernel.snapshot import RecordingKernel, SnapshotKernel
+from pybpftool.kernel.recording import RecordingKernel
+from pybpftool.kernel.snapshot import SnapshotKernel
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
 from tests.support.fakeprogs import add_described, add_prog
@@ -79,28 +80,32 @@ class TestRecording:
     def test_every_question_is_recorded_and_replayed(self, tmp_path: Path) -> None:
         """Answers of the declared types, tuples as lists."""
 
-        def example(shape: Any) -> Any:
-            if isinstance(shape, types.UnionType):
-                return example(shape.__args__[0])
-            parts = getattr(shape, "__args__", ())
-            kind = getattr(shape, "__origin__", shape)
-            if kind is dict:
-                return {example(parts[0]): example(parts[1])}
-            if kind in (list, tuple):
-                return [example(part) for part in parts]
-            made = {
-                int: 5,
-                bool: True,
-                str: "\udcfftext",
-                bytes: b"\xff" * 100,
-                object: [1, None, True],
-            }
-            return made[kind]
+        examples = {
+            "str": "\udcfftext",
+            "bytes": b"\xff" * 100,
+            "int": 5,
+            "bool": True,
+            "Any": [1, None, True],
+        }
+
+        def declared(name: str) -> str:
+            return str(getattr(Kernel, name).__annotations__["return"])
+
+        def example(node: ast.expr) -> Any:
+            if isinstance(node, ast.BinOp):
+                return example(node.left)
+            if isinstance(node, ast.Name):
+                return examples[node.id]
+            assert isinstance(node, ast.Subscript)
+            inner = node.slice
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            made = [example(part) for part in parts]
+            return {made[0]: made[1]} if ast.unparse(node.value) == "dict" else made
 
         kernel = FakeKernel()
         obj = kernel.prog(1)
         questions = [name for name in QUESTIONS if name != "prog_arrays"]
-        answers = {name: example(snapshot._shape(name)) for name in questions}
+        answers = {name: example(ast.parse(declared(name), mode="eval").body) for name in questions}
         arguments: dict[str, Any] = dict.fromkeys(questions, (obj, 5, b"\1", "text"))
         for name, answer in answers.items():
             setattr(kernel, name, mock.Mock(return_value=answer))
@@ -410,7 +415,7 @@ class TestHostile:
 
     def test_a_bomb(self, tmp_path: Path) -> None:
         """What unfolds beyond the limit is refused before it is unfolded."""
-        with mock.patch.object(snapshot, "_MAX_MEMBER", 1 << 16):
+        with mock.patch.object(archive, "_MAX_MEMBER", 1 << 16):
             path = write(tmp_path / "s.zip", make(content=b" " * (1 << 20)))
             fails(path, "answers.json claims")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
+from pybpftool.kernel.interface import QUESTIONS, Batch, BpfObject, Kernel
 from pybpftool.uapi import bpf as uapi
 
 
@@ -35,6 +35,8 @@ class FakeKernel(Kernel):
         self.fdinfos: dict[tuple[str, int], bytes] = {}
         self.btfs: dict[int, bytes] = {}
         self.values: dict[tuple[int, bytes], bytes] = {}
+        self.elems: dict[int, dict[bytes, bytes]] = {}  # map id -> its elements, in order
+        self.next: dict[int, bytes] = {}  # map id -> what a queue or stack gives next
         self.pins: dict[str, dict[int, list[str]]] = {}
         self.held: dict[str, dict[int, list[tuple[int, str]]]] = {}
         self.files: dict[str, bytes | KernelError] = {}
@@ -123,6 +125,27 @@ class FakeKernel(Kernel):
             return self.values[map.id, key]
         except KeyError:
             raise KernelError.of("cannot look up an element", errno.ENOENT) from None
+
+    def elements(self, map: BpfObject) -> Iterator[Batch]:
+        # Two at a time, so that there are several batches.
+        pairs = list(self.elems.get(map.id, {}).items())
+        for at in range(0, len(pairs), 2):
+            some = pairs[at : at + 2]
+            keys, values = b"".join(key for key, _ in some), b"".join(value for _, value in some)
+            yield Batch(keys, values, len(some))
+
+    def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
+        value = self.next.get(map.id) if key is None else self.elems.get(map.id, {}).get(key)
+        if value is None:
+            raise KernelError.of(f"cannot look up an element of map {map.id}", errno.ENOENT)
+        return value
+
+    def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
+        keys = list(self.elems.get(map.id, {}))
+        at = keys.index(key) + 1 if key in keys else 0
+        if at == len(keys):
+            raise KernelError.of(f"cannot get the next key of map {map.id}", errno.ENOENT)
+        return keys[at]
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
         self.asked.append(f"pinned {kind}")

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pybpftool.cli.snapshot import record_attached
+from pybpftool.inspect.recorder import record_attached
 from pybpftool.kernel.live import LiveKernel
-from pybpftool.kernel.snapshot import RecordingKernel
+from pybpftool.kernel.recording import RecordingKernel
 from tests.support import load
 from tests.support.attachments import Scene, add_cgroups, add_links, add_perf
 from tests.support.btfbuild import BtfBuilder, BtfIndex

@@ -1,0 +1,245 @@
+"""Recording a whole machine: the collectors of all commands that read, one after the other.
+
+Each asks what one family of commands asks, with the readers that the commands use. What
+they learn is thrown away: the kernel that they ask keeps the answers. A kernel's refusal
+is an answer too.
+"""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.net import NetworkReader
+
+VMLINUX = "/sys/kernel/btf/vmlinux"
+
+FILES = (
+    "/proc/kallsyms",
+    "/proc/sys/kernel/kptr_restrict",
+    "/proc/sys/net/core/bpf_jit_enable",
+    "/proc/sys/net/core/bpf_jit_harden",
+    "/sys/devices/system/cpu/possible",
+    VMLINUX,
+)
+"""Files that dumps read."""
+
+# Of which BPF_MAP_LOOKUP_ELEM without a key tells the next element: queue, stack.
+_PEEKED = (22, 23)
+
+
+def record(kernel: Kernel, elements: bool = True) -> None:
+    """Ask everything that commands ask, the ``elements`` of maps only if wanted.
+
+    Raises BpfError where no kind of object may be listed at all.
+    """
+    refused: list[BpfError] = []
+
+    def without_elements(kernel: Kernel) -> None:
+        record_maps(kernel, False)
+
+    listings = (
+        record_programs,
+        record_maps if elements else without_elements,
+        record_btf,
+        record_links,
+    )
+    for collect in listings:
+        try:
+            collect(kernel)
+        except BpfError as error:
+            refused.append(error)
+    if len(refused) == len(listings):
+        raise refused[0]
+    for collect in (record_files, record_perf, record_cgroups, record_networks):
+        _tried(collect, kernel)
+
+
+def record_programs(kernel: Kernel) -> None:
+    """What ``prog show`` and ``prog dump`` ask."""
+    from pybpftool.kernel.interface import PROG_ARRAYS
+    from pybpftool.objects.prog import ProgramReader
+
+    _tried(kernel.pinned, "prog")
+    _tried(kernel.boot_time_ns)
+    reader = ProgramReader(kernel)
+    types = set()
+
+    def collect(obj: BpfObject) -> None:
+        prog = reader.read(obj)
+        for _ in reader.metadata(prog, lambda *_: None):
+            pass
+        if prog.ifindex:
+            kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
+        if prog.btf_id:
+            types.add(prog.btf_id)
+        try:
+            kernel.prog_arrays(obj, tuple(PROG_ARRAYS))
+        except KernelError:  # a recording need not keep them all
+            for name in PROG_ARRAYS:
+                _tried(kernel.prog_arrays, obj, (name,))
+        # Asked for together with code that the kernel hides, it gives the others neither.
+        for names in (("func_info",), ("map_ids",)):
+            _tried(kernel.prog_arrays, obj, names)
+
+    _every(kernel, "prog", collect)
+    for id in types:
+        _tried(kernel.btf_data, id)
+
+
+def record_maps(kernel: Kernel, elements: bool = True) -> None:
+    """What ``map show`` asks, and what ``dump``, ``lookup``, ``getnext`` and ``peek`` do."""
+    from pybpftool.objects.map import read_map
+
+    _tried(kernel.pinned, "map")
+    types = set()
+
+    def collect(obj: BpfObject) -> None:
+        map = read_map(kernel, obj)
+        if map.ifindex:
+            kernel.ifname(map.ifindex, map.netns_dev, map.netns_ino)
+        if map.btf_id:
+            types.add(map.btf_id)
+        if elements and map.type in _PEEKED:
+            _tried(kernel.lookup, obj, None)
+        if elements:
+            for _ in kernel.elements(obj):
+                pass
+
+    _every(kernel, "map", collect)
+    for id in types:
+        _tried(kernel.btf_data, id)
+
+
+def record_btf(kernel: Kernel) -> None:
+    """What ``btf show`` and ``btf dump`` ask, and all commands that show types."""
+
+    def collect(obj: BpfObject) -> None:
+        kernel.btf_name(obj.id)
+        kernel.btf_data(obj.id)
+
+    _every(kernel, "btf", collect)
+    _tried(kernel.has_file, VMLINUX)
+
+
+def record_files(kernel: Kernel) -> None:
+    """:data:`FILES`."""
+    for path in FILES:
+        _tried(kernel.file, path)
+
+
+def record_attached(kernel: Kernel) -> None:
+    """What ``link``, ``perf``, ``cgroup`` and ``net`` ask."""
+    for collect in (record_links, record_perf, record_cgroups, record_networks):
+        _tried(collect, kernel)
+
+
+def record_links(kernel: Kernel) -> None:
+    """What ``link show`` asks."""
+    from pybpftool.objects.link import (
+        Device,
+        KprobeMulti,
+        LinkReader,
+        ProbedFunctions,
+        Uprobe,
+        UprobeMulti,
+    )
+    from pybpftool.objects.symbols import Resolver
+
+    _tried(kernel.pinned, "link")
+    reader, resolver = LinkReader(kernel), Resolver(kernel)
+    has_functions = False
+
+    def collect(obj: BpfObject) -> None:
+        nonlocal has_functions
+        link = reader.read(obj)
+        if link.prog_id:
+            resolver.prog_name(link.prog_id)
+        target = link.target
+        if isinstance(target, Device) and target.ifindex:
+            kernel.ifindex_name(target.ifindex)
+        elif isinstance(target, Uprobe):
+            resolver.place(target.file, target.offset)
+        elif isinstance(target, UprobeMulti):
+            for offset, _, _ in target.places:
+                resolver.place(target.path, offset)
+        elif isinstance(target, KprobeMulti):
+            has_functions = True
+
+    _every(kernel, "link", collect)
+    if has_functions:
+        ProbedFunctions(kernel)
+
+
+def record_perf(kernel: Kernel) -> None:
+    """What ``perf show`` asks."""
+    from pybpftool.objects.perf import UPROBE, URETPROBE, task_events
+    from pybpftool.objects.symbols import Resolver
+
+    resolver = Resolver(kernel)
+    for event in task_events(kernel):
+        resolver.prog_name(event.prog_id)
+        if event.type in (UPROBE, URETPROBE):
+            resolver.place(event.name, event.offset)
+
+
+def record_cgroups(kernel: Kernel) -> None:
+    """What ``cgroup show`` and ``cgroup tree`` ask, of every cgroup."""
+    from pybpftool.objects.cgroup import QUERY_EFFECTIVE, cgroup_programs, cgroup_tree
+
+    root = kernel.cgroup_root()
+    if root is None:
+        return
+    try:
+        paths = kernel.cgroup_paths(root)
+    except KernelError:  # a recording that is older than the question
+        paths = [root]
+    for flags in (0, QUERY_EFFECTIVE):
+        for cgroup in cgroup_tree(kernel, root, flags):
+            _tried(cgroup_tree, kernel, cgroup.path, flags)
+        for path in paths:
+            _tried(cgroup_programs, kernel, path, flags)
+
+
+def record_networks(kernel: Kernel) -> None:
+    """What ``net show`` asks, of all network namespaces and all of their devices."""
+    from pybpftool.objects.net import NetworkReader, namespaces, netfilter_programs
+
+    reader = NetworkReader(kernel)
+    for device in reader.read().devices:
+        _tried(kernel.device_index, device, "")
+    _tried(netfilter_programs, kernel)
+    for namespace in namespaces(kernel):
+        for word in (namespace.name, str(namespace.pid or ""), namespace.path):
+            if word:
+                _tried(kernel.namespace_path, word)
+        if namespace.path:
+            kernel.has_file(namespace.path)
+            _tried(_record_network, kernel, reader, namespace.path)
+
+
+def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:
+    for device in reader.read(path).devices:
+        _tried(kernel.device_index, device, path)
+
+
+def _every(kernel: Kernel, kind: str, collect: Callable[[BpfObject], None]) -> None:
+    """List objects with their holders; one that vanishes or tells nothing ends nothing."""
+    try:
+        objects = kernel.listing(kind).objects()
+    except KernelError:  # nobody can tell who holds them
+        objects = kernel.objects(kind)
+    for obj in objects:
+        _tried(collect, obj)
+
+
+def _tried(ask: Callable[..., object], *args: object) -> None:
+    """Ask a question whose refusal is kept as its answer."""
+    try:
+        ask(*args)
+    except BpfError:
+        pass

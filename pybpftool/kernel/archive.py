@@ -1,0 +1,155 @@
+"""The zip file that a recorded kernel is kept in.
+
+``manifest.json``
+    ``{"format": 1, "program": "pybpftool", "version": …, "machine": …, "release": …,
+    "byteorder": "<" or ">", "recorded_at": seconds}``.
+``answers.json``
+    ``{"objects": {kind: [[id, info, orphaned], …]}, "answers": {question: answer}}``.
+    Bytes are ``{"hex": "…"}`` or, when they are many, ``{"blob": "name"}``;
+    a refusal is ``{"errno": n, "message": "…"}``. The elements of a map are
+    ``{"batches": [[keys, values, count, errno], …], "end": end}``, where the end is null,
+    a refusal, or ``{"kept": n}`` when a map was cut after its first ``n`` elements.
+``blobs/NAME``
+    Bytes that many answers share or that are long, named by their SHA-256.
+
+Members are only ever read into memory, by the names above: a hostile archive can
+neither reach other files nor unfold without bound. Equal answers make equal files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+import zlib
+
+from pybpftool import __version__
+from pybpftool.errors import BpfError, FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = 1
+"""The format that this version writes, and the newest that it reads."""
+
+# A kernel's answers take some ten MiB; what claims more than this is no snapshot.
+_MAX_MEMBER = 1 << 29
+_NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
+
+
+class Archive:
+    """Checked access to the members of a snapshot."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, ValueError, NotImplementedError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise BpfError(f"cannot open the snapshot '{path}': {reason}") from None
+        except zipfile.BadZipFile:
+            raise FormatError(f"'{path}' is no snapshot, or a truncated one") from None
+
+    def _damaged(self, why: str) -> FormatError:
+        return FormatError(f"the snapshot '{self._path}' is damaged: {why}")
+
+    def member(self, name: str) -> bytes:
+        """The content of one member."""
+        try:
+            info = self._zip.getinfo(name)
+            if info.file_size > _MAX_MEMBER:
+                raise self._damaged(f"{name} claims {info.file_size} bytes")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._damaged(f"{name} is compressed in a way that no snapshot is")
+            with self._zip.open(name) as stream:
+                # zipfile stops at the size that the member claims and checks its CRC.
+                return stream.read()
+        except KeyError:
+            raise self._damaged(f"it has no {name}") from None
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            struct.error,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise self._damaged(f"{name}: {error}") from None
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(self.member(name))
+        except (ValueError, RecursionError):
+            raise self._damaged(f"{name} is not JSON") from None
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, if it is one that this version can read."""
+        manifest = self._json("manifest.json")
+        if not isinstance(manifest, dict) or manifest.get("program") != "pybpftool":
+            raise FormatError(f"'{self._path}' is no snapshot of pybpftool")
+        version = manifest.get("format")
+        if not isinstance(version, int) or version < 1:
+            raise self._damaged("its manifest names no format")
+        if version > FORMAT:
+            raise FormatError(
+                f"the snapshot '{self._path}' has format {version}, which is newer than"
+                f" the format {FORMAT} that this version reads"
+            )
+        fields = {"byteorder": str, "machine": str, "release": str, "recorded_at": int}
+        for field, kind in fields.items():
+            if not isinstance(manifest.get(field), kind):
+                raise self._damaged(f"its manifest has no valid {field}")
+        if manifest["byteorder"] not in ("<", ">"):
+            raise self._damaged("its manifest has no valid byteorder")
+        return manifest
+
+    def content(self) -> tuple[dict[str, dict[int, list[Any]]], dict[str, Any]]:
+        """The objects, kind -> id -> [id, info, orphaned], and the answers by question."""
+        content = self._json("answers.json")
+        objects: dict[str, dict[int, list[Any]]] = {}
+        try:
+            answers = content["answers"]
+            if not isinstance(answers, dict):
+                raise TypeError
+            for kind, rows in content["objects"].items():
+                objects[kind] = {}
+                for id, info, orphaned in rows:
+                    if not isinstance(id, int):
+                        raise TypeError
+                    objects[kind][id] = [id, info, bool(orphaned)]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._damaged("its answers.json is not made of objects and answers") from None
+        return objects, answers
+
+
+def write_archive(
+    path: str, kernel: dict[str, Any], content: dict[str, Any], blobs: dict[str, bytes]
+) -> None:
+    """Write a snapshot to ``path``; nothing is left there on failure.
+
+    :param kernel: the manifest's fields machine, release, byteorder and recorded_at.
+    """
+    manifest = {"format": FORMAT, "program": "pybpftool", "version": __version__, **kernel}
+    members = [
+        ("manifest.json", json.dumps(manifest, indent=1).encode()),
+        ("answers.json", json.dumps(content, indent=0, sort_keys=True).encode()),
+        *((f"blobs/{name}", blobs[name]) for name in sorted(blobs)),
+    ]
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members:
+                info = zipfile.ZipInfo(name, _NO_DATE)
+                info.external_attr = 0o600 << 16
+                archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+        os.replace(partial, path)
+    except (OSError, ValueError) as error:
+        try:
+            os.unlink(partial)
+        except (OSError, ValueError):
+            pass
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BpfError(f"cannot write the snapshot '{path}': {reason}") from None

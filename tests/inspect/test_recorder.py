@@ -1,0 +1,63 @@
+"""Recording recorded kernels: every command answers from the copy as from the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pybpftool.errors import KernelError
+from pybpftool.inspect.recorder import record
+from pybpftool.kernel.recording import RecordingKernel
+from pybpftool.kernel.snapshot import SnapshotKernel
+from tests.support.cli import run
+from tests.support.fakekernel import FakeKernel
+from tests.support.readcommands import FORMS, read_commands
+
+pytestmark = pytest.mark.usefixtures("utc")
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+RECORDED = sorted(FIXTURES.glob("*/**/*.zip"))
+
+
+@pytest.mark.parametrize("original", RECORDED, ids=lambda path: str(path.relative_to(FIXTURES)))
+def test_every_command_that_reads(original: Path, tmp_path: Path) -> None:
+    kernel = SnapshotKernel.load(str(original))
+    copy = tmp_path / "copy.zip"
+    recording = RecordingKernel(kernel)
+    record(recording)
+    recording.write(str(copy))
+    count = 0
+    for words in read_commands(kernel, every=20):
+        for form in FORMS if words[1] == "show" else FORMS[:2]:
+            first = run("--snapshot", str(original), *form, *words)
+            again = run("--snapshot", str(copy), *form, *words)
+            assert again.status == first.status, (form, words, again.err)
+            if not first.status:
+                assert again.out == first.out, (form, words)
+                count += 1
+    assert count > 10
+    second = tmp_path / "second.zip"
+    assert run("--snapshot", str(copy), "snapshot", "save", str(second)).status == 0
+    assert second.read_bytes() == copy.read_bytes()
+
+
+def test_a_kernel_without_btf_objects_and_links(tmp_path: Path) -> None:
+    """What an old kernel refuses to list is refused by its recording, too."""
+
+    class Old(FakeKernel):
+        def objects(self, kind: str) -> object:  # type: ignore[override]
+            if kind in ("link", "btf"):
+                raise KernelError(f"cannot list {kind}s: too old", 22)
+            return super().objects(kind)
+
+    kernel = Old()
+    kernel.prog(1)
+    recording = RecordingKernel(kernel)
+    record(recording)
+    recording.write(str(tmp_path / "old.zip"))
+    replayed = SnapshotKernel.load(str(tmp_path / "old.zip"))
+    assert [obj.id for obj in replayed.objects("prog")] == [1]
+    for kind in ("link", "btf"):
+        with pytest.raises(KernelError, match="too old"):
+            list(replayed.objects(kind))
