@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from errno import EBADF, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM
 from itertools import starmap
 from stat import S_ISDIR
 
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
 
 QUERY_EFFECTIVE = 1  # BPF_F_QUERY_EFFECTIVE
 
-_EPERM = 1
-_ENOENT = 2
-_EBADF = 9
-_ENODEV = 19
-_EINVAL = 22
-_ENOSPC = 28
-_GONE = (_ENOENT, _ENODEV)
+_GONE = (ENOENT, ENODEV)
 
 # union bpf_attr.query: target_fd, attach_type, query_flags, attach_flags, prog_ids,
 # prog_cnt, prog_attach_flags
@@ -86,7 +81,7 @@ def _open(path: str, parent: int | None = None) -> int:
         name = path if parent is None else path.rpartition("/")[2]
         return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
     except (OSError, ValueError) as error:
-        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the cgroup '{path}'", errno) from None
 
 
@@ -178,7 +173,7 @@ class _Query:
             if failed:
                 attr = Buffer.of(_ATTR.pack(fd, type, self._flags, 0, 0, 0, 0))
                 errno = -bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
-                if errno == _EINVAL:
+                if errno == EINVAL:
                     continue
                 if errno > 0:
                     raise _query_error(path, errno)
@@ -194,11 +189,11 @@ class _Query:
             fields = (fd, type, self._flags, 0, ids.address, room, where)
             attr = Buffer.of(_ATTR.pack(*fields))
             result = bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
-            if result == -_EINVAL and self._per_program:
+            if result == -EINVAL and self._per_program:
                 self._per_program = False
                 continue
             _, _, _, common, _, count, _ = _ATTR.unpack(attr.data)
-            if result == -_ENOSPC:
+            if result == -ENOSPC:
                 continue
             if result < 0:
                 return []
@@ -212,9 +207,9 @@ class _Query:
 
 def _query_error(path: str, errno: int) -> KernelError:
     what = f"cannot query the programs attached to '{path}'"
-    if errno == _EBADF:
+    if errno == EBADF:
         return KernelError(f"{what}: it is not a directory of a cgroup2 hierarchy", errno)
-    if errno == _EPERM:
+    if errno == EPERM:
         return KernelError(f"{what}: this needs the capability CAP_NET_ADMIN (try as root)", errno)
     return KernelError.of(what, errno)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from errno import ENOSPC
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.interface import BpfObject
@@ -15,7 +16,6 @@ _PERF_EVENT_EVENT = 6
 
 _INFO_SIZE = 512
 _NAME_SIZE = 4096  # PATH_MAX: the kernel builds paths in a page
-_ENOSPC = 28
 
 _info = Buffer(_INFO_SIZE)
 _name = Buffer(_NAME_SIZE)
@@ -76,7 +76,7 @@ def _request(link: BpfObject) -> bytes:
     struct.pack_into("=IIQ", _attr.data, 0, link.fd, _INFO_SIZE, _info.address)
     result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, 16)
     # ENOSPC tells of a name that was cut, as of any other name too long for a page.
-    if result < 0 and result != -_ENOSPC:
+    if result < 0 and result != -ENOSPC:
         raise KernelError.of(f"cannot get the details of link {link.id}", -result)
     length = struct.unpack_from("=I", _attr.data, 4)[0]
     return bytes(_info.data[:length])

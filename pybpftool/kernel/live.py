@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+from errno import EACCES, EAGAIN, EINVAL, ENODEV, ENOENT, EPERM
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel.interface import (
@@ -15,7 +16,14 @@ from pybpftool.kernel.interface import (
     Kernel,
     Listing,
 )
-from pybpftool.kernel.syscall import Buffer, bpf, if_indextoname, repeated_call, same_files
+from pybpftool.kernel.syscall import (
+    Buffer,
+    bpf,
+    if_indextoname,
+    read_unlocked,
+    repeated_call,
+    same_files,
+)
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -58,12 +66,6 @@ _FRESH = 1.0  # seconds for which a listing believes what was read for the holde
 # Where struct bpf_*_info keeps the id.
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
-_ENOENT = 2
-_EPERM = 1
-_EAGAIN = 11
-_EACCES = 13
-_ENODEV = 19
-_EINVAL = 22
 
 _U32 = struct.Struct("=I")
 _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
@@ -139,7 +141,7 @@ class LiveKernel(Kernel):
                 start.value = current
                 if next_id(*next_args) < 0:
                     result = bpf(_NEXT_ID[kind], next_attr.address, 8)
-                    if result == -_ENOENT:
+                    if result == -ENOENT:
                         return
                     if result < 0:
                         raise _listing_error(kind, -result)
@@ -149,7 +151,7 @@ class LiveKernel(Kernel):
                 if fd < 0:
                     fd = bpf(_FD_BY_ID[kind], id_attr.address, 12)
                     # EAGAIN: a link that is only being made, bpf_link_by_id().
-                    if fd in (-_ENOENT, -_EAGAIN):
+                    if fd in (-ENOENT, -EAGAIN):
                         continue
                     if fd < 0:
                         raise _opening_error(kind, current, -fd)
@@ -181,7 +183,7 @@ class LiveKernel(Kernel):
 
     def open_pinned(self, path: str) -> BpfObject:
         fd = self._open_path(path)
-        if fd in (-_EPERM, -_EACCES):
+        if fd in (-EPERM, -EACCES):
             read_only = self._open_path(path, _BPF_F_RDONLY)
             fd = read_only if read_only >= 0 else fd
         if fd < 0:
@@ -195,7 +197,7 @@ class LiveKernel(Kernel):
     def _open_path(self, path: str, flags: int = 0) -> int:
         raw = os.fsencode(path)
         if b"\0" in raw:
-            return -_EINVAL
+            return -EINVAL
         name = Buffer.of(raw + b"\0")
         _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
         return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
@@ -214,7 +216,7 @@ class LiveKernel(Kernel):
         info.data[:] = self._no_info
         length = self._get_info(fd, info, _INFO_SIZE)
         if length < 0:
-            if length != -_ENODEV:
+            if length != -ENODEV:
                 raise KernelError.of(f"cannot get the info of {_LONG_NAMES[kind]} {id}", -length)
             # The device it was bound to is gone and the kernel tells nothing more.
             blank = bytearray(PROG_INFO.size)
@@ -411,8 +413,6 @@ class LiveKernel(Kernel):
 
     def file_in_background(self, path: str) -> bytes:
         """:meth:`file` for a thread of its own: other threads go on while it reads."""
-        from pybpftool.kernel.background import read_unlocked
-
         return read_unlocked(path)
 
     def boot_time_ns(self) -> int:
@@ -440,8 +440,8 @@ class LiveKernel(Kernel):
         try:
             opened = self.open("link", link.id)
         except KernelError as error:
-            if error.errno == _ENOENT:
-                raise VanishedError(str(error), _ENOENT) from None
+            if error.errno == ENOENT:
+                raise VanishedError(str(error), ENOENT) from None
             raise
         try:
             return link_details(opened)
@@ -607,28 +607,28 @@ def _fd_kind(fd: int) -> str | None:
 
 def _listing_error(kind: str, errno: int) -> KernelError:
     what = f"cannot list {_LONG_NAMES[kind]}s"
-    if errno == _EPERM:
+    if errno == EPERM:
         return KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
-    if errno == _EINVAL:
+    if errno == EINVAL:
         return KernelError(f"{what}: this kernel is too old to enumerate them", errno)
     return KernelError.of(what, errno)
 
 
 def _opening_error(kind: str, id: int, errno: int) -> KernelError:
     what = f"cannot open {_LONG_NAMES[kind]} {id}"
-    if errno == _ENOENT:
+    if errno == ENOENT:
         return KernelError(f"there is no {_LONG_NAMES[kind]} with id {id}", errno)
-    if errno == _EPERM:
+    if errno == EPERM:
         return KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
     return KernelError.of(what, errno)
 
 
 def _pinned_error(path: str, errno: int) -> KernelError:
     what = f"cannot open the object pinned at '{path}'"
-    if errno in (_EPERM, 13):
+    if errno in (EPERM, EACCES):
         from pybpftool.kernel.pins import is_bpffs
 
-        if errno == 13 and not is_bpffs(os.path.dirname(path) or "."):
+        if errno == EACCES and not is_bpffs(os.path.dirname(path) or "."):
             return KernelError(f"{what}: it is not in a bpf file system", errno)
         return KernelError(
             f"{what}: {os.strerror(errno)}; this needs permission on the file and CAP_BPF", errno

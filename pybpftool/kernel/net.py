@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import _socket
-import ctypes
 import os
 import struct
+from errno import EINVAL, ENODEV, EPERM
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.kernel.syscall import Buffer, bpf, setns
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -28,9 +28,6 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_DUMP_INTR = 0x10
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
 _CLONE_NEWNET = 0x40000000
-_EINVAL = 22
-_EPERM = 1
-_ENODEV = 19
 
 # union bpf_attr.query: target, attach_type, query_flags, attach_flags, prog_ids, count,
 # prog_attach_flags, link_ids, link_attach_flags, revision
@@ -50,7 +47,6 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
     """Ask a question in the network namespace at the path ``netns``; empty is our own."""
     if not netns:
         return question()
-    libc = ctypes.CDLL(None, use_errno=True)
     try:
         back = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -59,16 +55,16 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
             os.close(back)
             raise
     except (OSError, ValueError) as error:
-        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
     try:
-        if libc.setns(target, ctypes.c_int(_CLONE_NEWNET)):
-            what = f"cannot enter the network namespace '{netns}'"
-            raise KernelError.of(what, ctypes.get_errno())
+        refused = setns(target, _CLONE_NEWNET)
+        if refused:
+            raise KernelError.of(f"cannot enter the network namespace '{netns}'", -refused)
         try:
             return question()
         finally:
-            libc.setns(back, ctypes.c_int(_CLONE_NEWNET))
+            setns(back, _CLONE_NEWNET)
     finally:
         os.close(target)
         os.close(back)
@@ -79,7 +75,7 @@ def _namespace(netns: str) -> int:
     try:
         return os.stat(netns or _OWN).st_ino
     except (OSError, ValueError) as error:
-        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
 
 
@@ -198,7 +194,7 @@ def flow_dissector(netns: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        errno = (error.errno if isinstance(error, OSError) else 0) or _EINVAL
+        errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{path}'", errno) from None
     try:
         ids = Buffer(4)
@@ -207,13 +203,13 @@ def flow_dissector(netns: str) -> int:
         result = bpf(uapi.BPF_PROG_QUERY, attr.address, 32)
     finally:
         os.close(fd)
-    if result == -_EINVAL:
+    if result == -EINVAL:
         return 0  # kernels before 5.0 cannot tell
-    if result == -_EPERM:
+    if result == -EPERM:
         raise KernelError(
             "cannot query the flow dissector: this needs the capability CAP_NET_ADMIN"
             " (try as root)",
-            _EPERM,
+            EPERM,
         )
     if result < 0:
         raise KernelError.of("cannot query the flow dissector", -result)
@@ -227,7 +223,7 @@ def device_index(name: str, netns: str) -> int:
         try:
             return _socket.if_nametoindex(name)
         except (OSError, ValueError):
-            raise KernelError(f"there is no network device '{name}'", _ENODEV) from None
+            raise KernelError(f"there is no network device '{name}'", ENODEV) from None
 
     return _inside(netns, question)
 

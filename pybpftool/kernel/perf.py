@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from errno import EBADF, EINVAL, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.holders import are_many
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     TaskFd = tuple[int, int, int, int, bytes, int, int]
 
 _ENOTSUPP = 524  # include/linux/errno.h: not for user space, yet the answer here
-_EPERM = 1
-_EBADF = 9
-_EINVAL = 22
 _NAME_SIZE = 4096
 _MOST_GAPS = 16  # unused numbers below the highest one, before the directory is listed after all
 _NS_GET_PARENT = 0xB702  # include/uapi/linux/nsfs.h
@@ -111,7 +109,7 @@ class _Query:
             fd.value = number
             if not function(*arguments):
                 self._keep(pid, number)
-            elif errno.value == _EBADF:
+            elif errno.value == EBADF:
                 continue
             count -= 1
             if not count:
@@ -158,9 +156,9 @@ def _check_support(attr: Buffer) -> None:
     finally:
         os.close(fd)
     what = "cannot query the perf events of tasks"
-    if errno == _EPERM:
+    if errno == EPERM:
         raise KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
-    if errno == _EINVAL:
+    if errno == EINVAL:
         raise KernelError(f"{what}: this kernel is too old for it", errno)
     if errno != _ENOTSUPP:
         raise KernelError.of(what, errno)

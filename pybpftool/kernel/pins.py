@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+
+from pybpftool.kernel.syscall import file_system_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,15 +14,8 @@ BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 
 
 def is_bpffs(path: str) -> bool:
-    """Whether ``path`` lies in a bpf file system (statfs(2): f_type is the first word)."""
-    buffer = (ctypes.c_ulong * 64)()
-    statfs = ctypes.CDLL(None)["statfs"]
-    statfs.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
-    try:
-        name = os.fsencode(path)
-    except ValueError:
-        return False
-    return statfs(name, buffer) == 0 and (int(buffer[0]) & 0xFFFFFFFF) == BPF_FS_MAGIC
+    """Whether ``path`` lies in a bpf file system."""
+    return file_system_type(path) == BPF_FS_MAGIC
 
 
 def mount_points(fs_type: bytes = b"bpf") -> list[str]:

@@ -85,8 +85,7 @@ _bpf.restype = ctypes.c_long
 
 _NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
 
-EINTR = 4
-EAGAIN = 11
+_FREAD_BLOCK = 1 << 24
 
 
 class Buffer:
@@ -228,3 +227,53 @@ def if_indextoname(index: int) -> str | None:
     if function(index, name) is None:
         return None
     return name.value.decode("utf-8", "surrogateescape")
+
+
+def setns(fd: int, kind: int) -> int:
+    """Enter the namespace behind a file descriptor (setns(2)); 0, or ``-errno``."""
+    if _libc["setns"](ctypes.c_int(fd), ctypes.c_int(kind)):
+        return -ctypes.get_errno()
+    return 0
+
+
+def file_system_type(path: str) -> int | None:
+    """The magic number of the file system that a path lies in (statfs(2): ``f_type``)."""
+    try:
+        name = os.fsencode(path)
+    except ValueError:
+        return None
+    buffer = (ctypes.c_ulong * 64)()
+    function = _libc["statfs"]
+    function.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+    return int(buffer[0]) & 0xFFFFFFFF if function(name, buffer) == 0 else None
+
+
+def read_unlocked(path: str) -> bytes:
+    """The content of a file of /proc, read without the interpreter's lock.
+
+    Such files come a page at a time: a large one takes a thousand system calls, and after
+    each of them a reading thread would have to wait for the lock, up to 5 ms, while another
+    thread computes. One call of fread(3) makes all of them by itself. Raises KernelError.
+    """
+    fopen, fread, ferror, fclose = (_libc[name] for name in ("fopen", "fread", "ferror", "fclose"))
+    fopen.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    fopen.restype = ctypes.c_void_p
+    fread.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
+    fread.restype = ctypes.c_size_t
+    ferror.argtypes = fclose.argtypes = (ctypes.c_void_p,)
+    file = fopen(os.fsencode(path), b"re")
+    if not file:
+        raise KernelError.of(f"cannot open {path}", ctypes.get_errno())
+    try:
+        blocks = []
+        while True:
+            block = (ctypes.c_char * _FREAD_BLOCK).from_buffer(bytearray(_FREAD_BLOCK))
+            count = fread(block, 1, _FREAD_BLOCK, file)
+            blocks.append(ctypes.string_at(block, count))
+            if count < _FREAD_BLOCK:
+                break
+        if ferror(file):
+            raise KernelError.of(f"cannot read {path}", ctypes.get_errno())
+        return b"".join(blocks)
+    finally:
+        fclose(file)

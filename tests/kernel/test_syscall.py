@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel import syscall
-from pybpftool.kernel.syscall import Buffer, bpf, checked, if_indextoname, same_files
+from pybpftool.kernel.live import LiveKernel
+from pybpftool.kernel.syscall import Buffer, bpf, checked, if_indextoname, read_unlocked, same_files
 
 
 def test_buffers() -> None:
@@ -50,3 +52,25 @@ def test_same_files_of_our_own_process() -> None:
 def test_names_of_devices() -> None:
     assert if_indextoname(1) == "lo"
     assert if_indextoname(0x7FFFFFFF) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 1000])
+def test_unlocked_files_of_all_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(syscall, "_FREAD_BLOCK", 100)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(i % 256 for i in range(size)))
+    assert read_unlocked(str(path)) == path.read_bytes()
+
+
+def test_an_unlocked_file_of_proc() -> None:
+    assert LiveKernel().file_in_background("/proc/version") == Path("/proc/version").read_bytes()
+
+
+def test_what_cannot_be_read_unlocked(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="cannot open /nowhere/at/all: No such file") as info:
+        read_unlocked("/nowhere/at/all")
+    assert info.value.errno == errno.ENOENT
+    with pytest.raises(KernelError, match=r"cannot read .*: Is a directory"):
+        read_unlocked(str(tmp_path))

@@ -107,6 +107,7 @@ def test_links_known_from_their_holders(scene: Scene, monkeypatch: pytest.Monkey
         many_links(stack, 1)
         id = load.object_id(many_links(brief, 1)[0], "link")
         kernel = LiveKernel()
+        kernel.uses_iterators = False
         listing = kernel.listing("link")
         brief.close()
         (link,) = [obj for obj in listing.objects() if obj.id == id]
