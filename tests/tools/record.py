@@ -1,20 +1,18 @@
 """Record a kernel for the golden tests: a snapshot, and upstream's answers at the same moment.
 
-    python -m tests.tools.record --upstream PATH/TO/bpftool --name 6.18
-    python -m tests.tools.record --upstream PATH/TO/bpftool --name debian-6.12 --kernel 6.12
-    python -m tests.tools.record --upstream PATH/TO/bpftool --demo
+    python -m tests.tools.record 6.18 --upstream PATH/TO/bpftool
+    python -m tests.tools.record debian-6.12 --upstream PATH/TO/bpftool --kernel 6.12
+    python -m tests.tools.record --demo
 
 Needs root.  The corpus of tests/support is loaded for the time.  With --kernel the recording is
 made under that kernel in a virtual machine (tests/tools/vm.py).  Result, below fixtures/kernels:
-NAME/snapshot.zip and NAME/answers.json.xz, or demo.zip.
+NAME/snapshot.zip and the cases as tests/support/golden.py describes them, or demo.zip.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import lzma
 import os
 import signal
 import subprocess
@@ -25,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import load
+from tests.support import golden, load
 from tests.support.corpus import Corpus, load_corpus
 from tests.tools.trim_snapshot import trim
 
@@ -108,8 +106,8 @@ def commands(corpus: Corpus, every: int = 1) -> list[Command]:
     return found
 
 
-def _answers(upstream: str, wanted: Iterable[Command]) -> list[Command]:
-    answers = []
+def _answers(upstream: str, wanted: Iterable[Command]) -> list[golden.Case]:
+    answers: list[golden.Case] = []
     for command in wanted:
         done = subprocess.run(
             [upstream, *command["args"]],
@@ -118,9 +116,8 @@ def _answers(upstream: str, wanted: Iterable[Command]) -> list[Command]:
             env={**os.environ, "TZ": TZ},
             check=False,
         )
-        # JSON keeps any bytes: what is no UTF-8 becomes lone surrogates.
-        stdout = done.stdout.decode("utf-8", "surrogateescape")
-        answers.append({**command, "stdout": stdout, "ok": done.returncode == 0})
+        stdin = command.get("stdin", "").encode()
+        answers.append(golden.Case(command["args"], not done.returncode, done.stdout, stdin))
     return answers
 
 
@@ -152,17 +149,21 @@ def record(upstream: str, name: str, output: Path, every: int) -> None:
             raise SystemExit("the kernel's objects never stood still")
         answers += _answers(upstream, wanted[LISTINGS:])
         trim(scratch + "/all.zip", str(target / "snapshot.zip"), wanted)
-        record = {
-            "kernel": os.uname().release,
-            "tz": TZ,
-            # Upstream needs CONFIG_KALLSYMS_ALL to find the holders of objects.
-            "pids": "pids " in answers[0]["stdout"],
-            "programs": len(corpus.progs),
-            "types": sorted(corpus.types()),
-            "answers": answers,
-        }
-    text = json.dumps(record, indent=0, ensure_ascii=True)
-    (target / "answers.json.xz").write_bytes(lzma.compress(text.encode(), preset=9))
+        version = subprocess.run([upstream, "version"], capture_output=True, text=True, check=True)
+        golden.write(
+            target,
+            {
+                "kernel": os.uname().release,
+                "upstream": version.stdout.partition("\n")[0],
+                "command": f"python -m tests.tools.record {target.name} --upstream PATH",
+                "tz": TZ,
+                # Upstream needs CONFIG_KALLSYMS_ALL to find the holders of objects.
+                "pids": "yes" if b"pids " in answers[0].stdout else "no",
+                "programs": str(len(corpus.progs)),
+                "types": " ".join(sorted(corpus.types())),
+            },
+            answers,
+        )
     for file in sorted(target.iterdir()):
         print(f"{file}: {file.stat().st_size} bytes")
     print(f"{len(answers)} commands, {len(corpus.progs)} programs")
@@ -206,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.tools.record", description=__doc__)
     parser.add_argument("--upstream", help="the bpftool whose answers are recorded")
-    parser.add_argument("--name", help="directory of the recording")
+    parser.add_argument("name", nargs="?", help="directory of the recording")
     parser.add_argument("--kernel", help="record under this kernel series, in a virtual machine")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="dump each N-th program")
     parser.add_argument("--demo", action="store_true", help="make demo.zip")
@@ -218,14 +219,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.demo:
         record_demo(output)
     elif args.name is None or args.upstream is None:
-        parser.error("--demo, or --name and --upstream, are needed")
+        parser.error("--demo, or a directory and --upstream, are needed")
     elif args.kernel is None:
         record(os.path.realpath(args.upstream), args.name, output, args.every)
     else:
         output.mkdir(parents=True, exist_ok=True)
         machine = [sys.executable, "tests/tools/vm.py", "--kernel", args.kernel]
         inside = ["-m", "tests.tools.record", "--upstream", os.path.realpath(args.upstream)]
-        inside += ["--name", args.name, "--output", str(output), "--every", str(args.every)]
+        inside += [args.name, "--output", str(output), "--every", str(args.every)]
         place = ["--cwd", str(ROOT), "--share", str(output), "--timeout", "3000"]
         done = subprocess.run(
             [*machine, *place, "--", sys.executable, *inside], check=False, cwd=ROOT

@@ -4,7 +4,7 @@
 
 Runs in a virtual machine with that kernel (tests/tools/vm.py), where nothing else is attached, and
 makes there what tests/support/attachments.py and netdevs.py can.  Result, below fixtures/link:
-debian-KERNEL/snapshot.zip and answers.json.xz.
+debian-KERNEL/snapshot.zip and the cases as tests/support/golden.py describes them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import glob
-import json
-import lzma
 import os
 import shutil
 import subprocess
@@ -21,12 +19,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pybpftool.inspect.recorder import record_attached
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.recording import RecordingKernel
-from tests.support import load
+from tests.support import golden, load
 from tests.support.attachments import Scene, add_cgroups, add_links, add_perf
 from tests.support.btfbuild import BtfBuilder, BtfIndex
 from tests.support.netdevs import add_net
@@ -118,21 +115,25 @@ def record(upstream: str, name: str, output: Path, config: str) -> None:
         recording = RecordingKernel(_Lean())
         record_attached(recording)
         recording.write(str(target / "snapshot.zip"))
-        answers: list[dict[str, Any]] = []
+        answers: list[golden.Case] = []
         for words in commands(root):
             for form in FORMS:
                 done = subprocess.run([upstream, *form, *words], capture_output=True, check=False)
-                out = done.stdout.decode("utf-8", "surrogateescape")
-                answers.append({"args": [*form, *words], "stdout": out, "ok": not done.returncode})
-                print(" ".join([*form, *words]), len(out), done.returncode, flush=True)
-        report = {
+                answers.append(golden.Case([*form, *words], not done.returncode, done.stdout))
+                print(" ".join([*form, *words]), len(done.stdout), done.returncode, flush=True)
+        version = subprocess.run([upstream, "version"], capture_output=True, text=True, check=True)
+        series = name.partition("-")[2]
+        facts = {
             "kernel": os.uname().release,
-            "links": sorted(scene.ids),
-            "refused": scene.refused,
-            "answers": answers,
+            "upstream": version.stdout.partition("\n")[0],
+            "command": f"python -m tests.tools.record_attached --upstream PATH --kernel {series}",
+            "tz": "UTC",
+            "pids": "yes",
+            "links": ", ".join(sorted(scene.ids)),
         }
-    text = json.dumps(report, indent=0, ensure_ascii=True)
-    (target / "answers.json.xz").write_bytes(lzma.compress(text.encode(), preset=9))
+        for label, reason in scene.refused.items():
+            facts[f"refused {label}"] = reason.replace("\n", " ")
+        golden.write(target, facts, answers)
     for file in sorted(target.iterdir()):
         print(f"{file}: {file.stat().st_size} bytes")
 
