@@ -1,8 +1,24 @@
-"""The exceptions that pybpftool raises; each message is one sentence for a person."""
+"""The exceptions that pybpftool raises; each message is one sentence for a person.
+
+::
+
+    BpfError                 everything that this package raises on purpose
+    ├── UsageError           the words of a command line (never raised by the library)
+    ├── FormatError          BTF, ELF or a snapshot that is not what it claims to be
+    ├── NotFoundError        nothing fits, or more than one (a LookupError, too)
+    └── KernelError          the kernel refused; ``errno`` says why
+        └── VanishedError    what was asked for is gone since it was listed
+"""
 
 from __future__ import annotations
 
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN = 8  # candidates that a message names
 
 
 class BpfError(Exception):
@@ -15,6 +31,20 @@ class UsageError(BpfError):
 
 class FormatError(BpfError):
     """Data (BTF, ELF, a snapshot, kernel text) does not have the form that it claims."""
+
+
+class NotFoundError(BpfError, LookupError):
+    """Nothing fits what was asked for, or more than the one that was wanted.
+
+    ``candidates`` are those that fit, or those that may have been meant; the message
+    names the first of them.
+    """
+
+    def __init__(self, message: str, candidates: Sequence[object] = ()) -> None:
+        shown = ", ".join(map(str, candidates[:_SHOWN]))
+        rest = f" and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
+        super().__init__(f"{message}: {shown}{rest}" if candidates else message)
+        self.candidates = tuple(candidates)
 
 
 class KernelError(BpfError):
