@@ -9,6 +9,8 @@ import pytest
 
 from pybpftool.btf.parser import Btf
 from pybpftool.uapi import bpf as uapi
+from pybpftool.uapi import netfilter
+from tests.support.btfbuild import BtfBuilder
 from tests.tools import generate_uapi
 
 needs_vmlinux = pytest.mark.skipif(
@@ -22,8 +24,9 @@ def vmlinux() -> Btf:
 
 
 @needs_vmlinux
-def test_the_module_is_what_the_generator_writes(vmlinux: Btf) -> None:
-    assert generate_uapi.generate(vmlinux, "") == generate_uapi.TARGET.read_text()
+def test_the_modules_are_what_the_generator_writes(vmlinux: Btf) -> None:
+    for name, generate in generate_uapi.GENERATORS.items():
+        assert generate(vmlinux, {}) == generate_uapi.TARGETS[name].read_text()
 
 
 @needs_vmlinux
@@ -57,3 +60,31 @@ def test_stale_tables_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         generate_uapi.header_enum(header, "bpf_link_type"), "BPF_LINK_TYPE_"
     )
     assert names[1] == "renamed" != uapi.LINK_TYPES[1]
+
+
+def test_arms_of_links() -> None:
+    """Every arm is that of a link type, and its fields lie as C lays them out."""
+    for arm, fields in uapi.BPF_LINK_INFO.items():
+        assert arm.partition(".")[0] in uapi.LINK_TYPES
+        end = 16
+        for _, offset, code in fields:
+            size = struct.calcsize("=" + code)
+            assert offset >= end and offset % size == 0
+            end = offset + size
+
+
+def test_macros() -> None:
+    text = "#define BPF_F_A (1U << 3)\n#define BPF_F_B 0x10U\nBPF_F_C = (1U << 0),\n"
+    found = generate_uapi.macros(text, r"BPF_F_\w+")
+    assert found == {"BPF_F_A": 8, "BPF_F_B": 16, "BPF_F_C": 1}
+
+
+def test_words_of_other_headers() -> None:
+    """What the generator makes of the headers' text alone."""
+    headers = {
+        "netfilter.h": "enum { NFPROTO_UNSPEC = 0, NFPROTO_IPV4 = 2, NFPROTO_NEW = 77, };",
+        "netfilter_arp.h": "#define NF_ARP_IN 0\n#define NF_ARP_NUMHOOKS 3\n",
+    }
+    text = generate_uapi.generate_netfilter(Btf.from_bytes(BtfBuilder().build()), headers)
+    assert "PRINTED_BARE = (0, 12, 77)" in text and '2: "ip"' in text
+    assert max(netfilter.PRINTED_BARE) == 12 and not set(netfilter.FAMILIES) & {0, 12}
