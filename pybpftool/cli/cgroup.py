@@ -5,22 +5,13 @@ from __future__ import annotations
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.objects.cgroup import (
-    ALLOW_MULTI,
-    ALLOW_OVERRIDE,
-    QUERY_EFFECTIVE,
-    attach_type_number,
-    cgroup_programs,
-    cgroup_tree,
-)
+from pybpftool.objects.cgroup import attach_type_number, header, programs_of, tree
+from pybpftool.uapi.bpf import BPF_F_ALLOW_MULTI, BPF_F_ALLOW_OVERRIDE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.objects.cgroup import AttachedProgram
 
 HELP = """\
 Usage: pybpftool cgroup { show | list } CGROUP [effective]
@@ -46,7 +37,7 @@ effective, what a cgroup inherits counts, too.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``cgroup``."""
-    run_command(select(_COMMANDS, args, "cgroup"), ctx, args)
+    run_command(select(VERBS, args, "cgroup"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
@@ -55,66 +46,29 @@ def _help(ctx: Context, args: Args) -> None:
     show_help(ctx, HELP)
 
 
-def _effective(args: Args) -> int:
-    """Take an optional ``effective``: the flags of the queries."""
+def _effective(args: Args) -> bool:
+    """Take an optional ``effective``."""
     if not args:
-        return 0
+        return False
     args.choose(("effective",))
     args.end()
-    return QUERY_EFFECTIVE
-
-
-def _text(prog: AttachedProgram, is_effective: bool, level: int) -> str:
-    kind = prog.attach_type_name
-    head = "%s%-8d " % ("    " if level else "", prog.id)
-    head += "%-15s" % kind if kind is not None else "type %-10d" % prog.attach_type
-    text = head if is_effective else "%s %-15s" % (head, prog.flags_text)
-    text += " %-15s" % prog.name
-    if prog.btf_name is not None:
-        text += " %-15s" % prog.btf_name
-    elif prog.btf_id:
-        text += f" attach_btf_obj_id={prog.btf_obj_id} attach_btf_id={prog.btf_id}"
-    return text + "\n"
-
-
-def _record(prog: AttachedProgram, is_effective: bool) -> dict[str, Any]:
-    kind = prog.attach_type_name
-    record: dict[str, Any] = {
-        "id": prog.id,
-        "attach_type": kind if kind is not None else prog.attach_type,
-    }
-    if not is_effective:
-        record["attach_flags"] = prog.flags_text
-    record["name"] = prog.name
-    if prog.btf_name is not None:
-        record["attach_btf_name"] = prog.btf_name
-    record["attach_btf_obj_id"] = prog.btf_obj_id
-    record["attach_btf_id"] = prog.btf_id
-    return record
-
-
-def _header(is_effective: bool) -> str:
-    titles = ("ID", "AttachType", "Name")
-    if is_effective:
-        return "%-8s %-15s %-15s\n" % titles
-    return "%-8s %-15s %-15s %-15s\n" % (*titles[:2], "AttachFlags", titles[2])
+    return True
 
 
 def _show(ctx: Context, args: Args) -> None:
+    """``cgroup { show | list } CGROUP [effective]``"""
     path = args.take("the path of a cgroup")
-    flags = _effective(args)
-    is_effective = bool(flags)
-    programs = cgroup_programs(ctx.kernel, path, flags)
+    is_effective = _effective(args)
+    programs = programs_of(ctx.kernel, path, is_effective)
     if ctx.json is not None:
-        ctx.json.array(_record(prog, is_effective) for prog in programs)
+        ctx.json.array(prog.json() for prog in programs)
     elif programs:
-        ctx.out.write(_header(is_effective))
-        for prog in programs:
-            ctx.out.write(_text(prog, is_effective, 0))
+        ctx.out.write(header(is_effective) + "".join([prog.text() for prog in programs]))
 
 
 def _tree(ctx: Context, args: Args) -> None:
-    kernel = ctx.kernel
+    """``cgroup tree [CGROUP_ROOT] [effective]``"""
+    kernel, json = ctx.kernel, ctx.json
     if args:
         root = args.take("the path of a cgroup")
         root = root.rstrip("/") or root[:1]
@@ -123,28 +77,21 @@ def _tree(ctx: Context, args: Args) -> None:
         if found is None:
             raise BpfError("no cgroup2 hierarchy is mounted")
         root = found
-    flags = _effective(args)
-    is_effective = bool(flags)
+    is_effective = _effective(args)
     # What opens the output comes first, as upstream prints it even if the rest fails.
-    if ctx.json is not None:
-        ctx.json.begin_array()
-        for cgroup in cgroup_tree(kernel, root, flags):
-            if cgroup.error:
-                ctx.error(cgroup.error)
-                continue
-            records = [_record(prog, is_effective) for prog in cgroup.programs]
-            ctx.json.value({"cgroup": cgroup.path, "programs": records})
-        ctx.json.end()
-        return
-    write = ctx.out.write
-    write("CgroupPath\n" + _header(is_effective))
-    for cgroup in cgroup_tree(kernel, root, flags):
+    if json is not None:
+        json.begin_array()
+    else:
+        ctx.out.write("CgroupPath\n" + header(is_effective))
+    for cgroup in tree(kernel, root, is_effective):
         if cgroup.error:
             ctx.error(cgroup.error)
-            continue
-        write(cgroup.path + "\n")
-        for prog in cgroup.programs:
-            write(_text(prog, is_effective, cgroup.level))
+        elif json is not None:
+            json.value(cgroup.json())
+        else:
+            ctx.out.write(cgroup.text())
+    if json is not None:
+        json.end()
 
 
 def _attach_type(args: Args) -> int:
@@ -173,7 +120,7 @@ def _change(ctx: Context, args: Args, verb: str) -> None:
             flags = 0
             while args:
                 word = args.choose(("multi", "override"))
-                flags |= ALLOW_MULTI if word == "multi" else ALLOW_OVERRIDE
+                flags |= BPF_F_ALLOW_MULTI if word == "multi" else BPF_F_ALLOW_OVERRIDE
             cgroups.attach(path, prog, number, flags)
     finally:
         kernel.close(prog)
@@ -189,7 +136,7 @@ def _detach(ctx: Context, args: Args) -> None:
     _change(ctx, args, "detach")
 
 
-_COMMANDS = (
+VERBS = (
     ("show", _show),
     ("list", _show),
     ("tree", _tree),

@@ -5,23 +5,13 @@ from __future__ import annotations
 from pybpftool.cli.grammar import select
 from pybpftool.cli.recorded import run_command
 from pybpftool.errors import KernelError, UsageError
-from pybpftool.objects.net import (
-    DeviceProgram,
-    NetworkReader,
-    bits,
-    namespaces,
-    netfilter_programs,
-)
+from pybpftool.objects.net import NetworkReader, namespaces, netfilter_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.objects.link import Netfilter
-    from pybpftool.objects.net import Filter, Namespace, Network, XdpDevice
-    from pybpftool.objects.symbols import Resolver
+    from pybpftool.objects.net import NetfilterProgram
 
 HELP = """\
 Usage: pybpftool net { show | list } [dev NAME] [netns NETNS]
@@ -47,7 +37,7 @@ _TCX = ("tcx_ingress", "tcx_egress")
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``net``."""
-    run_command(select(_COMMANDS, args, "net"), ctx, args)
+    run_command(select(VERBS, args, "net"), ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
@@ -56,163 +46,16 @@ def _help(ctx: Context, args: Args) -> None:
     show_help(ctx, HELP)
 
 
-class _Listing:
-    """Renders networks, with the names of programs if they are asked for."""
-
-    __slots__ = ("_resolver",)
-
-    def __init__(self, ctx: Context) -> None:
-        self._resolver: Resolver | None = None
-        if ctx.options.resolve:
-            from pybpftool.objects.symbols import Resolver
-
-            self._resolver = Resolver(ctx.kernel)
-
-    def _named(self, id: int) -> str:
-        """A program's id in text, with its name beside it."""
-        name = self._resolver.prog_name(id) if self._resolver is not None else None
-        return f"{id} ({name})" if name else str(id)
-
-    def _name_record(self, id: int | None) -> dict[str, Any]:
-        if self._resolver is None or not id:
-            return {}
-        name = self._resolver.prog_name(id)
-        return {"prog_name": name} if name else {}
-
-    def text(self, network: Network) -> str:
-        """The sections of one network namespace."""
-        parts = ["xdp:\n"]
-        parts += map(self._xdp_text, network.xdp)
-        parts.append("\ntc:\n")
-        for program in network.tc:
-            if isinstance(program, DeviceProgram):
-                parts.append(self._device_text(program))
-            else:
-                parts.append(self._filter_text(program))
-        parts.append("\nflow_dissector:\n")
-        if network.flow_dissector:
-            parts.append(f"id {self._named(network.flow_dissector)}")
-        parts.append("\n")
-        return "".join(parts)
-
-    def record(self, network: Network) -> dict[str, Any]:
-        """The JSON properties of one network namespace."""
-        tc = [
-            self._device_record(program)
-            if isinstance(program, DeviceProgram)
-            else self._filter_record(program)
-            for program in network.tc
-        ]
-        dissector = network.flow_dissector
-        return {
-            "xdp": [self._xdp_record(device) for device in network.xdp],
-            "tc": tc,
-            "flow_dissector": [{"id": dissector, **self._name_record(dissector)}]
-            if dissector
-            else [],
-        }
-
-    def _xdp_text(self, device: XdpDevice) -> str:
-        programs = "".join(f" {mode} id {self._named(id)}" for mode, id in device.programs)
-        return f"{device.name}({device.ifindex}){programs}\n"
-
-    def _xdp_record(self, device: XdpDevice) -> dict[str, Any]:
-        record: dict[str, Any] = {"devname": device.name, "ifindex": device.ifindex}
-        programs = [
-            {"mode": mode, "id": id, **self._name_record(id)} for mode, id in device.programs
-        ]
-        if device.is_multi:
-            record["multi_attachments"] = programs
-        elif programs:
-            record.update(programs[0])
-        return record
-
-    def _device_text(self, program: DeviceProgram) -> str:
-        text = f"{program.devname}({program.ifindex}) {program.kind}"
-        if program.prog_name:
-            text += f" {program.prog_name}"
-        text += f" prog_id {program.prog_id} "
-        if program.prog_flags:
-            text += "prog_flags " + "".join(f"{bit} " for bit in bits(program.prog_flags))
-        if program.link_id:
-            text += f"link_id {program.link_id} "
-            if program.link_flags:
-                text += "link_flags " + "".join(f"{bit} " for bit in bits(program.link_flags))
-        return text + "\n"
-
-    def _device_record(self, program: DeviceProgram) -> dict[str, Any]:
-        record: dict[str, Any] = {
-            "devname": program.devname,
-            "ifindex": program.ifindex,
-            "kind": program.kind,
-        }
-        if program.prog_name:
-            record["name"] = program.prog_name
-        record["prog_id"] = program.prog_id
-        record["prog_flags"] = bits(program.prog_flags)
-        record["link_id"] = program.link_id
-        record["link_flags"] = bits(program.link_flags)
-        return record
-
-    def _filter_text(self, found: Filter) -> str:
-        text = f"{found.devname}({found.ifindex}) {found.kind}"
-        if found.name is not None:
-            text += f" {found.name}"
-        if found.prog_id is not None:
-            text += f" id {self._named(found.prog_id)}"
-        if found.actions is not None:
-            text += " act ["
-            for name, id in found.actions:
-                text += "{" + (name or "")
-                text += "}" if id is None else f" id {self._named(id)}}}"
-            text += "] "
-        return text + "\n"
-
-    def _filter_record(self, found: Filter) -> dict[str, Any]:
-        record: dict[str, Any] = {"devname": found.devname} if found.devname else {}
-        record["ifindex"] = found.ifindex
-        record["kind"] = found.kind
-        if found.name is not None:
-            record["name"] = found.name
-        if found.prog_id is not None:
-            record["id"] = found.prog_id
-            record.update(self._name_record(found.prog_id))
-        if found.actions is not None:
-            actions = []
-            for name, id in found.actions:
-                action: dict[str, Any] = {} if name is None else {"name": name}
-                if id is not None:
-                    action["id"] = id
-                    action.update(self._name_record(id))
-                actions.append(action)
-            record["act"] = actions
-        return record
-
-    def netfilter_text(self, programs: list[tuple[Netfilter, int]]) -> str:
-        """The netfilter section."""
-        from pybpftool.cli.link import netfilter_text
-
-        rows = (f"{netfilter_text(hook)} prog_id {self._named(id)}" for hook, id in programs)
-        return "netfilter:\n" + "".join(rows) + "\n"
-
-    def netfilter_records(self, programs: list[tuple[Netfilter, int]]) -> list[dict[str, Any]]:
-        """The objects of the netfilter section."""
-        from pybpftool.cli.link import netfilter_record
-
-        return [
-            {**netfilter_record(hook), "id": id, **self._name_record(id)} for hook, id in programs
-        ]
-
-
-def _netfilter(ctx: Context) -> list[tuple[Netfilter, int]]:
+def _netfilter(ctx: Context, reader: NetworkReader) -> list[NetfilterProgram]:
     try:
-        return netfilter_programs(ctx.kernel)
+        return reader.netfilter()
     except KernelError as error:
         ctx.error(error)
         return []
 
 
 def _show(ctx: Context, args: Args) -> None:
+    """``net { show | list } [dev NAME] [netns NETNS]``, ``net { show | list } all``"""
     device = netns = ""
     if args.accept("all"):
         args.end()
@@ -224,20 +67,18 @@ def _show(ctx: Context, args: Args) -> None:
         else:
             netns = ctx.kernel.namespace_path(args.take("a network namespace"))
     ifindex = ctx.kernel.device_index(device, netns) if device else 0
-    network = NetworkReader(ctx.kernel).read(netns, ifindex)
-    programs = _netfilter(ctx)
-    listing = _Listing(ctx)
+    reader = NetworkReader(ctx.kernel, ctx.options.resolve)
+    network = reader.read(netns, ifindex)
+    programs = _netfilter(ctx, reader)
     if ctx.json is not None:
-        record = listing.record(network)
-        record["netfilter"] = listing.netfilter_records(programs)
-        ctx.json.value([record])
+        ctx.json.value([{**network.json(), "netfilter": [prog.json() for prog in programs]}])
     else:
-        ctx.out.write(listing.text(network) + listing.netfilter_text(programs))
+        ctx.out.write(network.text() + netfilter_text(programs))
 
 
 def _show_all(ctx: Context) -> None:
     """Every namespace; the netfilter links, whose namespaces are unknown, at the end."""
-    reader, listing = NetworkReader(ctx.kernel), _Listing(ctx)
+    reader = NetworkReader(ctx.kernel, ctx.options.resolve)
     if ctx.json is not None:
         ctx.json.begin_array()
     for namespace in namespaces(ctx.kernel):
@@ -248,36 +89,15 @@ def _show_all(ctx: Context) -> None:
                 ctx.error(error)
             continue  # else its last task ended meanwhile
         if ctx.json is not None:
-            record = {"netns": _namespace_record(namespace), **listing.record(network)}
-            ctx.json.value(record)
+            ctx.json.value({"netns": namespace.json(), **network.json()})
         else:
-            ctx.out.write(_namespace_text(namespace) + listing.text(network))
-    programs = _netfilter(ctx)
+            ctx.out.write(namespace.text() + network.text())
+    programs = _netfilter(ctx, reader)
     if ctx.json is not None:
-        ctx.json.value({"netfilter": listing.netfilter_records(programs)})
+        ctx.json.value({"netfilter": [prog.json() for prog in programs]})
         ctx.json.end()
     else:
-        ctx.out.write(listing.netfilter_text(programs))
-
-
-def _namespace_text(namespace: Namespace) -> str:
-    text = f"netns {namespace.inode}"
-    if namespace.name:
-        text += f"  name {namespace.name}"
-    if namespace.pid:
-        text += f"  pid {namespace.pid} ({namespace.comm})"
-    return text + ("  own\n" if not namespace.path else "\n")
-
-
-def _namespace_record(namespace: Namespace) -> dict[str, Any]:
-    record: dict[str, Any] = {"inode": namespace.inode}
-    if namespace.name:
-        record["name"] = namespace.name
-    if namespace.pid:
-        record["pid"] = namespace.pid
-        record["comm"] = namespace.comm
-    record["own"] = not namespace.path
-    return record
+        ctx.out.write(netfilter_text(programs))
 
 
 def _attach_type(args: Args) -> str:
@@ -349,7 +169,7 @@ def _require_live(ctx: Context) -> None:
         raise UsageError("a recorded kernel cannot be changed")
 
 
-_COMMANDS = (
+VERBS = (
     ("show", _show),
     ("list", _show),
     ("attach", _attach),

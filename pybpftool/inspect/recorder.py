@@ -140,56 +140,24 @@ def record_attached(kernel: Kernel) -> None:
 
 def record_links(kernel: Kernel) -> None:
     """What ``link show`` asks."""
-    from pybpftool.objects.link import (
-        Device,
-        KprobeMulti,
-        LinkReader,
-        ProbedFunctions,
-        Uprobe,
-        UprobeMulti,
-    )
-    from pybpftool.objects.symbols import Resolver
+    from pybpftool.objects.link import LinkReader
 
     _tried(kernel.pinned, "link")
-    reader, resolver = LinkReader(kernel), Resolver(kernel)
-    has_functions = False
-
-    def collect(obj: BpfObject) -> None:
-        nonlocal has_functions
-        link = reader.read(obj)
-        if link.prog_id:
-            resolver.prog_name(link.prog_id)
-        target = link.target
-        if isinstance(target, Device) and target.ifindex:
-            kernel.ifindex_name(target.ifindex)
-        elif isinstance(target, Uprobe):
-            resolver.place(target.file, target.offset)
-        elif isinstance(target, UprobeMulti):
-            for offset, _, _ in target.places:
-                resolver.place(target.path, offset)
-        elif isinstance(target, KprobeMulti):
-            has_functions = True
-
-    _every(kernel, "link", collect)
-    if has_functions:
-        ProbedFunctions(kernel)
+    # Who holds them, _every() asks.
+    _every(kernel, "link", LinkReader(kernel, resolve=True, held={}).read)
 
 
 def record_perf(kernel: Kernel) -> None:
     """What ``perf show`` asks."""
-    from pybpftool.objects.perf import UPROBE, URETPROBE, task_events
-    from pybpftool.objects.symbols import Resolver
+    from pybpftool.objects.perf import collect
 
-    resolver = Resolver(kernel)
-    for event in task_events(kernel):
-        resolver.prog_name(event.prog_id)
-        if event.type in (UPROBE, URETPROBE):
-            resolver.place(event.name, event.offset)
+    for _ in collect(kernel, resolve=True):
+        pass
 
 
 def record_cgroups(kernel: Kernel) -> None:
     """What ``cgroup show`` and ``cgroup tree`` ask, of every cgroup."""
-    from pybpftool.objects.cgroup import QUERY_EFFECTIVE, cgroup_programs, cgroup_tree
+    from pybpftool.objects.cgroup import programs_of, tree
 
     root = kernel.cgroup_root()
     if root is None:
@@ -198,21 +166,21 @@ def record_cgroups(kernel: Kernel) -> None:
         paths = kernel.cgroup_paths(root)
     except KernelError:  # a recording that is older than the question
         paths = [root]
-    for flags in (0, QUERY_EFFECTIVE):
-        for cgroup in cgroup_tree(kernel, root, flags):
-            _tried(cgroup_tree, kernel, cgroup.path, flags)
+    for is_effective in (False, True):
+        for cgroup in tree(kernel, root, is_effective):
+            _tried(tree, kernel, cgroup.path, is_effective)
         for path in paths:
-            _tried(cgroup_programs, kernel, path, flags)
+            _tried(programs_of, kernel, path, is_effective)
 
 
 def record_networks(kernel: Kernel) -> None:
     """What ``net show`` asks, of all network namespaces and all of their devices."""
-    from pybpftool.objects.net import NetworkReader, namespaces, netfilter_programs
+    from pybpftool.objects.net import NetworkReader, namespaces
 
-    reader = NetworkReader(kernel)
+    reader = NetworkReader(kernel, resolve=True)
     for device in reader.read().devices:
         _tried(kernel.device_index, device, "")
-    _tried(netfilter_programs, kernel)
+    _tried(reader.netfilter)
     for namespace in namespaces(kernel):
         for word in (namespace.name, str(namespace.pid or ""), namespace.path):
             if word:
@@ -227,7 +195,7 @@ def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:
         _tried(kernel.device_index, device, path)
 
 
-def _every(kernel: Kernel, kind: str, collect: Callable[[BpfObject], None]) -> None:
+def _every(kernel: Kernel, kind: str, collect: Callable[[BpfObject], object]) -> None:
     """List objects with their holders; one that vanishes or tells nothing ends nothing."""
     try:
         objects = kernel.listing(kind).objects()

@@ -11,8 +11,13 @@ from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.syscall import Buffer, bpf, pidfd_getfd, repeated_call
 from pybpftool.uapi import bpf as uapi
 
-_RAW_TRACEPOINT, _ITER, _PERF_EVENT, _KPROBE_MULTI, _UPROBE_MULTI = 1, 4, 7, 8, 12
-_PERF_EVENT_EVENT = 6
+# Offset of the cookie in the arm of each kind of perf event link.
+_COOKIE_AT = tuple(
+    next((at for name, at, _ in uapi.BPF_LINK_INFO[f"perf_event.{arm}"] if name == "cookie"), 0)
+    for arm in ("uprobe", "uprobe", "kprobe", "kprobe", "tracepoint", "event")
+)
+# What stands in the place of a cookie before a request; the second one is for who chose the first.
+_MARKS = (0x7C1D5E3A9B2F4086, 0x13579BDF2468ACE0)
 
 _INFO_SIZE = 512
 _NAME_SIZE = 4096  # PATH_MAX: the kernel builds paths in a page
@@ -29,19 +34,21 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
     """What the info of a link points to, with the info of the same request.
 
     ``name`` is the tracepoint, iterator target, function or file; ``addrs``,
-    ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers.
+    ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers. The info
+    of a perf event link ends before its cookie where the kernel tells none (before v6.9,
+    d5c16492c66f; the size of its struct alone does not show that).
     See ``struct bpf_link_info`` in ``include/uapi/linux/bpf.h``.
     """
     type = struct.unpack_from("=I", link.info)[0]
     data = _info.data
     data[:] = _blank
-    if type in (_RAW_TRACEPOINT, _ITER):
+    if type in (uapi.BPF_LINK_TYPE_RAW_TRACEPOINT, uapi.BPF_LINK_TYPE_ITER):
         return _with_name(link, 16)
-    if type == _PERF_EVENT:
+    if type == uapi.BPF_LINK_TYPE_PERF_EVENT:
         kind = struct.unpack_from("=I", link.info.ljust(20, b"\0"), 16)[0]
-        if 0 < kind < _PERF_EVENT_EVENT:
-            return _with_name(link, 24)
-    elif type == _KPROBE_MULTI:
+        if 0 < kind <= uapi.BPF_PERF_EVENT_EVENT:
+            return _perf_event(link, kind)
+    elif type == uapi.BPF_LINK_TYPE_KPROBE_MULTI:
         count = struct.unpack_from("=I", link.info.ljust(28, b"\0"), 24)[0]
         addresses, cookies = Buffer(8 * count), Buffer(8 * count)
         struct.pack_into("=QI", data, 16, addresses.address, count)
@@ -49,7 +56,7 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
             struct.pack_into("=Q", data, 40, cookies.address)
         info = _request(link)
         return {"info": info, "addrs": bytes(addresses.data), "cookies": bytes(cookies.data)}
-    elif type == _UPROBE_MULTI:
+    elif type == uapi.BPF_LINK_TYPE_UPROBE_MULTI:
         count = struct.unpack_from("=I", link.info.ljust(56, b"\0"), 52)[0]
         arrays = {name: Buffer(8 * count) for name in ("offsets", "ref_ctr_offsets", "cookies")}
         addresses_of = (buffer.address for buffer in arrays.values())
@@ -59,6 +66,24 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
         details = {name: bytes(buffer.data) for name, buffer in arrays.items()}
         return {"info": info, "name": _c_bytes(), **details}
     return {"info": link.info}
+
+
+def _perf_event(link: BpfObject, kind: int) -> dict[str, bytes]:
+    at = _COOKIE_AT[kind - 1]
+    details: dict[str, bytes] = {}
+    for mark in _MARKS:
+        # The kernel begins with the caller's struct, so what it does not fill comes back.
+        _info.data[:] = _blank
+        struct.pack_into("=Q", _info.data, at, mark)
+        if kind == uapi.BPF_PERF_EVENT_EVENT:
+            details = {"info": _request(link)}
+        else:
+            details = _with_name(link, 24)
+        info = details["info"]
+        if len(info) < at + 8 or struct.unpack_from("=Q", info, at)[0] != mark:
+            return details
+    details["info"] = details["info"][:at]
+    return details
 
 
 def _with_name(link: BpfObject, at: int) -> dict[str, bytes]:

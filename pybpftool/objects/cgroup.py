@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.uapi.bpf import ATTACH_TYPES
+from pybpftool.objects.links.source import word
+from pybpftool.records import Record
+from pybpftool.uapi.bpf import (
+    ATTACH_TYPES,
+    BPF_F_ALLOW_MULTI,
+    BPF_F_ALLOW_OVERRIDE,
+    BPF_F_QUERY_EFFECTIVE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.prog import ProgramReader
-
-QUERY_EFFECTIVE = 1
-"""BPF_F_QUERY_EFFECTIVE: count what a cgroup inherits, too."""
-ALLOW_OVERRIDE, ALLOW_MULTI = 1, 2
-"""BPF_F_ALLOW_OVERRIDE and BPF_F_ALLOW_MULTI."""
 
 SHOWN_TYPES = tuple(
     ATTACH_TYPES.index(name)
@@ -97,36 +102,58 @@ def attach_type_number(word: str) -> int | None:
     return None
 
 
-class AttachedProgram:
+_FLAGS = {0: "", BPF_F_ALLOW_MULTI: "multi", BPF_F_ALLOW_OVERRIDE: "override"}
+
+
+class AttachedProgram(Record):
     """A program that is attached to a cgroup.
 
-    ``flags`` are those it was attached with (BPF_F_*), 0 in lists of effective
-    programs. ``btf_obj_id`` and ``btf_id`` name the LSM hook of LSM_CGROUP programs.
-    ``btf_name`` is the hook's name; like upstream's it is empty (not None) for other
-    programs, as long as no LSM program was met before.
+    ``attach_type`` is a number where it is newer than our tables. ``attach_flags`` are
+    those it was attached with (BPF_F_*), None in lists of effective programs.
+    ``attach_btf_obj_id`` and ``attach_btf_id`` name the hook of LSM_CGROUP programs (v6.0),
+    ``attach_btf_name`` is the hook's name.
     """
 
-    __slots__ = ("attach_type", "btf_id", "btf_name", "btf_obj_id", "flags", "id", "name")
-
     id: int
-    attach_type: int
-    flags: int
+    attach_type: str | int
+    attach_flags: int | None
     name: str
-    btf_obj_id: int
-    btf_id: int
-    btf_name: str | None
-
-    @property
-    def attach_type_name(self) -> str | None:
-        """The name of the attach type, None when this version does not know it."""
-        number = self.attach_type
-        return ATTACH_TYPES[number] if number < len(ATTACH_TYPES) else None
+    attach_btf_name: str | None
+    attach_btf_obj_id: int
+    attach_btf_id: int
 
     @property
     def flags_text(self) -> str:
         """The flags in words."""
-        known = {0: "", ALLOW_MULTI: "multi", ALLOW_OVERRIDE: "override"}
-        return known.get(self.flags, f"unknown({self.flags:x})")
+        flags = self.attach_flags or 0
+        return _FLAGS.get(flags, f"unknown({flags:x})")
+
+    def text(self, is_nested: bool = False) -> str:
+        """The line of the program; ``is_nested``: below the root of a tree."""
+        kind = self.attach_type
+        shown = "%-15s" % kind if isinstance(kind, str) else "type %-10d" % kind
+        text = "%s%-8d %s" % ("    " if is_nested else "", self.id, shown)
+        if self.attach_flags is not None:
+            text += " %-15s" % self.flags_text
+        text += " %-15s" % self.name
+        if self.attach_btf_name is not None:
+            text += " %-15s" % self.attach_btf_name
+        elif self.attach_btf_id:
+            text += f" attach_btf_obj_id={self.attach_btf_obj_id}"
+            text += f" attach_btf_id={self.attach_btf_id}"
+        return text + "\n"
+
+    def json(self) -> dict[str, Any]:
+        """The JSON properties of the program."""
+        json: dict[str, Any] = {"id": self.id, "attach_type": self.attach_type}
+        if self.attach_flags is not None:
+            json["attach_flags"] = self.flags_text
+        json["name"] = self.name
+        if self.attach_btf_name is not None:
+            json["attach_btf_name"] = self.attach_btf_name
+        json["attach_btf_obj_id"] = self.attach_btf_obj_id
+        json["attach_btf_id"] = self.attach_btf_id
+        return json
 
 
 class CgroupReader:
@@ -141,7 +168,9 @@ class CgroupReader:
         self._has_btf: bool | None = None
         self._vmlinux_id = 0
 
-    def read(self, rows: list[tuple[int, int, int]]) -> list[AttachedProgram]:
+    def read(
+        self, rows: list[tuple[int, int, int]], is_effective: bool = False
+    ) -> list[AttachedProgram]:
         """The programs of (attach type, id, flags) rows; those that vanished are left out."""
         programs = []
         for attach_type, id, flags in rows:
@@ -150,13 +179,11 @@ class CgroupReader:
             known = self._known[id]
             if known is None:
                 continue
-            prog = AttachedProgram()
-            prog.id = id
-            prog.attach_type = attach_type
-            prog.flags = flags
-            prog.name, prog.btf_obj_id, prog.btf_id = known
-            prog.btf_name = self._btf_name(prog.btf_obj_id, prog.btf_id)
-            programs.append(prog)
+            name, obj_id, type_id = known
+            hook = self._btf_name(obj_id, type_id)
+            kind = word(ATTACH_TYPES, attach_type)
+            shown = None if is_effective else flags
+            programs.append(AttachedProgram(id, kind, shown, name, hook, obj_id, type_id))
         return programs
 
     def _describe(self, id: int) -> tuple[str, int, int] | None:
@@ -177,6 +204,8 @@ class CgroupReader:
             self._kernel.close(obj)
 
     def _btf_name(self, obj_id: int, type_id: int) -> str | None:
+        # Upstream quirk: until an LSM program has told which BTF is the kernel's, programs
+        # without a hook have one with an empty name.
         if self._has_btf is None:
             self._has_btf = self._kernel.has_file("/sys/kernel/btf/vmlinux")
         if not self._has_btf:
@@ -195,28 +224,56 @@ class CgroupReader:
             return None
 
 
-class Cgroup:
+class Cgroup(Record):
     """A cgroup with programs, or one that could not be queried (``error`` is the reason)."""
 
-    __slots__ = ("error", "level", "path", "programs")
+    path: str
+    level: int
+    programs: list[AttachedProgram]
+    error: str
 
-    def __init__(self, path: str, level: int, programs: list[AttachedProgram], error: str) -> None:
-        self.path = path
-        self.level = level
-        self.programs = programs
-        self.error = error
+    def text(self) -> str:
+        """The lines of the cgroup in a tree."""
+        is_nested = self.level > 0
+        return f"{self.path}\n" + "".join([prog.text(is_nested) for prog in self.programs])
+
+    def json(self) -> dict[str, Any]:
+        """The JSON object of the cgroup in a tree."""
+        return {"cgroup": self.path, "programs": [prog.json() for prog in self.programs]}
 
 
-def cgroup_programs(kernel: Kernel, path: str, query_flags: int) -> list[AttachedProgram]:
-    """The programs of one cgroup; raises KernelError when it cannot be queried."""
-    rows = kernel.cgroup_programs(path, SHOWN_TYPES, query_flags)
-    return CgroupReader(kernel).read(rows)
+def header(is_effective: bool) -> str:
+    """The line above the programs in text."""
+    if is_effective:
+        return "%-8s %-15s %-15s\n" % ("ID", "AttachType", "Name")
+    return "%-8s %-15s %-15s %-15s\n" % ("ID", "AttachType", "AttachFlags", "Name")
 
 
-def cgroup_tree(kernel: Kernel, root: str, query_flags: int) -> list[Cgroup]:
+def programs_of(kernel: Kernel, path: str, is_effective: bool = False) -> list[AttachedProgram]:
+    """The programs of one cgroup; raises KernelError when it cannot be queried.
+
+    ``is_effective``: those that it inherits count, too.
+    """
+    rows = kernel.cgroup_programs(path, SHOWN_TYPES, _query_flags(is_effective))
+    return CgroupReader(kernel).read(rows, is_effective)
+
+
+def tree(kernel: Kernel, root: str, is_effective: bool = False) -> list[Cgroup]:
     """The cgroups from ``root`` down that have programs, each above those inside it."""
     reader = CgroupReader(kernel)
+    found = kernel.cgroup_tree(root, SHOWN_TYPES, _query_flags(is_effective))
     return [
-        Cgroup(path, level, reader.read(programs), error)
-        for path, level, programs, error in kernel.cgroup_tree(root, SHOWN_TYPES, query_flags)
+        Cgroup(path, level, reader.read(rows, is_effective), error)
+        for path, level, rows, error in found
     ]
+
+
+def collect(kernel: Kernel, is_effective: bool = False) -> Iterator[Cgroup]:
+    """The cgroups with programs of the whole hierarchy, none where no cgroup2 is mounted."""
+    root = kernel.cgroup_root()
+    if root is not None:
+        yield from tree(kernel, root, is_effective)
+
+
+def _query_flags(is_effective: bool) -> int:
+    return BPF_F_QUERY_EFFECTIVE if is_effective else 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pybpftool.errors import KernelError
-from pybpftool.objects.link import NETFILTER, LinkReader, Netfilter
-from pybpftool.uapi.bpf import ATTACH_TYPES
+from pybpftool.records import Record
+from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pybpftool.kernel.interface import Kernel
+    from pybpftool.objects.links.network import Netfilter
+    from pybpftool.objects.symbols import Resolver
 
 # linux/if_link.h: XDP_ATTACHED_NONE, _DRV, _SKB, _HW, _MULTI
 _MODES = {1: "driver", 2: "generic", 3: "offload"}
@@ -36,97 +39,209 @@ _FILTER_PARENTS = (
 )
 
 
-class XdpDevice:
-    """A device with XDP: ``programs`` is (mode, program id) for each.
+class Prog(Record):
+    """A program by its id; ``name`` is None unless names are asked for."""
+
+    id: int
+    name: str | None = None
+
+    def text(self) -> str:
+        """The id, with the name beside it."""
+        return f"{self.id} ({self.name})" if self.name else str(self.id)
+
+    def json(self) -> dict[str, Any]:
+        """The JSON properties."""
+        return {"id": self.id, "prog_name": self.name} if self.name else {"id": self.id}
+
+
+class XdpDevice(Record):
+    """A device with XDP: ``programs`` is (mode, program) for each.
 
     ``is_multi`` tells that several modes are in use at once, the listing's other form.
     """
 
-    __slots__ = ("ifindex", "is_multi", "name", "programs")
+    devname: str
+    ifindex: int
+    programs: list[tuple[str, Prog]]
+    is_multi: bool
 
-    def __init__(
-        self, name: str, ifindex: int, programs: list[tuple[str, int]], is_multi: bool
-    ) -> None:
-        self.name = name
-        self.ifindex = ifindex
-        self.programs = programs
-        self.is_multi = is_multi
+    def text(self) -> str:
+        programs = "".join([f" {mode} id {prog.text()}" for mode, prog in self.programs])
+        return f"{self.devname}({self.ifindex}){programs}\n"
+
+    def json(self) -> dict[str, Any]:
+        json: dict[str, Any] = {"devname": self.devname, "ifindex": self.ifindex}
+        programs = [{"mode": mode, **prog.json()} for mode, prog in self.programs]
+        if self.is_multi:
+            json["multi_attachments"] = programs
+        elif programs:
+            json.update(programs[0])
+        return json
 
 
-class DeviceProgram:
+class DeviceProgram(Record):
     """A tcx or netkit program. ``link_id`` is 0 when it was attached without a link."""
-
-    __slots__ = (
-        "devname",
-        "ifindex",
-        "kind",
-        "link_flags",
-        "link_id",
-        "prog_flags",
-        "prog_id",
-        "prog_name",
-    )
 
     devname: str
     ifindex: int
     kind: str
-    prog_name: str
+    name: str
     prog_id: int
     prog_flags: int
     link_id: int
     link_flags: int
 
+    def text(self) -> str:
+        text = f"{self.devname}({self.ifindex}) {self.kind}"
+        if self.name:
+            text += f" {self.name}"
+        text += f" prog_id {self.prog_id} "
+        if self.prog_flags:
+            text += "prog_flags " + "".join(f"{bit} " for bit in bits(self.prog_flags))
+        if self.link_id:
+            text += f"link_id {self.link_id} "
+            if self.link_flags:
+                text += "link_flags " + "".join(f"{bit} " for bit in bits(self.link_flags))
+        return text + "\n"
 
-class Filter:
+    def json(self) -> dict[str, Any]:
+        json: dict[str, Any] = {
+            "devname": self.devname,
+            "ifindex": self.ifindex,
+            "kind": self.kind,
+        }
+        if self.name:
+            json["name"] = self.name
+        json["prog_id"] = self.prog_id
+        json["prog_flags"] = bits(self.prog_flags)
+        json["link_id"] = self.link_id
+        json["link_flags"] = bits(self.link_flags)
+        return json
+
+
+class Filter(Record):
     """A tc filter that runs a BPF program.
 
-    ``kind`` is the hook or the kind of the qdisc. ``actions`` is (name, program id) of
-    each BPF action, None when the filter has no list of actions; a name or an id that
-    the kernel does not tell is None.
+    ``kind`` is the hook or the kind of the qdisc. ``actions`` is (name, program) of each
+    BPF action, None when the filter has no list of actions; what the kernel does not tell
+    is None.
     """
-
-    __slots__ = ("actions", "devname", "ifindex", "kind", "name", "prog_id")
 
     devname: str
     ifindex: int
     kind: str
     name: str | None
-    prog_id: int | None
-    actions: list[tuple[str | None, int | None]] | None
+    prog: Prog | None
+    actions: list[tuple[str | None, Prog | None]] | None
+
+    def text(self) -> str:
+        text = f"{self.devname}({self.ifindex}) {self.kind}"
+        if self.name is not None:
+            text += f" {self.name}"
+        if self.prog is not None:
+            text += f" id {self.prog.text()}"
+        if self.actions is not None:
+            text += " act ["
+            for name, prog in self.actions:
+                text += "{" + (name or "")
+                text += "}" if prog is None else f" id {prog.text()}}}"
+            text += "] "
+        return text + "\n"
+
+    def json(self) -> dict[str, Any]:
+        json: dict[str, Any] = {"devname": self.devname} if self.devname else {}
+        json["ifindex"] = self.ifindex
+        json["kind"] = self.kind
+        if self.name is not None:
+            json["name"] = self.name
+        if self.prog is not None:
+            json.update(self.prog.json())
+        if self.actions is not None:
+            actions = []
+            for name, prog in self.actions:
+                action: dict[str, Any] = {} if name is None else {"name": name}
+                if prog is not None:
+                    action.update(prog.json())
+                actions.append(action)
+            json["act"] = actions
+        return json
 
 
-class Network:
-    """What one network namespace has. ``flow_dissector`` is 0 when there is none.
+class Network(Record):
+    """What one network namespace has. ``flow_dissector`` is None when there is none.
 
     ``devices`` are the names of the devices that were looked at.
     """
 
-    __slots__ = ("devices", "flow_dissector", "tc", "xdp")
+    devices: list[str]
+    xdp: list[XdpDevice]
+    tc: list[DeviceProgram | Filter]
+    flow_dissector: Prog | None
 
-    def __init__(
-        self,
-        devices: list[str],
-        xdp: list[XdpDevice],
-        tc: list[DeviceProgram | Filter],
-        flow_dissector: int,
-    ) -> None:
-        self.devices = devices
-        self.xdp = xdp
-        self.tc = tc
-        self.flow_dissector = flow_dissector
+    def text(self) -> str:
+        parts = ["xdp:\n"]
+        parts += [device.text() for device in self.xdp]
+        parts.append("\ntc:\n")
+        parts += [prog.text() for prog in self.tc]
+        parts.append("\nflow_dissector:\n")
+        if self.flow_dissector is not None:
+            parts.append(f"id {self.flow_dissector.text()}")
+        parts.append("\n")
+        return "".join(parts)
+
+    def json(self) -> dict[str, Any]:
+        dissector = self.flow_dissector
+        return {
+            "xdp": [device.json() for device in self.xdp],
+            "tc": [prog.json() for prog in self.tc],
+            "flow_dissector": [] if dissector is None else [dissector.json()],
+        }
 
 
-class Namespace:
+class NetfilterProgram(Record):
+    """A program at a netfilter hook, attached by a link."""
+
+    hook: Netfilter
+    prog: Prog
+
+    def text(self) -> str:
+        return f"{self.hook.text()} prog_id {self.prog.text()}"
+
+    def json(self) -> dict[str, Any]:
+        return {**self.hook.json(), **self.prog.json()}
+
+
+class Namespace(Record):
     """A network namespace. ``path`` opens it and is empty for our own."""
 
-    __slots__ = ("comm", "inode", "name", "path", "pid")
+    path: str
+    inode: int
+    name: str
+    pid: int
+    comm: str
 
-    def __init__(self, path: str, inode: int, name: str, pid: int, comm: str) -> None:
-        self.path = path
-        self.inode = inode
-        self.name = name
-        self.pid = pid
-        self.comm = comm
+    def text(self) -> str:
+        text = f"netns {self.inode}"
+        if self.name:
+            text += f"  name {self.name}"
+        if self.pid:
+            text += f"  pid {self.pid} ({self.comm})"
+        return text + ("  own\n" if not self.path else "\n")
+
+    def json(self) -> dict[str, Any]:
+        json: dict[str, Any] = {"inode": self.inode}
+        if self.name:
+            json["name"] = self.name
+        if self.pid:
+            json["pid"] = self.pid
+            json["comm"] = self.comm
+        json["own"] = not self.path
+        return json
+
+
+def netfilter_text(programs: list[NetfilterProgram]) -> str:
+    """The section of netfilter programs."""
+    return "netfilter:\n" + "".join([prog.text() for prog in programs]) + "\n"
 
 
 def namespaces(kernel: Kernel) -> list[Namespace]:
@@ -140,13 +255,22 @@ def bits(number: int) -> list[int]:
 
 
 class NetworkReader:
-    """Reads networks of one kernel."""
+    """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
-    __slots__ = ("_kernel", "_names")
+    __slots__ = ("_kernel", "_names", "_resolver")
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
         self._kernel = kernel
         self._names: dict[int, str] = {}
+        self._resolver: Resolver | None = None
+        if resolve:
+            from pybpftool.objects.symbols import Resolver
+
+            self._resolver = Resolver(kernel)
+
+    def _prog(self, id: int) -> Prog:
+        resolver = self._resolver
+        return Prog(id, (resolver.prog_name(id) or None) if resolver is not None and id else None)
 
     def read(self, netns: str = "", ifindex: int = 0) -> Network:
         """What the namespace at the path ``netns`` has, on all devices or on one.
@@ -165,26 +289,21 @@ class NetworkReader:
             if ifindex and index != ifindex:
                 continue
             devices.append((index, name))
-            device = None if attributes is None else _xdp_device(name, index, attributes)
+            device = None if attributes is None else self._xdp_device(name, index, attributes)
             if device is not None:
                 xdp.append(device)
         tc: list[DeviceProgram | Filter] = []
         for index, name in devices:
             tc += self._device_programs(netns, index, name)
             tc += self._filters(netns, index, name)
-        return Network([name for _, name in devices], xdp, tc, flow_dissector)
+        dissector = self._prog(flow_dissector) if flow_dissector else None
+        return Network([name for _, name in devices], xdp, tc, dissector)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
         for attach_type, kind in _DEVICE_TYPES:
             number = ATTACH_TYPES.index(attach_type)
             for row in self._kernel.device_programs(ifindex, number, netns):
-                prog = DeviceProgram()
-                prog.devname = devname
-                prog.ifindex = ifindex
-                prog.kind = kind
-                prog.prog_id, prog.prog_flags, prog.link_id, prog.link_flags = row
-                prog.prog_name = self._prog_name(prog.prog_id)
-                yield prog
+                yield DeviceProgram(devname, ifindex, kind, self._prog_name(row[0]), *row)
 
     def _prog_name(self, id: int) -> str:
         name = self._names.get(id)
@@ -225,16 +344,17 @@ class NetworkReader:
                 options = decode_filter(message)
                 if options is None:
                     continue
-                found = Filter()
-                found.devname = devname
-                found.ifindex = ifindex
-                found.kind = kind
-                found.name = options.get("name")
-                found.prog_id = options.get("id")
-                found.actions = None
+                actions = None
                 if "actions" in options:
-                    found.actions = [(a.get("name"), a.get("id")) for a in options["actions"]]
-                yield found
+                    actions = [
+                        (action.get("name"), self._known(action.get("id")))
+                        for action in options["actions"]
+                    ]
+                prog = self._known(options.get("id"))
+                yield Filter(devname, ifindex, kind, options.get("name"), prog, actions)
+
+    def _known(self, id: int | None) -> Prog | None:
+        return None if id is None else self._prog(id)
 
     def _dump(self, request: bytes, netns: str) -> list[bytes]:
         try:
@@ -243,38 +363,43 @@ class NetworkReader:
             # The device is gone, or has no such qdisc: nothing hangs there.
             return []
 
+    def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> XdpDevice | None:
+        attached = attributes.get("attached", 0)
+        if not attached:
+            return None
+        is_multi = attached == _MULTI
+        modes = _MULTI_MODES if is_multi else ((_MODES.get(attached, ""), "prog_id"),)
+        programs = [
+            (mode, self._prog(attributes[key])) for mode, key in modes if mode and key in attributes
+        ]
+        return XdpDevice(name, ifindex, programs, is_multi)
 
-def _xdp_device(name: str, ifindex: int, attributes: dict[str, int]) -> XdpDevice | None:
-    attached = attributes.get("attached", 0)
-    if not attached:
-        return None
-    if attached == _MULTI:
-        programs = [(mode, attributes[key]) for mode, key in _MULTI_MODES if key in attributes]
-        return XdpDevice(name, ifindex, programs, True)
-    mode = _MODES.get(attached)
-    programs = []
-    if mode is not None and "prog_id" in attributes:
-        programs.append((mode, attributes["prog_id"]))
-    return XdpDevice(name, ifindex, programs, False)
+    def netfilter(self) -> list[NetfilterProgram]:
+        """The programs of netfilter links in the order of families, hooks, priorities.
+
+        The kernel does not tell to which network namespace one belongs.
+        """
+        from pybpftool.objects.links.network import Netfilter
+        from pybpftool.objects.links.source import LinkSource
+
+        kernel = self._kernel
+        order = "little" if kernel.byteorder == "<" else "big"
+        source = LinkSource(kernel)
+        found = []
+        for obj in kernel.objects("link"):
+            if int.from_bytes(obj.info[:4], order) != BPF_LINK_TYPE_NETFILTER:  # type: ignore[arg-type]
+                continue
+            source.obj, source.info = obj, obj.info
+            prog_id = int.from_bytes(obj.info[8:12], order)  # type: ignore[arg-type]
+            found.append(NetfilterProgram(Netfilter.read(source), self._prog(prog_id)))
+        found.sort(key=_hook)
+        return found
 
 
-def netfilter_programs(kernel: Kernel) -> list[tuple[Netfilter, int]]:
-    """(hook, program id) of all netfilter links in the order of families, hooks, priorities.
-
-    The kernel does not tell to which network namespace one belongs.
-    """
-    reader = LinkReader(kernel)
-    found = []
-    order = "little" if kernel.byteorder == "<" else "big"
-    for obj in kernel.objects("link"):
-        if int.from_bytes(obj.info[:4], order) != NETFILTER:  # type: ignore[arg-type]
-            continue
-        link = reader.read(obj)
-        if isinstance(link.target, Netfilter):
-            found.append((link.target, link.prog_id))
-    found.sort(key=_netfilter_order)
-    return found
+def collect(kernel: Kernel, resolve: bool = False) -> Network:
+    """The network of our own namespace, as ``net show`` lists it."""
+    return NetworkReader(kernel, resolve).read()
 
 
-def _netfilter_order(row: tuple[Netfilter, int]) -> tuple[int, int, int, int]:
-    return row[0].order
+def _hook(program: NetfilterProgram) -> Netfilter:
+    return program.hook  # a tuple of family, hook, priority and flags

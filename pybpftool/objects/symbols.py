@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
+from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,34 +13,31 @@ if TYPE_CHECKING:
     from pybpftool.objects.prog import ProgramReader
 
 
-class Place:
+class Place(Record):
     """A place in an executable.
 
     ``symbol`` is the function that it is in (empty when unknown), ``offset`` counts
     bytes from there. ``usdt`` is "provider:name" of each USDT probe at the place.
     """
 
-    __slots__ = ("offset", "symbol", "usdt")
-
-    def __init__(self, symbol: str = "", offset: int = 0, usdt: tuple[str, ...] = ()) -> None:
-        self.symbol = symbol
-        self.offset = offset
-        self.usdt = usdt
+    symbol: str = ""
+    offset: int = 0
+    usdt: tuple[str, ...] = ()
 
     @property
     def symbol_text(self) -> str:
         """``symbol`` or ``symbol+0x1f``."""
         return f"{self.symbol}+{self.offset:#x}" if self.offset else self.symbol
 
-    def record(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         """The JSON properties of the place."""
-        record: dict[str, Any] = {}
+        json: dict[str, Any] = {}
         if self.symbol:
-            record["symbol"] = self.symbol
-            record["symbol_offset"] = self.offset
+            json["symbol"] = self.symbol
+            json["symbol_offset"] = self.offset
         if self.usdt:
-            record["usdt"] = list(self.usdt)
-        return record
+            json["usdt"] = list(self.usdt)
+        return json
 
 
 class Resolver:

@@ -443,10 +443,9 @@ def test_pins_holders_and_cookies() -> None:
     found = record(kernel, "-f")
     assert found["pinned"] == ["/sys/fs/bpf/b", "/sys/fs/bpf/a"]
     assert list(found)[-2:] == ["bpf_cookie", "pids"] and found["bpf_cookie"] == 8
-    kernel.release = "6.8.12"  # has a struct of the same size, but tells no cookies
+    # A kernel before 6.9 leaves the place of the cookie as it was: its answer is cut there.
+    kernel.detail(1, info=kernel.all["link"][1].info[:40], name=b"tp")
     assert "bpf_cookie" not in shown(kernel) and "bpf_cookie" not in record(kernel)
-    kernel.release = "strange"
-    assert "bpf_cookie" not in shown(kernel)
 
 
 def test_short_info_of_an_old_kernel() -> None:

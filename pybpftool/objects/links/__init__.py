@@ -1,0 +1,1 @@
+"""What links attach their progs to: one class for each type of link."""
