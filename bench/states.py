@@ -321,11 +321,12 @@ def small_object() -> Iterator[Words]:
 @contextlib.contextmanager
 def kernel_types() -> Iterator[Words]:
     """The running kernel's types; ``root`` is the id of struct task_struct."""
-    from pybpftool.btf.parser import STRUCT, Btf
+    from pybpftool.btf.load import from_file
+    from pybpftool.uapi.btf import STRUCT
 
     if not os.path.exists(VMLINUX):
         raise OSError("the kernel shows no BTF")
-    root = Btf.from_file(VMLINUX).find("task_struct", STRUCT)
+    root = from_file(VMLINUX).find("task_struct", STRUCT)
     yield {"vmlinux": VMLINUX, "root": str(root)}
 
 

@@ -13,7 +13,7 @@ UPSTREAM_VERSION = "7.8.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.parser import Btf as Btf
+    from pybpftool.btf.table import Btf as Btf
     from pybpftool.errors import BpfError as BpfError
     from pybpftool.errors import FormatError as FormatError
     from pybpftool.errors import KernelError as KernelError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pybpftool.objects.prog import programs as programs
 
 _HOMES = {
-    "Btf": "pybpftool.btf.parser",
+    "Btf": "pybpftool.btf.table",
     "BpfError": "pybpftool.errors",
     "FormatError": "pybpftool.errors",
     "Kernel": "pybpftool.kernel.interface",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 
-from pybpftool.btf import parser
 from pybpftool.btf.scalars import (
     CHARS_JSON,
     FLOATS,
@@ -23,13 +22,33 @@ from pybpftool.btf.scalars import (
 )
 from pybpftool.errors import FormatError
 from pybpftool.output.jsontext import RawNumber
+from pybpftool.uapi.btf import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    INT,
+    INT_BOOL,
+    INT_CHAR,
+    INT_SIGNED,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pybpftool.btf.parser import Btf
     from pybpftool.btf.scalars import ProgName
+    from pybpftool.btf.table import Btf
 
     Builder = Callable[[bytes, int], object]
 
@@ -114,32 +133,32 @@ class _Builders:
         btf = self.btf
         words, at = btf.at(type_id)
         kind = words[at] >> 24 & 0x7F
-        if kind == parser.INT:
+        if kind == INT:
             return self.integer(words[at + 2], bit_offset)
-        if kind in (parser.STRUCT, parser.UNION):
+        if kind in (STRUCT, UNION):
             return self.composite(type_id)
-        if kind == parser.PTR:
+        if kind == PTR:
             return self.pointer(words[at + 1])
-        if kind in (parser.ENUM, parser.ENUM64):
+        if kind in (ENUM, ENUM64):
             found = enum_names(btf, type_id)
             if found is None:
                 return _null
             code, names = found
             return self.scalar(code, lambda value: names.get(value, value))
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             return self.array(type_id)
-        if kind in (parser.TYPEDEF, parser.VOLATILE, parser.CONST, parser.RESTRICT):
+        if kind in (TYPEDEF, VOLATILE, CONST, RESTRICT):
             target = btf.resolve(type_id)
             return _null if target is None else self.type(target, bit_offset)
-        if kind == parser.TYPE_TAG:
+        if kind == TYPE_TAG:
             return self.type(words[at + 1], bit_offset)
-        if kind == parser.VAR:
+        if kind == VAR:
             name = btf.name(type_id)
             build = self.type(words[at + 1], bit_offset)
             return lambda data, offset: {name: build(data, offset)}
-        if kind == parser.DATASEC:
+        if kind == DATASEC:
             return self.datasec(type_id)
-        if kind == parser.FLOAT and words[at + 1] in FLOATS:
+        if kind == FLOAT and words[at + 1] in FLOATS:
             return self.scalar(FLOATS[words[at + 1]], lambda value: RawNumber(float_text(value)))
         return _null
 
@@ -151,11 +170,11 @@ class _Builders:
             return self.bits(0, 128)
         if encoding == 0:
             return self.scalar(UNSIGNED[bits])
-        if encoding == parser.INT_SIGNED:
+        if encoding == INT_SIGNED:
             return self.scalar(SIGNED[bits])
-        if encoding == parser.INT_CHAR:
+        if encoding == INT_CHAR:
             return self.scalar("B", lambda value: RawNumber(CHARS_JSON[value]))
-        if encoding == parser.INT_BOOL:
+        if encoding == INT_BOOL:
             return self.scalar("B", bool)
         return self.bits(0, bits)
 

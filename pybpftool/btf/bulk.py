@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
 
 class Bulk:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    CONST,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    KIND_NAMES,
+    PTR,
+    RESTRICT,
+    TYPE_TAG,
+    VAR,
+    VOLATILE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
-KINDS = tuple(name.lower() for name in parser.KIND_NAMES)
+KINDS = tuple(name.lower() for name in KIND_NAMES)
 """The words for kinds by number: ``int``, ``ptr``, … ``enum64``; ``unknown`` is void."""
 
 # What C writes before a name.
 _TAGGED = {"struct": "struct ", "union": "union ", "enum": "enum ", "enum64": "enum "}
-_CONST = {parser.CONST: "const", parser.VOLATILE: "volatile", parser.RESTRICT: "restrict"}
+_CONST = {CONST: "const", VOLATILE: "volatile", RESTRICT: "restrict"}
 _LIMIT = 1024  # references of one declaration
 _MAX_PARAMS = 4096  # of one declaration, those of prototypes within prototypes included
 
@@ -30,21 +42,21 @@ def declaration(btf: Btf, id: int, name: str = "", left: list[int] | None = None
         if kind in _CONST:
             if _CONST[kind] not in qualifiers:
                 qualifiers.append(_CONST[kind])
-        elif kind == parser.PTR:
+        elif kind == PTR:
             spaced = "".join(f" {word}" for word in qualifiers)
             inner = f"*{spaced}{' ' if spaced and inner else ''}{inner}"
             qualifiers = []
-        elif kind == parser.ARRAY:
+        elif kind == ARRAY:
             inner = f"({inner})" if inner.startswith("*") else inner
             inner += f"[{words[at + 4]}]"
             id = words[at + 2]
             continue
-        elif kind == parser.FUNC_PROTO:
+        elif kind == FUNC_PROTO:
             inner = f"({inner})" if inner.startswith("*") or not inner else inner
             inner += f"({_parameters(btf, id, [_MAX_PARAMS] if left is None else left)})"
-        elif kind in (parser.FUNC, parser.VAR):
+        elif kind in (FUNC, VAR):
             inner = inner or btf.name(id)
-        elif kind != parser.TYPE_TAG:
+        elif kind != TYPE_TAG:
             words_before = "".join(f"{word} " for word in qualifiers)
             base = words_before + _base_name(btf, id, kind, info)
             return f"{base} {inner}" if inner else base
@@ -69,7 +81,7 @@ def _base_name(btf: Btf, id: int, kind: int, info: int) -> str:
     if not id:
         return "void"
     name = btf.name(id)
-    if kind == parser.FWD:
+    if kind == FWD:
         return f"{'union' if info >> 31 else 'struct'} {name}"
     word = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
     if name:

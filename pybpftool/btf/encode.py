@@ -5,31 +5,14 @@ from __future__ import annotations
 import struct
 from array import array
 
-from pybpftool.btf import parser
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import KIND_MAX, KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pybpftool.btf.parser import Btf
-
-# By kind: words per element, where in an element a name and a type id are.
-ELEMENTS: dict[int, tuple[int, int | None, int | None]] = {
-    parser.STRUCT: (3, 0, 1),
-    parser.UNION: (3, 0, 1),
-    parser.ENUM: (2, 0, None),
-    parser.ENUM64: (3, 0, None),
-    parser.FUNC_PROTO: (2, 0, 1),
-    parser.DATASEC: (3, None, 0),
-}
-# Kinds whose third word is a type id.
-REFERRING = frozenset(
-    (
-        parser.FWD, parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.PTR, parser.TYPEDEF,
-        parser.FUNC, parser.VAR, parser.DECL_TAG, parser.TYPE_TAG, parser.FUNC_PROTO,
-    )
-)  # fmt: skip
+    from pybpftool.btf.table import Btf
 
 
 def renumber(
@@ -37,19 +20,17 @@ def renumber(
 ) -> None:
     """Change the references in one type, given as its words."""
     kind = words[1] >> 24 & 0x7F
-    if not 0 < kind <= parser.KIND_MAX:
+    if not 0 < kind <= KIND_MAX:
         raise FormatError(f"the BTF has a type of unknown kind {kind}")
     words[0] = new_name(words[0])
-    if kind in REFERRING:
-        words[2] = new_id(words[2])
-    elif kind == parser.ARRAY:
-        words[3] = new_id(words[3])
-        words[4] = new_id(words[4])
-    if kind in ELEMENTS:
-        size, name, ref = ELEMENTS[kind]
+    row = KINDS[kind]
+    for place in row.ids:
+        words[place] = new_id(words[place])
+    if row.element_words:
+        size, name = row.element_words, row.element_name
         if name is not None:
             words[3 + name :: size] = map(new_name, words[3 + name :: size])
-        if ref is not None:
+        for ref in row.element_ids:
             words[3 + ref :: size] = map(new_id, words[3 + ref :: size])
 
 

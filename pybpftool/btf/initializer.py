@@ -11,13 +11,26 @@ from __future__ import annotations
 
 import struct
 
-from pybpftool.btf import parser
 from pybpftool.btf.scalars import is_char
 from pybpftool.errors import UsageError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    DATASEC,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    INT,
+    INT_BOOL,
+    INT_SIGNED,
+    PTR,
+    STRUCT,
+    TYPE_TAG,
+    UNION,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
 _MAX_DEPTH = 64
 _SIMPLE_ESCAPES = {
@@ -237,7 +250,7 @@ class _Encoder:
         found = self.btf.resolve(type_id)
         if found is None:
             raise UsageError(f"type [{type_id}] is not complete, so that no value fits it")
-        if self.btf.kind(found) == parser.TYPE_TAG:
+        if self.btf.kind(found) == TYPE_TAG:
             return self.resolved(self.btf.type(found).size_or_type)
         return found
 
@@ -250,11 +263,11 @@ class _Encoder:
         """Place ``value`` of a type at a bit offset; ``width`` is a bit-field's, or 0."""
         type_id = self.resolved(type_id)
         kind = self.btf.kind(type_id)
-        if kind in (parser.STRUCT, parser.UNION, parser.DATASEC):
+        if kind in (STRUCT, UNION, DATASEC):
             if value.items is None:
                 raise UsageError(f"{what} is {_named(self.btf, type_id)} and needs braces")
             self.composite(type_id, bit, value.items, what)
-        elif kind == parser.ARRAY:
+        elif kind == ARRAY:
             self.array(type_id, bit, value, what)
         else:
             scalar = value.scalar
@@ -268,7 +281,7 @@ class _Encoder:
 
     def fields(self, type_id: int) -> list[tuple[str, int, int, int]]:
         """(name, type, bit offset, width) of the members of a struct, union or section."""
-        if self.btf.kind(type_id) == parser.DATASEC:
+        if self.btf.kind(type_id) == DATASEC:
             return [
                 (self.btf.name(var), self.btf.type(var).size_or_type, offset * 8, 0)
                 for var, offset, _ in self.btf.secinfos(type_id)
@@ -282,7 +295,7 @@ class _Encoder:
                 return index, kind, bit, width
             if not member and depth < _MAX_DEPTH:
                 inner = self.btf.resolve(kind)
-                if inner is not None and self.btf.kind(inner) in (parser.STRUCT, parser.UNION):
+                if inner is not None and self.btf.kind(inner) in (STRUCT, UNION):
                     found = self.find(inner, name, depth + 1)
                     if found is not None:
                         return index, found[1], bit + found[2], found[3]
@@ -290,7 +303,7 @@ class _Encoder:
 
     def composite(self, type_id: int, bit: int, items: list[_Item], what: str) -> None:
         fields = self.fields(type_id)
-        is_union = self.btf.kind(type_id) == parser.UNION
+        is_union = self.btf.kind(type_id) == UNION
         position = 0
         for count, item in enumerate(items):
             if is_union and count:
@@ -323,7 +336,7 @@ class _Encoder:
         """Follow what is left of a designator like ``.a[2].b``."""
         if not path:
             if self.btf.kind(self.resolved(type_id)) not in (
-                parser.STRUCT, parser.UNION, parser.ARRAY, parser.DATASEC,
+                STRUCT, UNION, ARRAY, DATASEC,
             ):  # fmt: skip
                 self.claim(what, bit, width)
             self.value(type_id, bit, width, value, what)
@@ -331,9 +344,9 @@ class _Encoder:
         inner = self.resolved(type_id)
         kind = self.btf.kind(inner)
         step = path[0]
-        if isinstance(step, str) and kind in (parser.STRUCT, parser.UNION, parser.DATASEC):
+        if isinstance(step, str) and kind in (STRUCT, UNION, DATASEC):
             self.composite(inner, bit, [_Item(path, value)], what)
-        elif isinstance(step, int) and kind == parser.ARRAY:
+        elif isinstance(step, int) and kind == ARRAY:
             self.elements(inner, bit, [_Item(path, value)], what)
         else:
             raise UsageError(f"{what} is {_named(self.btf, inner)}, which '{step}' does not fit")
@@ -378,21 +391,21 @@ class _Encoder:
         size = btf.size_of(type_id)
         if size is None:
             raise UsageError(f"{what} is {_named(btf, type_id)}, which takes no value")
-        if kind == parser.FLOAT:
+        if kind == FLOAT:
             self.floating(size, bit, scalar, what)
             return
         signed = False
         bits = width or size * 8
-        if kind == parser.INT:
+        if kind == INT:
             encoding, first, int_bits = btf.int_info(type_id)
-            signed = bool(encoding & parser.INT_SIGNED)
+            signed = bool(encoding & INT_SIGNED)
             if not width:
                 bits = int_bits
                 bit += first
-            if encoding == parser.INT_BOOL:
+            if encoding == INT_BOOL:
                 bits = min(bits, 1)
         number = scalar.number
-        if kind in (parser.ENUM, parser.ENUM64):
+        if kind in (ENUM, ENUM64):
             names = dict(reversed(btf.enumerators(type_id)))
             # Either sign fits as long as the bits do.
             signed = bool(btf.type(type_id).kind_flag) or number < 0
@@ -446,14 +459,14 @@ class _Encoder:
 def _named(btf: Btf, type_id: int) -> str:
     """A type in words, for a sentence."""
     type = btf.type(type_id)
-    if type.kind == parser.ARRAY:
+    if type.kind == ARRAY:
         element, _, count = btf.array(type_id)
         of = "chars" if is_char(btf, element) else f"'{btf.name(element)}'"
         return f"an array of {count} {of}"
     kinds = {
-        parser.STRUCT: "a struct", parser.UNION: "a union", parser.ENUM: "an enum",
-        parser.ENUM64: "an enum", parser.PTR: "a pointer", parser.DATASEC: "a section",
-        parser.FLOAT: "a floating-point number", parser.INT: "an integer",
+        STRUCT: "a struct", UNION: "a union", ENUM: "an enum",
+        ENUM64: "an enum", PTR: "a pointer", DATASEC: "a section",
+        FLOAT: "a floating-point number", INT: "an integer",
     }  # fmt: skip
     word = kinds.get(type.kind, "of another kind")
     return f"{word} '{type.name}'" if type.name else word

@@ -12,11 +12,27 @@ from __future__ import annotations
 
 import sys
 
-from pybpftool.btf import parser
 from pybpftool.btf.encode import encode, own_types, renumber
 from pybpftool.btf.hashmap import AppendMap
-from pybpftool.btf.parser import Btf, Names
+from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    DATASEC,
+    DECL_TAG,
+    ENUMS,
+    FLOAT,
+    FUNC_PROTO,
+    FWD,
+    NUMBERS,
+    REFERRING,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    UNKN,
+    VAR,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,24 +40,11 @@ if TYPE_CHECKING:
 
 _UNSEEN, _IN_PROGRESS = -1, -2
 
-_COMPOSITE = frozenset((parser.STRUCT, parser.UNION))
-_ENUMS = frozenset((parser.ENUM, parser.ENUM64))
-_KEPT = frozenset((parser.VAR, parser.DATASEC))  # never taken for duplicates
-_BY_HEAD = frozenset(
-    (
-        parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.PTR, parser.FWD, parser.FUNC,
-        parser.FLOAT, parser.TYPE_TAG,
-    )
-)  # fmt: skip
-_ONE_TARGET = frozenset(
-    (
-        parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.PTR, parser.TYPEDEF, parser.FUNC,
-        parser.TYPE_TAG,
-    )
-)  # fmt: skip
-_PRIMITIVE = frozenset(
-    (parser.INT, parser.ENUM, parser.ENUM64, parser.FWD, parser.FLOAT)
-)  # fmt: skip
+_KEPT = frozenset((VAR, DATASEC))  # never taken for duplicates
+_ONE_TARGET = REFERRING - {FWD, FUNC_PROTO, VAR, DECL_TAG}
+# Of which the three words of struct btf_type are all that libbpf hashes.
+_BY_HEAD = (_ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}
+_PRIMITIVE = NUMBERS | ENUMS | {FWD}
 _IDENTITY_DEPTH = 16  # how deep libbpf compares types that it met twice
 
 
@@ -69,7 +72,7 @@ def _collect(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list[int
     section: Btf | None = base
     while section is not None:
         # The innermost base comes first, and of equal strings the first counts.
-        names = Names.of(section)
+        names = section.names.fresh()
         by_name.update([(name, offset) for offset, name in reversed(names.items())])
         section = section.base
     by_name[""] = 0
@@ -120,11 +123,11 @@ def _key(words: Sequence[int]) -> tuple[int, ...]:
     kind = words[1] >> 24 & 0x7F
     if kind in _BY_HEAD:
         return (words[0], words[1], words[2])
-    if kind == parser.TYPEDEF:
+    if kind == TYPEDEF:
         return (words[0], words[1])
-    if kind in _ENUMS:
+    if kind in ENUMS:
         return (words[0],)
-    if kind in _COMPOSITE:
+    if kind in COMPOSITE:
         return (*words[:3], *words[3::3], *words[5::3])
     return tuple(words)
 
@@ -139,7 +142,7 @@ def _same_enum(one: Sequence[int], two: Sequence[int]) -> bool:
     if one[1] & 0xFFFFFF and two[1] & 0xFFFFFF:
         return one == two
     kinds = {one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F}
-    return one[0] == two[0] and kinds <= _ENUMS
+    return one[0] == two[0] and kinds <= ENUMS
 
 
 class _Dedup:
@@ -214,11 +217,11 @@ class _Dedup:
         new_id = type_id
         for candidate in self.table.get(key):
             other = self.type(candidate)
-            if kind not in _ENUMS:
+            if kind not in ENUMS:
                 # Equal keys are all that numbers and declarations have.
                 new_id = candidate
                 break
-            if other[1] >> 24 & 0x7F not in _ENUMS:
+            if other[1] >> 24 & 0x7F not in ENUMS:
                 continue
             if other == words:
                 new_id = candidate
@@ -245,7 +248,7 @@ class _Dedup:
             return
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
-        if kind not in _COMPOSITE and kind != parser.TYPEDEF:
+        if kind not in COMPOSITE and kind != TYPEDEF:
             return
         key = _key(words)
         new_id = type_id
@@ -274,9 +277,9 @@ class _Dedup:
             return True
         two = self.types[theirs - start] if theirs >= start else self.type(theirs)
         other_kind = two[1] >> 24 & 0x7F
-        if other_kind == parser.FWD:
+        if other_kind == FWD:
             target = self.resolve(theirs)
-            if self.kind(target) != parser.FWD:
+            if self.kind(target) != FWD:
                 theirs = target
                 two = self.type(theirs)
                 other_kind = two[1] >> 24 & 0x7F
@@ -291,25 +294,25 @@ class _Dedup:
         kind = one[1] >> 24 & 0x7F
         if kind != other_kind:
             return self.declares(one, two, theirs)
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             return _same_struct(one, two) and self.all_equal(one[4::3], two[4::3])
         if kind in _ONE_TARGET:
             return one[1] == two[1] and self.equal(one[2], two[2])
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             return (
                 one[:3] == two[:3]
                 and one[5] == two[5]
                 and self.equal(one[4], two[4])
                 and self.equal(one[3], two[3])
             )
-        if kind == parser.FUNC_PROTO:
+        if kind == FUNC_PROTO:
             return (
                 one[1] == two[1]
                 and one[3::2] == two[3::2]
                 and self.equal(one[2], two[2])
                 and self.all_equal(one[4::2], two[4::2])
             )
-        if kind in _ENUMS:
+        if kind in ENUMS:
             return _same_enum(one, two)
         if kind in _PRIMITIVE:
             return one == two
@@ -318,7 +321,7 @@ class _Dedup:
     def all_equal(self, mine: list[int], theirs: list[int]) -> bool:
         """Whether types are :meth:`equal` one by one; most are known to be."""
         known = self.map
-        for one, two in zip(mine, theirs, strict=True):
+        for one, two in zip(mine, theirs):
             if one != two:
                 target = known[one]
                 if (target < 0 or target != known[two]) and not self.equal(one, two):
@@ -328,11 +331,11 @@ class _Dedup:
     def declares(self, one: list[int], two: list[int], theirs: int) -> bool:
         """Whether one of two types of a name is a forward declaration of the other."""
         kind, other_kind = one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F
-        if kind == parser.FWD:
-            return other_kind == (parser.UNION if one[1] >> 31 else parser.STRUCT)
-        if other_kind != parser.FWD:
+        if kind == FWD:
+            return other_kind == (UNION if one[1] >> 31 else STRUCT)
+        if other_kind != FWD:
             return False
-        fits = kind == (parser.UNION if two[1] >> 31 else parser.STRUCT)
+        fits = kind == (UNION if two[1] >> 31 else STRUCT)
         if fits and theirs < self.start:
             self.needs_base_changed = True
         return fits
@@ -355,24 +358,23 @@ class _Dedup:
                 first, second = one[2], two[2]
                 continue
             break
-        if kind == parser.UNKN:
+        if kind == UNKN:
             return True
-        if kind in _ENUMS:
+        if kind in ENUMS:
             return _same_enum(one, two)
         if kind in _PRIMITIVE:
             return one == two
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             # libbpf compares the first array's element with itself.
             return one[:3] == two[:3] and one[5] == two[5]
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             return _same_struct(one, two) and all(
-                a == b or self.identical(a, b, depth - 1)
-                for a, b in zip(one[4::3], two[4::3], strict=True)
+                a == b or self.identical(a, b, depth - 1) for a, b in zip(one[4::3], two[4::3])
             )
-        if kind == parser.FUNC_PROTO:
+        if kind == FUNC_PROTO:
             if one[:2] != two[:2] or one[3::2] != two[3::2]:
                 return False
-            pairs = [(one[2], two[2]), *zip(one[4::2], two[4::2], strict=True)]
+            pairs = [(one[2], two[2]), *zip(one[4::2], two[4::2])]
             return all(a == b or self.identical(a, b, depth - 1) for a, b in pairs)
         return False
 
@@ -381,15 +383,15 @@ class _Dedup:
         for theirs, mine in self.hypothesis.items():
             target, canonical = self.resolve(mine), self.resolve(theirs)
             kind, other_kind = self.kind(target), self.kind(canonical)
-            if kind != parser.FWD and other_kind == parser.FWD:
+            if kind != FWD and other_kind == FWD:
                 self.map[canonical] = target
             if self.needs_base_changed:
                 continue
-            if kind == parser.FWD and other_kind != parser.FWD:
+            if kind == FWD and other_kind != FWD:
                 self.map[target] = canonical
             if (
-                kind in _COMPOSITE
-                and other_kind != parser.FWD
+                kind in COMPOSITE
+                and other_kind != FWD
                 and self.map[canonical] >= 0
                 and self.map[target] < 0
             ):
@@ -400,7 +402,7 @@ class _Dedup:
         declared = {
             words[0]
             for type_id, words in enumerate(self.types, self.start)
-            if words[1] >> 24 & 0x7F == parser.FWD and self.map[type_id] == type_id
+            if words[1] >> 24 & 0x7F == FWD and self.map[type_id] == type_id
         }
         if not declared:
             return
@@ -412,13 +414,13 @@ class _Dedup:
             else:
                 words = self.types[type_id - self.start]
                 name, kind = words[0], words[1] >> 24 & 0x7F
-            if kind in _COMPOSITE and name in declared and self.map[type_id] == type_id:
+            if kind in COMPOSITE and name in declared and self.map[type_id] == type_id:
                 by_name[name] = 0 if name in by_name else type_id
         for type_id, words in enumerate(self.types, self.start):
-            if words[1] >> 24 & 0x7F != parser.FWD or self.map[type_id] != type_id:
+            if words[1] >> 24 & 0x7F != FWD or self.map[type_id] != type_id:
                 continue
             found = by_name.get(words[0], 0)
-            wanted = parser.UNION if words[1] >> 31 else parser.STRUCT
+            wanted = UNION if words[1] >> 31 else STRUCT
             if found and self.kind(found) == wanted:
                 self.map[type_id] = found
 
@@ -432,13 +434,13 @@ class _Dedup:
         self.map[type_id] = _IN_PROGRESS
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             words[3] = self.reference(words[3])
             words[4] = self.reference(words[4])
-        elif kind == parser.FUNC_PROTO:
+        elif kind == FUNC_PROTO:
             words[2] = self.reference(words[2])
             words[4::2] = map(self.reference, words[4::2])
-        elif kind in _ONE_TARGET or kind == parser.DECL_TAG:
+        elif kind in _ONE_TARGET or kind == DECL_TAG:
             words[2] = self.reference(words[2])
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")

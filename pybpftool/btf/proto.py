@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
 LIMIT = 1024  # upstream's buffer, with the terminating NUL; longer prototypes are left out
 # Each level but a pointer adds three characters and more: nothing printable nests deeper.
 _DEPTH = 400
 
 _NAMED = {
-    parser.INT: "",
-    parser.TYPEDEF: "",
-    parser.FLOAT: "",
-    parser.STRUCT: "struct ",
-    parser.UNION: "union ",
-    parser.ENUM: "enum ",
-    parser.ENUM64: "enum ",
+    INT: "",
+    TYPEDEF: "",
+    FLOAT: "",
+    STRUCT: "struct ",
+    UNION: "union ",
+    ENUM: "enum ",
+    ENUM64: "enum ",
 }
 _QUALIFIERS = {
-    parser.VOLATILE: "volatile ",
-    parser.CONST: "const ",
-    parser.RESTRICT: "restrict ",
+    VOLATILE: "volatile ",
+    CONST: "const ",
+    RESTRICT: "restrict ",
 }
 
 
@@ -53,7 +71,7 @@ def signature(btf: Btf, type_id: int) -> str | None:
     parts: list[str] = []
     try:
         words, at = btf.at(type_id)
-        if words[at] >> 24 & 0x7F != parser.FUNC_PROTO:
+        if words[at] >> 24 & 0x7F != FUNC_PROTO:
             return None
         _function(btf, type_id, None, parts, 0)
     except (_Unprintable, FormatError):
@@ -77,9 +95,9 @@ def _type(btf: Btf, type_id: int, parts: list[str], depth: int) -> None:
     kind = info >> 24 & 0x7F
     if kind in _NAMED:
         parts.append(f"{_NAMED[kind]}{btf.names[words[at - 1]]} ")
-    elif kind == parser.PTR:
+    elif kind == PTR:
         stars = 0
-        while kind == parser.PTR and stars < LIMIT:
+        while kind == PTR and stars < LIMIT:
             stars += 1
             type_id = words[at + 1]
             words, at = btf.at(type_id)
@@ -89,21 +107,21 @@ def _type(btf: Btf, type_id: int, parts: list[str], depth: int) -> None:
     elif kind in _QUALIFIERS:
         parts.append(_QUALIFIERS[kind])
         _type(btf, words[at + 1], parts, depth + 1)
-    elif kind == parser.ARRAY:
+    elif kind == ARRAY:
         _type(btf, words[at + 2], parts, depth + 1)
         parts.append(f"[{words[at + 4]}]")
-    elif kind == parser.FWD:
+    elif kind == FWD:
         parts.append(f"{'union' if info >> 31 else 'struct'} {btf.names[words[at - 1]]} ")
-    elif kind == parser.FUNC_PROTO:
+    elif kind == FUNC_PROTO:
         _function(btf, type_id, None, parts, depth + 1)
-    elif kind == parser.FUNC:
+    elif kind == FUNC:
         _function(btf, words[at + 1], btf.names[words[at - 1]], parts, depth + 1)
-    elif kind == parser.VAR:
+    elif kind == VAR:
         if words[at + 2] == 0:
             parts.append("static ")
         _type(btf, words[at + 1], parts, depth + 1)
         parts.append(f" {btf.names[words[at - 1]]}")
-    elif kind == parser.DATASEC:
+    elif kind == DATASEC:
         parts.append(f'section ("{btf.names[words[at - 1]]}") ')
     else:
         raise _Unprintable

@@ -9,17 +9,33 @@ property is asked for. :class:`pybpftool.btf.types.Types` looks types up.
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.btf.declaration import KINDS, declaration
 from pybpftool.errors import BpfError, FormatError, NotFoundError
 from pybpftool.records import Record
+from pybpftool.uapi.btf import (
+    ARRAY,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FUNC,
+    FUNC_PROTO,
+    INT,
+    INT_SIGNED,
+    MODIFIERS,
+    PTR,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    VAR,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pybpftool.btf.layout import Layout
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
 _LIMIT = 1024  # references, nested nameless structs, names of one declaration
 
@@ -132,7 +148,7 @@ class Type:
         for _ in range(_LIMIT):
             words, at = self._btf.at(id)
             kind = words[at] >> 24 & 0x7F
-            if kind != parser.TYPEDEF and kind not in parser.MODIFIERS:
+            if kind != TYPEDEF and kind not in MODIFIERS:
                 return Type(self._btf, id)
             id = words[at + 1]
         raise FormatError(f"the BTF's type [{self.id}] refers to itself")
@@ -142,9 +158,9 @@ class Type:
         """What a pointer, array, typedef, qualifier, variable or function refers to."""
         words, at = self._btf.at(self.id)
         kind = words[at] >> 24 & 0x7F
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             return Type(self._btf, words[at + 2])
-        if kind in parser.MODIFIERS or kind in _REFERRING:
+        if kind in MODIFIERS or kind in _REFERRING:
             return Type(self._btf, words[at + 1])
         raise BpfError(f"'{self}' refers to no other type: it is of kind {self.kind}")
 
@@ -158,12 +174,12 @@ class Type:
     @property
     def members(self) -> Members:
         """The members of a struct or union by name; a typedef's are those of its struct."""
-        return Members(self._as("members", parser.STRUCT, parser.UNION))
+        return Members(self._as("members", STRUCT, UNION))
 
     @property
     def declared(self) -> tuple[Member, ...]:
         """The members in the order of their declaration, nameless ones included."""
-        struct = self._as("members", parser.STRUCT, parser.UNION)
+        struct = self._as("members", STRUCT, UNION)
         return tuple(struct._members(0))
 
     def _members(self, base: int) -> Iterator[Member]:
@@ -172,7 +188,7 @@ class Type:
             offset, width = base + member.bit_offset, member.bit_size or None
             if width is None:
                 target = btf.resolve(member.type_id)
-                if target and btf.kind(target) == parser.INT:
+                if target and btf.kind(target) == INT:
                     # Compilers before the flag for bit-fields made an INT for each.
                     _, first, bits = btf.int_info(target)
                     if first or bits < 8 * (btf.size_of(target) or 0):
@@ -182,25 +198,25 @@ class Type:
     @property
     def values(self) -> dict[str, int]:
         """The names of an enum with their values, signed if the enum is."""
-        enum = self._as("values", parser.ENUM, parser.ENUM64)
+        enum = self._as("values", ENUM, ENUM64)
         return dict(self._btf.enumerators(enum.id))
 
     def name_of(self, value: int) -> str | None:
         """The first name that an enum has for a value; None without one."""
-        enum = self._as("values", parser.ENUM, parser.ENUM64)
+        enum = self._as("values", ENUM, ENUM64)
         return next((n for n, v in self._btf.enumerators(enum.id) if v == value), None)
 
     @property
     def count(self) -> int:
         """The number of elements of an array."""
-        return self._btf.array(self._as("elements", parser.ARRAY).id)[2]
+        return self._btf.array(self._as("elements", ARRAY).id)[2]
 
     @property
     def is_signed(self) -> bool:
         """Whether an integer or enum is signed."""
-        found = self._as("sign", parser.INT, parser.ENUM, parser.ENUM64)
-        if self._btf.kind(found.id) == parser.INT:
-            return bool(self._btf.int_info(found.id)[0] & parser.INT_SIGNED)
+        found = self._as("sign", INT, ENUM, ENUM64)
+        if self._btf.kind(found.id) == INT:
+            return bool(self._btf.int_info(found.id)[0] & INT_SIGNED)
         return bool(self._btf.type(found.id).kind_flag)
 
     def _prototype(self) -> Type:
@@ -208,9 +224,9 @@ class Type:
         found = self.resolved
         for _ in range(3):  # a pointer, a function, its prototype
             kind = found._btf.kind(found.id)
-            if kind == parser.FUNC_PROTO:
+            if kind == FUNC_PROTO:
                 return found
-            if kind not in (parser.FUNC, parser.PTR):
+            if kind not in (FUNC, PTR):
                 break
             found = found.target.resolved
         raise BpfError(f"'{self}' is no function: it is of kind {self.kind}")
@@ -241,7 +257,7 @@ class Type:
     @property
     def variables(self) -> dict[str, Variable]:
         """The variables of a data section by name."""
-        section = self._as("variables", parser.DATASEC)
+        section = self._as("variables", DATASEC)
         btf = self._btf
         found = {}
         for id, offset, size in btf.secinfos(section.id):
@@ -259,18 +275,20 @@ class Type:
 
     def c(self) -> str:
         """The definition in C, after the definitions of all that it needs."""
-        if self._btf.kind(self.id) in (parser.FUNC, parser.VAR, parser.FUNC_PROTO):
+        if self._btf.kind(self.id) in (FUNC, VAR, FUNC_PROTO):
             return f"{self.declare()};\n"
-        return self._btf.c_text(self.id)
+        from pybpftool.btf.c.dump import definition
+
+        return definition(self._btf, self.id)
 
     def layout(self) -> Layout:
         """Where the members of a struct or union lie, and where nothing does."""
         from pybpftool.btf.layout import Layout
 
-        return Layout(self._as("layout", parser.STRUCT, parser.UNION))
+        return Layout(self._as("layout", STRUCT, UNION))
 
 
-_REFERRING = frozenset((parser.PTR, parser.TYPEDEF, parser.VAR, parser.FUNC, parser.DECL_TAG))
+_REFERRING = frozenset((PTR, TYPEDEF, VAR, FUNC, DECL_TAG))
 
 
 class Members:

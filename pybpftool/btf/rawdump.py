@@ -7,16 +7,38 @@ format, put together from a format per kind and number of elements.
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
-from pybpftool.btf.parser import KIND_MAX, KIND_NAMES, Names
+from pybpftool.btf.names import Names
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    KIND_MAX,
+    KIND_NAMES,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
     # A first type id, and where in the words it begins and the last type ends.
     Part = tuple[int, int, int]
@@ -30,8 +52,8 @@ _VAR_LINKAGES = ("static", "global", "extern")  # enum of include/uapi/linux/btf
 _FUNC_LINKAGES = ("static", "global", "extern")
 _REFERRING = frozenset(
     (
-        parser.PTR, parser.CONST, parser.VOLATILE, parser.RESTRICT, parser.TYPEDEF,
-        parser.TYPE_TAG,
+        PTR, CONST, VOLATILE, RESTRICT, TYPEDEF,
+        TYPE_TAG,
     )
 )  # fmt: skip
 
@@ -71,10 +93,10 @@ class _Formats(dict[int, tuple[str, int, int]]):
         every = 0
         if kind in _REFERRING:
             text = style.format(kind, [("type_id", "%d")])
-        elif kind == parser.FUNC:
+        elif kind == FUNC:
             linkage = _linkage(_FUNC_LINKAGES, vlen)
             text = style.format(kind, [("type_id", "%d"), ("linkage", linkage)])
-        elif kind == parser.FUNC_PROTO:
+        elif kind == FUNC_PROTO:
             text = style.format(
                 kind,
                 [("ret_type_id", "%d"), ("vlen", str(vlen))],
@@ -82,23 +104,23 @@ class _Formats(dict[int, tuple[str, int, int]]):
                 [[("name", "%s"), ("type_id", "%d")]] * vlen,
             )
             every = 2
-        elif kind in (parser.STRUCT, parser.UNION) and not flag:
+        elif kind in (STRUCT, UNION) and not flag:
             fields = [("name", "%s"), ("type_id", "%d"), ("bits_offset", "%d")]
             text = style.format(
                 kind, [("size", "%d"), ("vlen", str(vlen))], "members", [fields] * vlen
             )
             every = 3
-        elif kind == parser.ENUM and not flag:
+        elif kind == ENUM and not flag:
             fields = [("encoding", "UNSIGNED"), ("size", "%d"), ("vlen", str(vlen))]
             text = style.format(kind, fields, "values", [[("name", "%s"), ("val", "%d")]] * vlen)
             every = style.enum_every
-        elif kind == parser.ARRAY:
+        elif kind == ARRAY:
             # An array has its size word, which is zero, before what is shown.
             fields = [("type_id", _SKIP + "%d"), ("index_type_id", "%d"), ("nr_elems", "%d")]
             text = style.format(kind, fields)
-        elif kind == parser.FLOAT:
+        elif kind == FLOAT:
             text = style.format(kind, [("size", "%d")])
-        elif kind == parser.FWD:
+        elif kind == FWD:
             text = style.format(kind, [("fwd_kind", "union" if flag else "struct")]) + _SKIP
         else:
             text = ""
@@ -124,7 +146,7 @@ class _Style:
     ) -> str:
         """A format for (id, name, …); fields' values are formats or texts."""
         parts = [f"[%d] {KIND_NAMES[kind if kind <= KIND_MAX else 0]} '%s'"]
-        comma = "," if kind == parser.VAR else ""
+        comma = "," if kind == VAR else ""
         parts += [f" {name}={value}{comma if name == 'type_id' else ''}" for name, value in fields]
         # Elements of one type are mostly alike: their formats are made once.
         known: dict[int, str] = {}
@@ -211,7 +233,7 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
     elements: list[list[tuple[str, str]]] = []
     list_name = ""
     fields: list[tuple[str, str]] = []
-    if kind == parser.INT:
+    if kind == INT:
         encoding, offset, bits = btf.int_info(type_id)
         fields = [
             ("size", size),
@@ -219,12 +241,12 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
             ("nr_bits", str(bits)),
             ("encoding", _ENCODINGS.get(encoding, "UNKN")),
         ]
-    elif kind == parser.VAR:
+    elif kind == VAR:
         fields = [("type_id", size), ("linkage", _linkage(_VAR_LINKAGES, words[at + 2]))]
-    elif kind == parser.DECL_TAG:
+    elif kind == DECL_TAG:
         index = words[at + 2]
         fields = [("type_id", size), ("component_idx", str(index - (index >> 31 << 32)))]
-    elif kind in (parser.STRUCT, parser.UNION):
+    elif kind in (STRUCT, UNION):
         fields = [("size", size), ("vlen", str(vlen))]
         list_name = "members"
         for element in range(at + 2, at + 2 + 3 * vlen, 3):
@@ -237,23 +259,23 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
             if where >> 24:
                 member.append(("bitfield_size", str(where >> 24)))
             elements.append(member)
-    elif kind in (parser.ENUM, parser.ENUM64):
+    elif kind in (ENUM, ENUM64):
         encoding_name = "SIGNED" if flag else "UNSIGNED"
         fields = [("encoding", encoding_name), ("size", size), ("vlen", str(vlen))]
         list_name = "values"
         suffix = ""
-        if kind == parser.ENUM64 and not is_json:
+        if kind == ENUM64 and not is_json:
             suffix = "LL" if flag else "ULL"
-        step = 2 if kind == parser.ENUM else 3
+        step = 2 if kind == ENUM else 3
         offsets = words[at + 2 : at + 2 + step * vlen : step]
         values = [value for _, value in btf.enumerators(type_id)]
-        if is_json and kind == parser.ENUM and not flag:
+        if is_json and kind == ENUM and not flag:
             values = [value | (value >> 31) * 0xFFFFFFFF << 32 for value in values]
         elements = [
             [("name", names[offset]), ("val", f"{value}{suffix}")]
             for offset, value in zip(offsets, values, strict=True)
         ]
-    elif kind == parser.DATASEC:
+    elif kind == DATASEC:
         fields = [("size", size), ("vlen", str(vlen))]
         list_name = "vars"
         for var, offset, length in btf.secinfos(type_id):
@@ -281,7 +303,7 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
         # rest need not be read. A name that is not there yet is found when it is met.
         last = btf.own_offsets_before(part[2])[-64:]
         until = max((words[at - 1] for at in last), default=None)
-    names = style.names(Names.of(btf, True, until))
+    names = style.names(btf.names.fresh(True, until))
     names[0] = "(anon)"
     formats = _Formats(btf, style)
     type_id, start, total = part
@@ -349,7 +371,7 @@ def _one(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
 
 
 def _chosen(btf: Btf, style: _Style, ids: Sequence[int]) -> Iterator[str]:
-    names = style.names(Names.of(btf, False))
+    names = style.names(btf.names.fresh(False))
     names[0] = "(anon)"
     for type_id in ids:
         if not type_id:

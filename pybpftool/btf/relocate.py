@@ -7,20 +7,31 @@ name and size in the real base (``btf_relocate.c`` of libbpf).
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.btf.encode import encode, map_references
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    ENUM,
+    ENUM64,
+    ENUMS,
+    FLOAT,
+    FWD,
+    INT,
+    MODIFIERS,
+    NUMBERS,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DISTILLED = frozenset(
-    (parser.INT, parser.FLOAT, parser.ENUM, parser.STRUCT, parser.UNION, parser.FWD)
-)
-_COMPOSITE = frozenset((parser.STRUCT, parser.UNION))
-_SIZED = frozenset((parser.INT, parser.FLOAT, parser.ENUM, parser.ENUM64))
+_DISTILLED = frozenset((INT, FLOAT, ENUM, STRUCT, UNION, FWD))
+_SIZED = NUMBERS | ENUMS
 _CHAIN = 1 << 14
 
 
@@ -37,7 +48,7 @@ class _Distilled:
         self.size = words[at + 1]
         self.name_off = words[at - 1]
         self.name = btf.name(type_id)
-        self.encoding = btf.int_info(type_id)[0] if self.kind == parser.INT else 0
+        self.encoding = btf.int_info(type_id)[0] if self.kind == INT else 0
         self.is_embedded = False
         self.to = 0
         if self.kind not in _DISTILLED or not self.name_off:
@@ -81,20 +92,20 @@ def relocate(btf: Btf, distilled: Btf, base: Btf) -> Btf:
 def _mark_embedded(btf: Btf, types: Sequence[_Distilled]) -> None:
     """Find the structs whose size matters because others have them as parts."""
     for type_id in range(btf.start_id, btf.count):
-        if btf.kind(type_id) not in _COMPOSITE:
+        if btf.kind(type_id) not in COMPOSITE:
             continue
         for member in btf.members(type_id):
             part = member.type_id
             for _ in range(_CHAIN):
                 words, at = btf.at(part)
                 kind = words[at] >> 24 & 0x7F
-                if kind == parser.ARRAY:
+                if kind == ARRAY:
                     part = words[at + 2]
-                elif kind in parser.MODIFIERS or kind == parser.TYPEDEF:
+                elif kind in MODIFIERS or kind == TYPEDEF:
                     part = words[at + 1]
                 else:
                     break
-            if kind in _COMPOSITE and part < btf.start_id:
+            if kind in COMPOSITE and part < btf.start_id:
                 types[part - 1].is_embedded = True
 
 
@@ -111,9 +122,9 @@ def _match(types: Sequence[_Distilled], base: Btf) -> dict[int, int]:
         if not name_off:
             continue
         kind = words[at] >> 24 & 0x7F
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             composites[name_off] = composites.get(name_off, 0) + 1
-        elif kind not in _SIZED and kind != parser.FWD:
+        elif kind not in _SIZED and kind != FWD:
             continue
         name = base.names[name_off]
         if name in by_name:
@@ -123,8 +134,8 @@ def _match(types: Sequence[_Distilled], base: Btf) -> dict[int, int]:
         words, at = base.at(type_id)
         size = words[at + 1]
         # Structs are told apart by size only where the name alone does not do.
-        by_size = kind in _SIZED or (kind in _COMPOSITE and composites[name_off] > 1)
-        encoding = base.int_info(type_id)[0] if kind == parser.INT else 0
+        by_size = kind in _SIZED or (kind in COMPOSITE and composites[name_off] > 1)
+        encoding = base.int_info(type_id)[0] if kind == INT else 0
         for entry in by_name[name]:
             if by_size and entry.size != size:
                 continue
@@ -144,14 +155,14 @@ def _match(types: Sequence[_Distilled], base: Btf) -> dict[int, int]:
 
 def _fits(entry: _Distilled, kind: int, flag: int, size: int, encoding: int) -> bool:
     """Whether a base type can be what a distilled one stands for."""
-    if entry.kind == parser.FWD:
-        if kind == parser.FWD:
+    if entry.kind == FWD:
+        if kind == FWD:
             return entry.flag == flag
-        return (kind == parser.STRUCT and not flag) or (kind == parser.UNION and bool(flag))
-    if entry.kind == parser.INT:
-        return kind == parser.INT and encoding == entry.encoding
-    if entry.kind == parser.FLOAT:
-        return kind == parser.FLOAT
-    if entry.kind == parser.ENUM:
-        return kind in (parser.ENUM, parser.ENUM64)
+        return (kind == STRUCT and not flag) or (kind == UNION and bool(flag))
+    if entry.kind == INT:
+        return kind == INT and encoding == entry.encoding
+    if entry.kind == FLOAT:
+        return kind == FLOAT
+    if entry.kind == ENUM:
+        return kind in (ENUM, ENUM64)
     return not entry.is_embedded or size == entry.size

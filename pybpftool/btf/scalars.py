@@ -5,16 +5,16 @@ Shared by the decoders to text and JSON (:mod:`values`) and to Python (:mod:`bui
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.btf.proto import LIMIT, signature
 from pybpftool.output.jsontext import quote
+from pybpftool.uapi.btf import ENUM64, INT, INT_CHAR, INT_SIGNED, MODIFIERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
     ProgName = Callable[[int], str | None]
 
@@ -53,11 +53,11 @@ def is_char(btf: Btf, type_id: int) -> bool:
     for _ in range(MAX_PIECES):
         words, at = btf.at(type_id)
         kind = words[at] >> 24 & 0x7F
-        if kind == parser.INT:
+        if kind == INT:
             return words[at + 1] == 1 and (
-                words[at + 2] >> 24 & 0xF == parser.INT_CHAR or btf.name(type_id) == "char"
+                words[at + 2] >> 24 & 0xF == INT_CHAR or btf.name(type_id) == "char"
             )
-        if kind not in parser.MODIFIERS:
+        if kind not in MODIFIERS:
             return False
         type_id = words[at + 1]
     return False
@@ -95,7 +95,7 @@ def int_layout(word: int, bit_offset: int) -> tuple[str, int, int, int]:
         return "bits", encoding, bits, bit_offset + first
     if bits == 128:
         return "wide", encoding, bits, 0
-    if encoding in (0, parser.INT_SIGNED) and bits not in UNSIGNED:
+    if encoding in (0, INT_SIGNED) and bits not in UNSIGNED:
         return "bits", encoding, bits, 0
     return "plain", encoding, bits, 0
 
@@ -113,7 +113,7 @@ def enum_names(btf: Btf, type_id: int) -> tuple[str, dict[int, str]] | None:
     """Format code of an enum and its names by value as read; None for an odd size."""
     words, at = btf.at(type_id)
     names: dict[int, str] = {}
-    if words[at] >> 24 & 0x7F == parser.ENUM64:
+    if words[at] >> 24 & 0x7F == ENUM64:
         code = "q"
         bits = 64
     else:

@@ -6,31 +6,43 @@ nothing else.
 
 from __future__ import annotations
 
-from pybpftool.btf import parser
 from pybpftool.btf.declaration import KINDS
 from pybpftool.btf.python import Type
 from pybpftool.errors import NotFoundError
+from pybpftool.uapi.btf import (
+    DATASEC,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FWD,
+    INT,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    VAR,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
 
 # Which of several types with one name is meant: those of data, those of code, the rest.
 _RANK = {
     kind: rank
     for rank, kind in enumerate(
         (
-            *(parser.STRUCT, parser.UNION, parser.ENUM, parser.ENUM64, parser.TYPEDEF),
-            *(parser.INT, parser.FLOAT, parser.FUNC, parser.VAR, parser.DATASEC, parser.FWD),
+            *(STRUCT, UNION, ENUM, ENUM64, TYPEDEF),
+            *(INT, FLOAT, FUNC, VAR, DATASEC, FWD),
         )
     )
 }
 _WORDS = {
-    "struct": (parser.STRUCT,),
-    "union": (parser.UNION,),
-    "enum": (parser.ENUM, parser.ENUM64),
+    "struct": (STRUCT,),
+    "union": (UNION,),
+    "enum": (ENUM, ENUM64),
 }
 # Look-ups from which on an index of all names (80 ms for a kernel) pays.
 _FEW = 16

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 
-from pybpftool.btf import parser
 from pybpftool.btf.scalars import (
     BOOLS,
     CHARS_JSON,
@@ -34,13 +33,35 @@ from pybpftool.btf.scalars import (
 )
 from pybpftool.errors import FormatError
 from pybpftool.output.jsontext import quote
+from pybpftool.uapi.btf import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FWD,
+    INT,
+    INT_BOOL,
+    INT_CHAR,
+    INT_SIGNED,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    UNKN,
+    VAR,
+    VOLATILE,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pybpftool.btf.parser import Btf
     from pybpftool.btf.scalars import ProgName
+    from pybpftool.btf.table import Btf
 
     Decoder = Callable[[bytes, int], str]
 
@@ -117,35 +138,35 @@ class Compiler:
         btf = self.btf
         words, at = btf.at(type_id)
         kind = words[at] >> 24 & 0x7F
-        if kind == parser.INT:
+        if kind == INT:
             return self.integer(words[at + 2], offset, bit_offset)
-        if kind in (parser.STRUCT, parser.UNION):
+        if kind in (STRUCT, UNION):
             return self.composite(type_id, offset, depth)
-        if kind == parser.PTR:
+        if kind == PTR:
             return self.pointer(words[at + 1], offset)
-        if kind in (parser.ENUM, parser.ENUM64):
+        if kind in (ENUM, ENUM64):
             return self.enum(type_id, offset)
-        if kind == parser.ARRAY:
+        if kind == ARRAY:
             return self.array(type_id, offset, depth)
-        if kind in (parser.TYPEDEF, parser.VOLATILE, parser.CONST, parser.RESTRICT):
+        if kind in (TYPEDEF, VOLATILE, CONST, RESTRICT):
             target = btf.resolve(type_id)
             if target is None:
                 return self.fail("", f"type [{type_id}] leads to no complete type")
             return self.type(target, offset, bit_offset, depth)
-        if kind == parser.VAR:
+        if kind == VAR:
             self.literal("{")
             self.name(btf.name(type_id), depth, True)
             written = self.type(words[at + 1], offset, bit_offset, depth + 1)
             return self.close("}", depth, written)
-        if kind == parser.DATASEC:
+        if kind == DATASEC:
             return self.datasec(type_id, offset, depth)
-        if kind == parser.UNKN:
+        if kind == UNKN:
             return self.literal("null" if self.is_json else "(unknown)")
-        if kind == parser.FWD:
+        if kind == FWD:
             return self.fail("(fwd-kind-invalid)", f"type [{type_id}] is only declared")
-        if self.is_json and kind == parser.TYPE_TAG:
+        if self.is_json and kind == TYPE_TAG:
             return self.type(words[at + 1], offset, bit_offset, depth)
-        if self.is_json and kind == parser.FLOAT and words[at + 1] in FLOATS:
+        if self.is_json and kind == FLOAT and words[at + 1] in FLOATS:
             return self.piece(offset, FLOATS[words[at + 1]], float_text)
         return self.fail("(unsupported-kind)", f"type [{type_id}] cannot be shown")
 
@@ -279,12 +300,12 @@ class Compiler:
             return self.bits(offset, 0, 128)
         if encoding == 0:
             return self.piece(offset, UNSIGNED[bits], None)
-        if encoding == parser.INT_SIGNED:
+        if encoding == INT_SIGNED:
             return self.piece(offset, SIGNED[bits], None)
-        if encoding == parser.INT_CHAR:
+        if encoding == INT_CHAR:
             table = CHARS_JSON if self.is_json else CHARS_TEXT
             return self.piece(offset, "B", table.__getitem__)
-        if encoding == parser.INT_BOOL:
+        if encoding == INT_BOOL:
             return self.piece(offset, "B", BOOLS.__getitem__)
         if self.is_json:
             return self.bits(offset, 0, bits)

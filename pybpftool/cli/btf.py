@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.parser import SYSFS, VMLINUX, Btf, vmlinux
+from pybpftool.btf.load import SYSFS, VMLINUX, from_file, from_id, vmlinux
 from pybpftool.cli.grammar import c_number, select
 from pybpftool.errors import BpfError, UsageError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pybpftool.btf.hashmap import AppendMap
     from pybpftool.btf.rawdump import Part
+    from pybpftool.btf.table import Btf
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
@@ -271,16 +272,16 @@ def _from_files(ctx: Context, paths: list[str]) -> Btf:
     if len(files) > MAX_FILES:
         raise UsageError(f"at most {MAX_FILES} files are taken")
     if not files:
-        return Btf.from_file(VMLINUX, base)
+        return from_file(VMLINUX, base)
     if base is None and any(path.startswith(SYSFS) for path in files):
         base = vmlinux()
     if len(files) == 1:
-        return Btf.from_file(files[0], base)
+        return from_file(files[0], base)
     if base is None:
         raise UsageError("merging several BTF files needs a base: give -B, or files of " + SYSFS)
     from pybpftool.btf.merge import merge
 
-    return merge([(path, Btf.from_file(path, base)) for path in files], base)
+    return merge([(path, from_file(path, base)) for path in files], base)
 
 
 def _from_kernel(ctx: Context, btf_id: int) -> Btf:
@@ -294,7 +295,7 @@ def _from_kernel(ctx: Context, btf_id: int) -> Btf:
                 base = vmlinux(kernel)
         finally:
             kernel.close(obj)
-    return Btf.from_id(btf_id, kernel, base)
+    return from_id(btf_id, kernel, base)
 
 
 def is_kernel_btf(obj: BpfObject) -> bool:

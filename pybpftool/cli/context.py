@@ -9,7 +9,7 @@ from pybpftool.output.stream import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
     from pybpftool.kernel.interface import Kernel
     from pybpftool.output.jsontext import JsonStream
 
@@ -83,9 +83,9 @@ class Context:
     def base_btf(self) -> Btf | None:
         """The BTF that ``-B`` names, parsed once."""
         if self._base_btf is None and self.options.base_btf is not None:
-            from pybpftool.btf.parser import Btf
+            from pybpftool.btf.load import from_file
 
-            self._base_btf = Btf.from_file(self.options.base_btf)
+            self._base_btf = from_file(self.options.base_btf)
         return self._base_btf
 
     def say(self, message: str) -> None:

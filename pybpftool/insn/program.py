@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
     from pybpftool.insn.symbols import KernelSymbols
 
 

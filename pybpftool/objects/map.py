@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
     from pybpftool.kernel.elements import MapElements
     from pybpftool.kernel.interface import BpfObject, Kernel
 
@@ -205,22 +205,22 @@ def value_types(kernel: Kernel, map: Map) -> ValueTypes | None:
         btf = _kernel_btf(kernel, map.btf_vmlinux_id)
         return ValueTypes(btf, map.btf_key_type_id, map.btf_vmlinux_value_type_id)
     if map.btf_value_type_id:
-        from pybpftool.btf.parser import Btf
+        from pybpftool.btf import load
 
-        btf = Btf.from_id(map.btf_id, kernel)
+        btf = load.from_id(map.btf_id, kernel)
         return ValueTypes(btf, map.btf_key_type_id, map.btf_value_type_id)
     return None
 
 
 def _kernel_btf(kernel: Kernel, id: int) -> Btf:
     """The kernel's own BTF or that of the module that has id ``id``."""
-    from pybpftool.btf import parser
+    from pybpftool.btf import load
 
     if id and kernel.btf_name(id) not in ("", "vmlinux"):
-        return parser.Btf.from_id(id, kernel)
+        return load.from_id(id, kernel)
     if kernel.is_live:
-        return parser.vmlinux()
-    return parser.Btf.from_id(id, kernel)
+        return load.vmlinux()
+    return load.from_id(id, kernel)
 
 
 class OpenMap:

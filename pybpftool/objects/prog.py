@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
     from pybpftool.kernel.interface import BpfObject, Kernel
 
 NAME_LENGTH = 16
@@ -153,9 +153,9 @@ class ProgramReader:
         """The parsed BTF object ``id``; raises KernelError or FormatError."""
         btf = self._btfs.get(id)
         if btf is None:
-            from pybpftool.btf.parser import Btf
+            from pybpftool.btf.load import from_id
 
-            btf = self._btfs[id] = Btf.from_id(id, self._kernel)
+            btf = self._btfs[id] = from_id(id, self._kernel)
         return btf
 
     def name_of(self, obj: BpfObject) -> str:

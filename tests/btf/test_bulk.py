@@ -7,7 +7,7 @@ import random
 import pytest
 
 from pybpftool.btf.bulk import Bulk
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.btf.values import compile_json, compile_text
 from pybpftool.errors import FormatError
 from tests.support.btfbuild import BOOL, CHAR, SIGNED, BtfBuilder, Order

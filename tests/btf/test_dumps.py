@@ -11,7 +11,8 @@ import pytest
 
 from pybpftool.btf import rawdump
 from pybpftool.btf.c import dump as cdump
-from pybpftool.btf.parser import VMLINUX, Btf
+from pybpftool.btf.load import VMLINUX
+from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
 from tests.support import btfsamples as samples
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
@@ -116,7 +117,7 @@ def test_values_are_numbered_once_where_a_member_has_no_size() -> None:
     builder = BtfBuilder()
     nameless = builder.add_enum("", [("E1", 0), ("E2", 1)])
     user = builder.add_struct("user", 4, [("a", nameless, 0), ("nothing", 0, 32)])
-    text = Btf.from_bytes(builder.build()).c_text(user)
+    text = cdump.definition(Btf.from_bytes(builder.build()), user)
     assert "E1 = 0" in text
     assert "___" not in text
 
@@ -191,12 +192,12 @@ def test_made_up_padding() -> None:
     builder.add_struct("vast", 0x0FFFFFFF)
     btf = Btf.from_bytes(builder.build())
     with pytest.raises(FormatError):
-        btf.c_text(1)
+        cdump.definition(btf, 1)
 
 
 def test_definition() -> None:
     btf = Btf.from_bytes(samples.every_kind())
-    text = btf.c_text(btf.find("users") or 0)
+    text = cdump.definition(btf, btf.find("users") or 0)
     assert text.index("struct inner {") < text.index("struct users {")
     assert "preserve_access_index" not in text
 

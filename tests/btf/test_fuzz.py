@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf import builders, proto, rawdump, values
+from pybpftool.btf import builders, load, proto, rawdump, values
 from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.merge import merge
-from pybpftool.btf.parser import Btf
 from pybpftool.btf.relocate import relocate
+from pybpftool.btf.table import Btf
 from pybpftool.elf import sections as elf
 from pybpftool.errors import BpfError
 from tests.support.elffile import object_file
@@ -78,7 +78,7 @@ def exercise(btf: Btf, rng: random.Random) -> None:
     attempt(lambda: drain(cdump.blocks(btf, (), rng.random() < 0.5)))
     ids = [rng.randrange(btf.count) for _ in range(4)]
     for type_id in ids:
-        attempt(lambda type_id=type_id: btf.c_text(type_id))  # type: ignore[misc]
+        attempt(lambda type_id=type_id: cdump.definition(btf, type_id))  # type: ignore[misc]
         attempt(lambda type_id=type_id: btf.find(btf.name(type_id)))  # type: ignore[misc]
         attempt(lambda type_id=type_id: btf.resolve(type_id))  # type: ignore[misc]
         proto.prototype(btf, type_id)
@@ -143,7 +143,7 @@ def test_elf_mutations(tmp_path: Path, order: str, is_64: bool) -> None:
     rng = random.Random(7)
     for _ in range(300):
         path.write_bytes(mutate(whole, rng))
-        attempt(lambda: elf.read_btf(str(path)))
+        attempt(lambda: load.from_file(str(path)))
 
 
 @pytest.mark.usefixtures("bounded_memory")
@@ -161,7 +161,7 @@ def test_pyelftools_mutations(tmp_path: Path) -> None:
     path = tmp_path / "object"
     for _ in range(200):
         path.write_bytes(mutate(whole, rng))
-        attempt(lambda: elf.read_btf(str(path)))
+        attempt(lambda: load.from_file(str(path)))
 
 
 def test_sections_reads_only_regular_sections() -> None:

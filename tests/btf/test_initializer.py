@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pybpftool.btf.initializer import encode
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.errors import UsageError
 from tests.support.btfbuild import BOOL, SIGNED, BtfBuilder, Order
 

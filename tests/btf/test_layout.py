@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pybpftool.btf.layout import Gap
-from pybpftool.btf.parser import Btf
 from pybpftool.btf.python import Type
+from pybpftool.btf.table import Btf
 from pybpftool.btf.types import Types
 from tests.support.btfbuild import BtfBuilder
 

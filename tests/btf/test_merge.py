@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf import parser
 from pybpftool.btf.hashmap import AppendMap
 from pybpftool.btf.merge import merge
-from pybpftool.btf.parser import Btf
 from pybpftool.btf.rawdump import text_blocks
 from pybpftool.btf.relocate import relocate
+from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import KIND_MAX
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.cli import run
 from tests.support.elffile import object_file
@@ -230,4 +230,4 @@ def test_append_map_order() -> None:
     table.count_only()  # grows to 16
     assert table.get("a") == [2, 1, 5]
     assert table.get("nothing") == []
-    assert parser.KIND_MAX == 19
+    assert KIND_MAX == 19

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.parser import Btf
 from pybpftool.btf.proto import prototype, signature
+from pybpftool.btf.table import Btf
 from tests.support.btfbuild import STATIC, BtfBuilder
 
 

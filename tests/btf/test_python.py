@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.btf.types import Types, named
 from pybpftool.errors import BpfError, NotFoundError
 from tests.support.btfbuild import SIGNED, BtfBuilder, Order

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from pybpftool.btf import builders, scalars, values
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
 from pybpftool.output import jsontext
 from tests.support import btfsamples as samples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf.parser import VMLINUX
+from pybpftool.btf.load import VMLINUX
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
 from tests.support import btfsamples as samples

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.elf import probes as usdt
-from pybpftool.elf.sections import read_probes
+from pybpftool.elf.probes import read_probes
 from pybpftool.errors import BpfError
 from tests.support.elfbuild import ElfBuilder
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf.parser import Btf
-from pybpftool.elf import sections as elf
+from pybpftool.btf import load
 from pybpftool.errors import BpfError, FormatError
 from tests.support import btfsamples as samples
 from tests.support.elffile import object_file
@@ -24,7 +23,7 @@ def test_read(tmp_path: Path, order: str, is_64: bool, compressed: bool) -> None
     path = tmp_path / "object"
     contents = {".text": b"code", ".BTF": BLOB}
     path.write_bytes(object_file(contents, order=order, is_64=is_64, compressed=compressed))
-    btf = Btf.from_file(str(path))
+    btf = load.from_file(str(path))
     assert btf.find("outer")
     assert btf.pointer_size == (8 if is_64 else 4)
 
@@ -67,11 +66,11 @@ def test_broken(tmp_path: Path) -> None:
     for data in bad:
         path.write_bytes(data)
         with pytest.raises(FormatError) as error:
-            elf.read_btf(str(path))
+            load.from_file(str(path))
         assert "\n" not in str(error.value)
 
 
 def test_not_files(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "none"), "a\0b", os.devnull):
         with pytest.raises(BpfError):
-            elf.read_btf(path)
+            load.from_file(path)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.insn import dump
 from pybpftool.insn.dump import XlatedProgram, dump_json, dump_plain, insn_texts
 from pybpftool.insn.symbols import KernelSymbols

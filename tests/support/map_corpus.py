@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.load import from_file
 from tests.support import asm, load
 from tests.support.btfbuild import BOOL, CHAR, SIGNED, BtfBuilder, BtfIndex
 from tests.support.load import Fd
@@ -509,7 +509,7 @@ def _struct_ops(maker: Maker) -> None:
         return
     btf = BtfBuilder()
     btf.add_int("int", 4, SIGNED)
-    size = Btf.from_file("/sys/kernel/btf/vmlinux").size_of(wrapper) or 0
+    size = from_file("/sys/kernel/btf/vmlinux").size_of(wrapper) or 0
     try:
         fd = maker.stack.enter_context(load.btf_load(btf.build()))
     except OSError as error:

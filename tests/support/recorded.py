@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.table import Btf
 from pybpftool.insn.program import XlatedProgram
 from pybpftool.insn.symbols import KernelSymbols
 from pybpftool.jit.program import JitedProgram

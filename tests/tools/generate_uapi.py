@@ -17,7 +17,8 @@ import re
 import sys
 from pathlib import Path
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.load import from_file
+from pybpftool.btf.table import Btf
 from pybpftool.uapi import bpf, netfilter, perf
 
 TARGETS = {
@@ -320,7 +321,7 @@ def main() -> int:
     headers = {}
     if options.include:
         headers = {path.name: path.read_text() for path in options.include.glob("linux/*.h")}
-    btf = Btf.from_file(options.btf)
+    btf = from_file(options.btf)
     stale = False
     for name, generate in GENERATORS.items():
         text, target = generate(btf, headers), TARGETS[name]

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from pybpftool.btf.parser import Btf
+from pybpftool.btf.load import from_file
+from pybpftool.btf.table import Btf
 from pybpftool.uapi import bpf as uapi
 from pybpftool.uapi import netfilter
 from tests.support.btfbuild import BtfBuilder
@@ -20,7 +21,7 @@ needs_vmlinux = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def vmlinux() -> Btf:
-    return Btf.from_file(generate_uapi.VMLINUX)
+    return from_file(generate_uapi.VMLINUX)
 
 
 @needs_vmlinux

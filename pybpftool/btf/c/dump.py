@@ -9,18 +9,18 @@ from __future__ import annotations
 import marshal
 import sys
 
-from pybpftool.btf import parser
 from pybpftool.btf.c import order as corder
 from pybpftool.btf.c.order import Kinds, Order
 from pybpftool.btf.c.text import Texts
-from pybpftool.btf.parser import Names
+from pybpftool.btf.names import Names
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import FUNC, KIND_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pybpftool.btf.parser import Btf
+    from pybpftool.btf.table import Btf
     from pybpftool.worker import Send
 
 _HEAD = """\
@@ -94,7 +94,7 @@ def _kfuncs(texts: Texts, kinds: Kinds) -> str:
         if words[at + 2] != 0xFFFFFFFF:
             continue
         target = words[at + 1]
-        if kinds.kind(target) != parser.FUNC:
+        if kinds.kind(target) != FUNC:
             continue
         tag = names[words[at - 1]]
         if tag == "bpf_kfunc":
@@ -117,7 +117,7 @@ def _check_kinds(btf: Btf) -> None:
     part: Btf | None = btf
     while part is not None:
         for info in part.sizes:
-            if not 0 < info >> 24 & 0x7F <= parser.KIND_MAX:
+            if not 0 < info >> 24 & 0x7F <= KIND_MAX:
                 raise FormatError(f"the BTF has types of kind {info >> 24 & 0x7F}, unknown to C")
         part = part.base
 
@@ -189,9 +189,9 @@ def _shared(kinds: Kinds, is_sorted: bool) -> tuple[list[int], list[int]]:
 
 def _names(btf: Btf) -> Names:
     """All names at once, those of the base included."""
-    names = Names.of(btf)
+    names = btf.names.fresh()
     for base in btf.parts()[1:]:
-        names.update(Names.of(base))
+        names.update(base.names.fresh())
     return names
 
 

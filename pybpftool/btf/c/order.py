@@ -15,34 +15,47 @@ from __future__ import annotations
 
 from itertools import compress
 
-from pybpftool.btf import parser
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    ENUMS,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    KIND_MAX,
+    MODIFIERS,
+    NUMBERS,
+    PTR,
+    REFERRING,
+    TYPE_TAG,
+    TYPEDEF,
+    VAR,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pybpftool.btf.parser import Names
-
-INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(1, 10)
-CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(10, 20)
+    from pybpftool.btf.names import Names
 
 # Kinds whose visit does nothing at all.
 _IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG))
 # Kinds that a sorted dump may rank before the last; others lead to nothing, or have no name.
-_RANKED = frozenset((INT, FLOAT, ARRAY, STRUCT, UNION, ENUM, ENUM64, TYPEDEF, TYPE_TAG))
-_VISITED = frozenset(range(1, parser.KIND_MAX + 1)) - _IDLE
+_RANKED = NUMBERS | COMPOSITE | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
+_VISITED = frozenset(range(1, KIND_MAX + 1)) - _IDLE
 _FREQUENT = frozenset((FUNC, FUNC_PROTO))
 # Kinds of which a visit may queue a definition.
-_DEFINING = frozenset((STRUCT, UNION, ENUM, ENUM64, FWD, TYPEDEF))
+_DEFINING = COMPOSITE | ENUMS | {FWD, TYPEDEF}
 # Kinds of which the word after the info word is a type's id, but for functions.
-_REFERRING = frozenset((PTR, TYPEDEF, VOLATILE, CONST, RESTRICT, VAR, DECL_TAG, TYPE_TAG))
-_UNREFERRING = frozenset((INT, ENUM, ENUM64, FWD, FLOAT))
-_COMPOSITE = frozenset((STRUCT, UNION))
-_ENUMS = frozenset((ENUM, ENUM64))
-_NUMBERS = frozenset((INT, FLOAT))
-_MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
-_FOLLOWED = frozenset((TYPE_TAG, CONST, PTR, VOLATILE, RESTRICT, TYPEDEF, DECL_TAG))
+_REFERRING = REFERRING - {FUNC, FUNC_PROTO, FWD}
+_UNREFERRING = NUMBERS | ENUMS | {FWD}
+_FOLLOWED = MODIFIERS | {PTR, TYPEDEF, DECL_TAG}
 _MAX_RANK = 10
 _PTR_INFO = PTR << 24
 _KIND_MASK = 0x7F000000
@@ -80,7 +93,7 @@ class Kinds:
 
         ``infos`` has all different info words of those types.
         """
-        by_kind: list[list[int]] = [[] for _ in range(parser.KIND_MAX + 1)]
+        by_kind: list[list[int]] = [[] for _ in range(KIND_MAX + 1)]
         # What a program has most of is asked for least.
         busy = {info: info >> 24 & 0x7F not in _FREQUENT for info in infos}
         busy.setdefault(words[0] if len(words) else 0, False)
@@ -104,7 +117,7 @@ class Kinds:
     def structs(self) -> list[int]:
         """All structs and unions with names."""
         words, offsets = self.words, self.offsets
-        return [type_id for type_id in self.of(_COMPOSITE) if words[offsets[type_id] - 1]]
+        return [type_id for type_id in self.of(COMPOSITE) if words[offsets[type_id] - 1]]
 
     def tags(self) -> list[int]:
         """All declaration tags."""
@@ -133,7 +146,7 @@ class Kinds:
         """Enums without a name that no type refers to."""
         words = self.words
         offsets = self.offsets
-        enums = self.of(_ENUMS)
+        enums = self.of(ENUMS)
         left = {type_id for type_id in enums if not words[offsets[type_id] - 1]}
         remove = left.difference_update
         # Functions refer to prototypes only.
@@ -142,7 +155,7 @@ class Kinds:
         arrays = [offsets[type_id] for type_id in self.by_kind[ARRAY]]
         remove([words[at + 2] for at in arrays])
         remove([words[at + 3] for at in arrays])
-        for kind in (*_COMPOSITE, DATASEC):
+        for kind in (*COMPOSITE, DATASEC):
             first = 2 if kind == DATASEC else 3
             for type_id in self.by_kind[kind]:
                 at = offsets[type_id]
@@ -221,14 +234,14 @@ class Order:
         info = words[at]
         kind = info >> 24 & 0x7F
         if state == _NOW:
-            if through_pointer and words[at - 1] and kind in _COMPOSITE:
+            if through_pointer and words[at - 1] and kind in COMPOSITE:
                 return False
             raise FormatError(f"type [{type_id}] contains itself, which C cannot express")
         if kind == PTR:
             is_strong = self.visit(words[at + 1], True, False)
             visited[type_id] = _DONE
             return is_strong
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             is_named = words[at - 1] != 0
             if through_pointer and is_named:
                 return False
@@ -245,7 +258,7 @@ class Order:
                     if visited[target] == _DONE or (
                         words[target_at - 1]
                         and target
-                        and words[target_at] >> 24 & 0x7F in _COMPOSITE
+                        and words[target_at] >> 24 & 0x7F in COMPOSITE
                     ):
                         visited[member] = _DONE
                         continue
@@ -254,7 +267,7 @@ class Order:
                 self.queue.append(type_id)
             visited[type_id] = _DONE
             return True
-        if kind in _MODIFIERS:
+        if kind in MODIFIERS:
             target = words[at + 1]
             is_strong = self.visit(target, through_pointer, False)
             if visited[target] == _DONE:
@@ -285,7 +298,7 @@ class Order:
                 visited[type_id] = _DONE
             return is_strong
         visited[type_id] = _DONE
-        if kind in _NUMBERS:
+        if kind in NUMBERS:
             return False
         if kind in (ENUM, ENUM64, FWD):
             # An enum without a name stands on its own only if nothing has its type.
@@ -315,12 +328,12 @@ class Order:
         kind = info >> 24 & 0x7F
         if state == _NOW:
             self._emit_again(type_id, container, kind)
-        elif kind == PTR or kind in _MODIFIERS:
+        elif kind == PTR or kind in MODIFIERS:
             target = words[at + 1]
             self.emit(target, container)
             if emitted[target] >= _SETTLED:
                 emitted[type_id] = _SETTLED
-        elif kind in _COMPOSITE:
+        elif kind in COMPOSITE:
             self._emit_struct(type_id, at, info, container)
         elif kind == TYPEDEF:
             emitted[type_id] = _NOW
@@ -337,7 +350,7 @@ class Order:
             # Few of them need a definition, which their names decide.
             self.steps.append(type_id << 1)
             emitted[type_id] = _EMITTED
-        elif kind in _ENUMS:
+        elif kind in ENUMS:
             if not container:
                 self.steps.append(type_id << 1)
             emitted[type_id] = _EMITTED
@@ -370,7 +383,7 @@ class Order:
                     not emitted[target]
                     and target != container
                     and words[at - 1]
-                    and words[at] >> 24 & 0x7F in _COMPOSITE
+                    and words[at] >> 24 & 0x7F in COMPOSITE
                 ):
                     self.steps.append(target << 1 | 1)
                     self.forward[target] = 1
@@ -414,7 +427,7 @@ class Order:
         """Meet a type whose definition is under way."""
         if self.forward[type_id]:
             return
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             if type_id != container and self.words[self.offsets[type_id] - 1]:
                 self._emit_forward(type_id)
         elif kind == TYPEDEF:
@@ -440,13 +453,13 @@ class _Sorter:
             at = self.offsets[type_id]
             kind = words[at] >> 24 & 0x7F
             is_named = is_named or words[at - 1] != 0
-            if kind in _ENUMS:
+            if kind in ENUMS:
                 return 1 if is_named else 0
-            if kind in _NUMBERS:
+            if kind in NUMBERS:
                 return 2
             if not is_named:
                 return _MAX_RANK
-            if kind in _COMPOSITE:
+            if kind in COMPOSITE:
                 return 3
             if kind == FUNC_PROTO:
                 return 4
@@ -473,7 +486,7 @@ class _Sorter:
                 type_id = words[at + 2]
             else:
                 offset = words[at - 1]
-                if not offset and is_first and kind in _ENUMS and words[at] & 0xFFFFFF:
+                if not offset and is_first and kind in ENUMS and words[at] & 0xFFFFFF:
                     offset = words[at + 2]
                 return self.names[offset] if offset else ""
             is_first = False
@@ -495,11 +508,11 @@ class _Sorter:
         kind = info >> 24 & 0x7F
         vlen = info & 0xFFFFFF
         value = _mix_name(0, self.names, words[at - 1])
-        if kind in _ENUMS:
+        if kind in ENUMS:
             step = 2 if kind == ENUM else 3
             for element in range(at + 2, at + 2 + step * vlen, step):
                 value = _mix_name(value, self.names, words[element])
-        elif kind in _COMPOSITE:
+        elif kind in COMPOSITE:
             if with_members:
                 for element in range(at + 2, at + 2 + 3 * vlen, 3):
                     value = _mix_name(value, self.names, words[element])
@@ -526,7 +539,7 @@ class _Sorter:
             kind = words[at] >> 24 & 0x7F
             offset = words[at - 1]
             # No name contains the separator, which sorts before all that names contain.
-            if rank is None and offset and kind in _COMPOSITE:
+            if rank is None and offset and kind in COMPOSITE:
                 keys = structs
                 name = names[offset]
                 key = f"{name}\0{name}"
@@ -555,7 +568,7 @@ class _Sorter:
         for type_id in kinds.of(_RANKED):
             at = offsets[type_id]
             kind = words[at] >> 24 & 0x7F
-            is_struct = kind in _COMPOSITE
+            is_struct = kind in COMPOSITE
             if not words[at - 1] and (is_struct or kind == ARRAY):
                 continue
             if is_struct or self.rank(type_id) != _MAX_RANK:
@@ -603,14 +616,14 @@ def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
         for type_id in kinds.of(_DEFINING)
         if visited[type_id] != _DONE and words[offsets[type_id] - 1]
     }
-    if kinds.kind(skipped) in _ENUMS and visited[skipped] != _DONE:
+    if kinds.kind(skipped) in ENUMS and visited[skipped] != _DONE:
         left.add(skipped)
     if left:
         late = _reaching(order, kinds.visited(visited), left)
         for type_id in sorter.sort(late, _MAX_RANK):
             if type_id != skipped:
                 yield type_id
-    for type_id in kinds.of(_COMPOSITE):
+    for type_id in kinds.of(COMPOSITE):
         # Structs that contain themselves are an error, anonymous ones too.
         if visited[type_id] != _DONE and type_id != skipped:
             yield type_id
@@ -629,7 +642,7 @@ def _reaching(order: Order, ids: Sequence[int], left: set[int]) -> list[int]:
         if kind == FUNC_PROTO:
             targets = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
             targets.append(words[at + 1])
-        elif kind in _COMPOSITE:
+        elif kind in COMPOSITE:
             targets = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
         elif kind == ARRAY:
             targets = [words[at + 2]]

@@ -12,27 +12,40 @@ from __future__ import annotations
 from operator import add, mod
 
 from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    CONST,
+    ENUM,
+    ENUM64,
+    ENUMS,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    MODIFIERS,
+    NUMBERS,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    VOLATILE,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pybpftool.btf.c.order import Kinds
-    from pybpftool.btf.parser import Btf, Names
+    from pybpftool.btf.names import Names
+    from pybpftool.btf.table import Btf
 
-INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(1, 10)
-CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(10, 20)
-
-_COMPOSITE = frozenset((STRUCT, UNION))
-_ENUMS = frozenset((ENUM, ENUM64))
-_NUMBERS = frozenset((INT, FLOAT))
 _QUALIFIERS = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
-_MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
-_CHAIN = frozenset((PTR, VOLATILE, CONST, RESTRICT, FUNC_PROTO, TYPE_TAG))
+_CHAIN = MODIFIERS | {PTR, FUNC_PROTO}
 # Kinds that are defined where they are used if they have no name.
-_INLINE = frozenset((STRUCT, UNION, ENUM, ENUM64))
-_NUMBERED = frozenset((INT, STRUCT, UNION, ENUM, ENUM64))
-_PLAIN = _INLINE | _NUMBERS | frozenset((TYPEDEF,))
+_INLINE = COMPOSITE | ENUMS
+_NUMBERED = COMPOSITE | ENUMS | {INT}
+_PLAIN = _INLINE | NUMBERS | {TYPEDEF}
 _POINTERS = frozenset((PTR,))
 _TYPEDEFS = frozenset((TYPEDEF,))
 _PTR_INFO, _ARRAY_INFO, _CONST_INFO = PTR << 24, ARRAY << 24, CONST << 24
@@ -142,9 +155,9 @@ class _Aligns(dict[int, int]):
             raise FormatError(f"the BTF's type [{type_id}] contains itself")
         self._depth += 1
         try:
-            if kind in _COMPOSITE:
+            if kind in COMPOSITE:
                 align = self._composite(at)
-            elif kind == TYPEDEF or kind in _MODIFIERS:
+            elif kind == TYPEDEF or kind in MODIFIERS:
                 align = self[words[at + 1]]
             elif kind == ARRAY:
                 align = self[words[at + 2]]
@@ -361,11 +374,11 @@ class Texts:
         type_id = step >> 1
         info = self.words[self.offsets[type_id]]
         kind = info >> 24 & 0x7F
-        if kind in _COMPOSITE:
+        if kind in COMPOSITE:
             return f"{self.struct(type_id, 0)};\n\n"
         if kind == TYPEDEF:
             return self._typedef(type_id)
-        if kind in _ENUMS:
+        if kind in ENUMS:
             return f"{self.enum(type_id, 0)};\n\n"
         if kind == FWD:
             return f"{self.forward_text(type_id, info)};\n\n"
@@ -378,7 +391,7 @@ class Texts:
         self._resolve_unique(kinds)
         self.prepared.update(self.early(structs))
         self._is_early = True
-        for type_id in kinds.of(_ENUMS | _TYPEDEFS):
+        for type_id in kinds.of(ENUMS | _TYPEDEFS):
             try:
                 self.prepared[type_id << 1] = self._step(type_id << 1)
             except _TooLong:
@@ -426,11 +439,11 @@ class Texts:
         pointers = kinds.of(_POINTERS)
         self.sizes.update(dict.fromkeys(pointers, bits))
         self.aligns.update(dict.fromkeys(pointers, bits))
-        scalars = kinds.of(_NUMBERS | _ENUMS)
+        scalars = kinds.of(NUMBERS | ENUMS)
         sizes = [words[offsets[type_id] + 1] * 8 for type_id in scalars]
         self.sizes.update(zip(scalars, sizes, strict=True))
         self.aligns.update(zip(scalars, [min(size, bits) for size in sizes], strict=True))
-        composites = kinds.of(_COMPOSITE)
+        composites = kinds.of(COMPOSITE)
         sizes = [words[offsets[type_id] + 1] * 8 for type_id in composites]
         self.sizes.update(zip(composites, sizes, strict=True))
 
@@ -439,7 +452,7 @@ class Texts:
         words = self.words
         offsets = self.offsets
         names = self.names
-        enums = kinds.of(_ENUMS)
+        enums = kinds.of(ENUMS)
         numbered = [
             type_id
             for type_id in kinds.of(_NUMBERED)
@@ -643,13 +656,13 @@ class Texts:
         at = self.offsets[type_id]
         kind = words[at] >> 24 & 0x7F
         offset = words[at - 1]
-        if kind in _COMPOSITE and offset:
+        if kind in COMPOSITE and offset:
             text = f"{self.struct_head(type_id)} {_MARK}"
         elif kind == TYPEDEF:
             text = f"{self.ident_name(type_id)} {_MARK}"
-        elif kind in _NUMBERS:
+        elif kind in NUMBERS:
             text = f"{self.names[offset]} {_MARK}"
-        elif kind in _ENUMS and offset:
+        elif kind in ENUMS and offset:
             text = f"enum {self.type_name(type_id)} {_MARK}"
         else:
             if self._defines(type_id):
@@ -876,7 +889,7 @@ class Texts:
     def _drop_modifiers(self, chain: list[int]) -> None:
         # GCC repeats an element's qualifiers on the array, and marks functions that
         # do not return as volatile.
-        while chain and self._kind(chain[-1]) in _MODIFIERS:
+        while chain and self._kind(chain[-1]) in MODIFIERS:
             chain.pop()
 
     def _chain(self, chain: list[int], name: str, level: int) -> str:
@@ -897,15 +910,15 @@ class Texts:
                 parts.append("*" if after_pointer else " *")
                 after_pointer = True
                 continue
-            if kind in _NUMBERS:
+            if kind in NUMBERS:
                 parts.append(self._qualifiers(chain) + self.names[words[at - 1]])
-            elif kind in _COMPOSITE:
+            elif kind in COMPOSITE:
                 parts.append(self._qualifiers(chain))
                 if words[at - 1]:
                     parts.append(self.struct_head(type_id))
                 else:
                     parts.append(self.struct(type_id, level))
-            elif kind in _ENUMS:
+            elif kind in ENUMS:
                 parts.append(self._qualifiers(chain))
                 if words[at - 1]:
                     parts.append(f"enum {self.type_name(type_id)}")

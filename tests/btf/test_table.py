@@ -1,4 +1,4 @@
-"""The parser: header checks, lookups, sizes, split BTF, both byte orders."""
+"""The tables: header checks, lookups, sizes, split BTF, both byte orders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf import parser
-from pybpftool.btf.parser import Btf
+from pybpftool.btf import load
+from pybpftool.btf.c.dump import definition
+from pybpftool.btf.table import Btf
 from pybpftool.errors import BpfError, FormatError
+from pybpftool.uapi.btf import FUNC, STRUCT, UNION, UNKN
 from tests.support import btfsamples as samples
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
 
@@ -34,7 +36,7 @@ def header(**changes: int) -> bytes:
 
 
 def test_lookups(btf: Btf) -> None:
-    outer = btf.find("outer", parser.STRUCT)
+    outer = btf.find("outer", STRUCT)
     assert outer is not None
     members = {member.name: member for member in btf.members(outer)}
     assert (members["bits"].bit_offset, members["bits"].bit_size) == (40, 3)
@@ -42,12 +44,12 @@ def test_lookups(btf: Btf) -> None:
     assert btf.size_of(outer) == 176
     assert btf.align_of(outer) == 8
     assert btf.align_of(btf.find("packed") or 0) == 1
-    assert btf.find("outer", parser.UNION) is None
+    assert btf.find("outer", UNION) is None
     assert btf.find("nothing") is None
     assert btf.type(outer).name == "outer"
     assert "STRUCT" in repr(btf.type(outer))
     assert "bits" in repr(members["bits"])
-    assert btf.kind(0) == parser.UNKN
+    assert btf.kind(0) == UNKN
     assert btf.pointer_size == 8
 
 
@@ -58,7 +60,7 @@ def test_elements(btf: Btf) -> None:
     assert dict(btf.enumerators(found["wide_enum"] or 0))["HUGE"] == 1 << 40
     assert [size for _, _, size in btf.secinfos(found[".data"] or 0)] == [176, 8]
     assert btf.int_info(found["int"] or 0) == (SIGNED, 0, 32)
-    work = btf.type(btf.find("work", parser.FUNC) or 0)
+    work = btf.type(btf.find("work", FUNC) or 0)
     assert [name for name, _ in btf.params(work.size_or_type)] == ["first", "", ""]
     for wrong in (btf.members, btf.params, btf.enumerators, btf.secinfos, btf.array):
         with pytest.raises(FormatError):
@@ -139,7 +141,7 @@ def test_header_extension_and_layout() -> None:
     with pytest.raises(FormatError):
         Btf.from_bytes(blob.replace(layout, layout[:-4] + b"\3\0\0\0"))
     with pytest.raises(FormatError):
-        list(btf.c_text(1))
+        list(definition(btf, 1))
     swapped = bytearray(header())
     swapped[:8] = struct.pack(">HBBI", 0xEB9F, 1, 0, 8)
     with pytest.raises(FormatError):
@@ -171,7 +173,7 @@ def test_self_reference_ends() -> None:
     builder.add_struct("inside", 8, [("self", 2, 0)])
     btf = Btf.from_bytes(builder.build())
     assert btf.size_of(1) is None
-    for action in (btf.align_of, btf.c_text):
+    for action in (btf.align_of, lambda type_id: definition(btf, type_id)):
         for type_id in (1, 2):
             with pytest.raises(FormatError):
                 action(type_id)
@@ -210,19 +212,19 @@ class _Source:
 
 
 def test_from_id() -> None:
-    assert Btf.from_id(3, _Source(samples.every_kind())).find("outer")
+    assert load.from_id(3, _Source(samples.every_kind())).find("outer")
     with pytest.raises(FormatError):
-        Btf.from_id(3, _Source(b"short"))
+        load.from_id(3, _Source(b"short"))
     base = Btf.from_bytes(samples.every_kind())
     split = BtfBuilder(first_id=base.count, base_strings=base.string_end)
     split.add_typedef("mine", 1)
-    assert Btf.from_id(4, _Source(split.build())).find("mine") == base.count
+    assert load.from_id(4, _Source(split.build())).find("mine") == base.count
 
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "some.btf"
     path.write_bytes(samples.every_kind())
-    assert Btf.from_file(str(path)).find("outer")
+    assert load.from_file(str(path)).find("outer")
     path.write_bytes(samples.every_kind()[:50])
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -231,7 +233,7 @@ def test_files(tmp_path: Path) -> None:
         file.truncate(2 << 30)
     for bad in (path, tmp_path, fifo, large, tmp_path / "none", "a\0b"):
         with pytest.raises(BpfError) as error:
-            Btf.from_file(str(bad))
+            load.from_file(str(bad))
         assert "\n" not in str(error.value)
 
 

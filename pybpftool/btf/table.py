@@ -6,71 +6,48 @@ that opening the 126,000 types of a kernel to look at one of them costs little.
 
 from __future__ import annotations
 
-import os
 import struct
 import sys
 
-from pybpftool.errors import BpfError, FormatError
+from pybpftool.btf.names import Names
+from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    DATASEC,
+    ENUM,
+    ENUM64,
+    ENUMS,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    KIND_MAX,
+    KIND_NAMES,
+    KINDS,
+    MAGIC,
+    MODIFIERS,
+    NUMBERS,
+    PTR,
+    SIZED,
+    SIZED_BY_TARGET,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    VAR,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from mmap import mmap
-    from typing import Literal, Protocol
-
-    class BtfSource(Protocol):
-        """The part of the kernel interface that BTF needs."""
-
-        @property
-        def is_live(self) -> bool:
-            """Whether it is the running kernel."""
-            ...
-
-        def btf_data(self, btf_id: int, /) -> bytes:
-            """The raw BTF of one object (BPF_OBJ_GET_INFO_BY_FD)."""
-            ...
-
-        def file(self, path: str, /) -> bytes:
-            """The content of a file of /sys."""
-            ...
+    from typing import Literal
 
 
-VMLINUX = "/sys/kernel/btf/vmlinux"
-SYSFS = "/sys/kernel/btf/"
-
-UNKN, INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(10)
-CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(10, 20)
-KIND_MAX = ENUM64
-KIND_NAMES = (
-    "UNKNOWN", "INT", "PTR", "ARRAY", "STRUCT", "UNION", "ENUM", "FWD", "TYPEDEF", "VOLATILE",
-    "CONST", "RESTRICT", "FUNC", "FUNC_PROTO", "VAR", "DATASEC", "FLOAT", "DECL_TAG", "TYPE_TAG",
-    "ENUM64",
-)  # fmt: skip
-
-# Bits of an INT's encoding.
-INT_SIGNED, INT_CHAR, INT_BOOL = 1, 2, 4
-
-MODIFIERS = frozenset((VOLATILE, CONST, RESTRICT, TYPE_TAG))
 MAX_RESOLVE_DEPTH = 32  # of libbpf: longer chains of references count as broken
 
-_MAGIC = 0xEB9F
-_HEADER = 32  # as far as this program knows the header
-_HEADER_MIN = 24  # up to and including str_len
+HEADER_BYTES = 32  # as far as this program knows the header
+HEADER_MIN = 24  # up to and including str_len
 _MAX_STR = 0x7FFFFFFF
-# BTF above this size that has not come from the kernel is still read as a whole;
-# a file claiming more is refused rather than pulled into memory.
-_MAX_FILE = 1 << 30
-# Up to this size a string section is split into names as a whole.
-_MAX_NAMES = 64 << 20
-
-# Words that follow the three of struct btf_type, and words per element, by kind.
-_TRAILER = {
-    PTR: (0, 0), FWD: (0, 0), TYPEDEF: (0, 0), VOLATILE: (0, 0), CONST: (0, 0), RESTRICT: (0, 0),
-    FUNC: (0, 0), FLOAT: (0, 0), TYPE_TAG: (0, 0), INT: (1, 0), ARRAY: (3, 0), VAR: (1, 0),
-    DECL_TAG: (1, 0), STRUCT: (0, 3), UNION: (0, 3), ENUM: (0, 2), ENUM64: (0, 3),
-    FUNC_PROTO: (0, 2), DATASEC: (0, 3),
-}  # fmt: skip
-
 # Names under which compilers know `long`; its size is the target's pointer size.
 _LONG_NAMES = frozenset(
     (
@@ -80,11 +57,7 @@ _LONG_NAMES = frozenset(
     )
 )  # fmt: skip
 
-_SIZED = frozenset((INT, STRUCT, UNION, ENUM, ENUM64, DATASEC, FLOAT))
-_REFERRING = frozenset((TYPEDEF, VOLATILE, CONST, RESTRICT, VAR, DECL_TAG, TYPE_TAG))
 _U32 = 0xFFFFFFFF
-# Bytes that mean themselves in a JSON string (and the names' terminator).
-_PLAIN = bytes(c for c in range(256) if c not in b'"\\' and (c >= 0x20 or not c))
 
 
 class Type:
@@ -136,8 +109,10 @@ class _Sizes(dict[int, int]):
 
     def __missing__(self, info: int) -> int:
         kind = info >> 24 & 0x7F
-        trailer = _TRAILER.get(kind)
-        if trailer is None:
+        if 0 < kind <= KIND_MAX:
+            row = KINDS[kind]
+            trailer = (row.words, row.element_words)
+        else:
             # The header may describe kinds that we do not know (struct btf_layout).
             entry = self._layout[kind * 4 : kind * 4 + 2]
             if len(entry) < 2:
@@ -148,98 +123,6 @@ class _Sizes(dict[int, int]):
         words = 3 + trailer[0] + trailer[1] * (info & 0xFFFFFF)
         self[info] = words
         return words
-
-
-class Names(dict[int, str]):
-    """Strings of a string section by their offset; read as they are asked for."""
-
-    __slots__ = ("_base", "_begin", "_data", "_end", "_start")
-
-    def __init__(
-        self, data: bytes | mmap, begin: int, end: int, start: int, base: Names | None
-    ) -> None:
-        super().__init__()
-        self._data = data
-        self._begin = begin  # of the string section in the data
-        self._end = end
-        self._start = start  # of the section among the offsets: where the base's strings end
-        self._base = base
-
-    def __missing__(self, offset: int) -> str:
-        start = self._start
-        if offset < start and self._base is not None:
-            name = self._base[offset]
-        else:
-            at = self._begin + offset - start
-            if at >= self._end:
-                raise FormatError(f"the BTF refers to a name at {offset}, beyond its strings")
-            data = self._data
-            name = data[at : data.find(b"\0", at)].decode("utf-8", "surrogateescape")
-        self[offset] = name
-        return name
-
-    @property
-    def raw(self) -> bytes:
-        """The string section itself, without the base's."""
-        return self._data[self._begin : self._end]
-
-    @classmethod
-    def of(cls, btf: Btf, all_at_once: bool = True, until: int | None = None) -> Names:
-        """A table of its own of a BTF object's names; those after ``until`` come as needed."""
-        names = btf.names._fresh()
-        if all_at_once:
-            names.load(until)
-        return names
-
-    def _fresh(self) -> Names:
-        return Names(self._data, self._begin, self._end, self._start, self._base)
-
-    def quoted(self) -> Names:
-        """The names as they stand between the quotes of a JSON string."""
-        if not self.raw.translate(None, _PLAIN) and self._base is None:
-            return self
-        return _QuotedNames(self)
-
-    def load(self, until: int | None = None) -> None:
-        """Read all strings of this object at once; worth it before a dump of everything.
-
-        With ``until``, those as far as this offset.
-        """
-        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
-            return
-        end = self._end - 1
-        if until is not None and until >= self._start:
-            end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
-        strings = self._data[self._begin : end]
-        at = self._start
-        # Each string takes its terminator too.
-        if strings.isascii():
-            from itertools import accumulate, count
-            from operator import add
-
-            texts = strings.decode("ascii").split("\0")
-            ends = accumulate(map(len, texts), initial=at)
-            self.update(zip(map(add, ends, count()), texts, strict=False))
-        else:
-            for piece in strings.split(b"\0"):
-                self[at] = piece.decode("utf-8", "surrogateescape")
-                at += len(piece) + 1
-
-
-class _QuotedNames(Names):
-    """Names escaped as JSON strings have them."""
-
-    __slots__ = ("_names",)
-
-    def __init__(self, names: Names) -> None:
-        super().__init__(names._data, names._begin, names._end, names._start, names._base)
-        self._names = names
-
-    def __missing__(self, offset: int) -> str:
-        from pybpftool.output.jsontext import quote
-
-        name = self[offset] = quote(self._names[offset])[1:-1]
-        return name
 
 
 class Btf:
@@ -273,26 +156,26 @@ class Btf:
     string_end: int
 
     def __init__(self, data: bytes | mmap, base: Btf | None, is_trusted: bool) -> None:
-        header = bytes(data[:_HEADER])
-        if len(header) < _HEADER_MIN:
+        header = bytes(data[:HEADER_BYTES])
+        if len(header) < HEADER_MIN:
             raise FormatError("the data is too short to be BTF")
-        if int.from_bytes(header[:2], "little") == _MAGIC:
+        if int.from_bytes(header[:2], "little") == MAGIC:
             self.byteorder = "little"
-        elif int.from_bytes(header[:2], "big") == _MAGIC:
+        elif int.from_bytes(header[:2], "big") == MAGIC:
             self.byteorder = "big"
         else:
             raise FormatError("the data is not BTF (its first two bytes are not 0xeb9f)")
         order = "<" if self.byteorder == "little" else ">"
         (header_len,) = struct.unpack_from(f"{order}I", header, 4)
         swapped = self.byteorder != sys.byteorder
-        if swapped and header_len < _HEADER_MIN:
+        if swapped and header_len < HEADER_MIN:
             raise FormatError(f"the BTF header claims to have only {header_len} bytes")
         if header_len > len(data):
             raise FormatError(
                 f"the BTF is truncated: a header of {header_len} bytes in {len(data)} bytes"
             )
         type_off, type_len, str_off, str_len, layout_off, layout_len = struct.unpack_from(
-            f"{order}6I", header[:header_len].ljust(_HEADER, b"\0"), 8
+            f"{order}6I", header[:header_len].ljust(HEADER_BYTES, b"\0"), 8
         )
         rest = len(data) - header_len
         if str_off + str_len > rest:
@@ -364,36 +247,6 @@ class Btf:
         the data): then what is wrong shows when it is read.
         """
         return cls(data, base, is_trusted)
-
-    @classmethod
-    def from_file(cls, path: str, base: Btf | None = None) -> Btf:
-        """Read a file of raw BTF, or an ELF file's ``.BTF`` section.
-
-        An ELF file's own ``.BTF.base`` comes before ``base``; with both, the
-        types are moved onto ``base``. Raises :class:`FormatError` or
-        :class:`BpfError`.
-        """
-        data = _read(path)
-        if data[:4] != b"\x7fELF":
-            try:
-                return cls(data, base, path == VMLINUX)
-            except FormatError as error:
-                raise FormatError(f"cannot read BTF from '{path}': {error}") from None
-        from pybpftool.elf.sections import read_btf
-
-        return read_btf(path, base)
-
-    @classmethod
-    def from_id(cls, btf_id: int, kernel: BtfSource | None = None, base: Btf | None = None) -> Btf:
-        """BTF object ``btf_id`` of the kernel; a module's gets vmlinux as its base."""
-        if kernel is None:
-            from pybpftool.kernel.live import LiveKernel
-
-            kernel = LiveKernel()
-        data = kernel.btf_data(btf_id)
-        if base is None and _is_split(data):
-            base = vmlinux(kernel)
-        return cls(data, base, True)
 
     @property
     def count(self) -> int:
@@ -549,7 +402,7 @@ class Btf:
         info = words[at]
         if info >> 24 & 0x7F not in kinds:
             expected = " or ".join(KIND_NAMES[kind] for kind in kinds)
-            raise FormatError(f"type [{type_id}] is no {expected}")
+            raise FormatError(f"type [{type_id}] is not of kind {expected}")
         elements = list(words[at + 2 : at + 2 + size * (info & 0xFFFFFF)])
         if len(elements) != size * (info & 0xFFFFFF):
             raise FormatError(f"the BTF's type [{type_id}] is cut off")
@@ -562,24 +415,24 @@ class Btf:
         if info >> 31:
             return [
                 Member(names[name], member, where & 0xFFFFFF, where >> 24)
-                for name, member, where in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+                for name, member, where in zip(flat[::3], flat[1::3], flat[2::3])
             ]
         return [
             Member(names[name], member, where, 0)
-            for name, member, where in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+            for name, member, where in zip(flat[::3], flat[1::3], flat[2::3])
         ]
 
     def params(self, type_id: int) -> list[tuple[str, int]]:
         """The parameters of a function prototype as (name, type id); void last means ``...``."""
         _, flat = self._elements(type_id, (FUNC_PROTO,), 2)
         names = self.names
-        return [(names[name], param) for name, param in zip(flat[::2], flat[1::2], strict=True)]
+        return [(names[name], param) for name, param in zip(flat[::2], flat[1::2])]
 
     def enumerators(self, type_id: int) -> list[tuple[str, int]]:
         """The (name, value) pairs of an ENUM or ENUM64, signed if the enum is."""
         if self.kind(type_id) == ENUM64:
             info, flat = self._elements(type_id, (ENUM64,), 3)
-            values = [low | high << 32 for low, high in zip(flat[1::3], flat[2::3], strict=True)]
+            values = [low | high << 32 for low, high in zip(flat[1::3], flat[2::3])]
             bits = 64
             offsets = flat[::3]
         else:
@@ -591,25 +444,25 @@ class Btf:
             sign = 1 << (bits - 1)
             values = [(value ^ sign) - sign for value in values]
         names = self.names
-        return [(names[offset], value) for offset, value in zip(offsets, values, strict=True)]
+        return [(names[offset], value) for offset, value in zip(offsets, values)]
 
     def secinfos(self, type_id: int) -> list[tuple[int, int, int]]:
         """The variables of a DATASEC as (type id of the VAR, offset, size) in bytes."""
         _, flat = self._elements(type_id, (DATASEC,), 3)
-        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+        return list(zip(flat[::3], flat[1::3], flat[2::3]))
 
     def array(self, type_id: int) -> tuple[int, int, int]:
         """An array's (element type id, index type id, number of elements)."""
         words, at = self.at(type_id)
         if words[at] >> 24 & 0x7F != ARRAY:
-            raise FormatError(f"type [{type_id}] is no ARRAY")
+            raise FormatError(f"type [{type_id}] is not an ARRAY")
         return words[at + 2], words[at + 3], words[at + 4]
 
     def int_info(self, type_id: int) -> tuple[int, int, int]:
         """An INT's (encoding, bit offset, number of bits)."""
         words, at = self.at(type_id)
         if words[at] >> 24 & 0x7F != INT:
-            raise FormatError(f"type [{type_id}] is no INT")
+            raise FormatError(f"type [{type_id}] is not an INT")
         word = words[at + 2]
         return word >> 24 & 0xF, word >> 16 & 0xFF, word & 0xFF
 
@@ -669,11 +522,11 @@ class Btf:
         for _ in range(MAX_RESOLVE_DEPTH):
             words, at = self.at(type_id)
             kind = words[at] >> 24 & 0x7F
-            if kind in _SIZED:
+            if kind in SIZED:
                 size = words[at + 1]
             elif kind == PTR:
                 size = self.pointer_size
-            elif kind in _REFERRING:
+            elif kind in SIZED_BY_TARGET:
                 type_id = words[at + 1]
                 continue
             elif kind == ARRAY:
@@ -714,11 +567,11 @@ class Btf:
                 raise FormatError(f"the BTF's type [{type_id}] refers to itself")
         align = self._aligns.get(type_id)
         if align is None:
-            if kind in (INT, ENUM, ENUM64, FLOAT):
+            if kind in NUMBERS or kind in ENUMS:
                 align = min(self.pointer_size, words[at + 1])
             elif kind == PTR:
                 align = self.pointer_size
-            elif kind in (STRUCT, UNION):
+            elif kind in COMPOSITE:
                 if depth > 200:
                     raise FormatError(f"the BTF's type [{type_id}] contains itself")
                 align = self._align_struct(type_id, words, at, depth)
@@ -743,77 +596,8 @@ class Btf:
                 return 1
         return 1 if words[at + 1] % largest else largest
 
-    def c_text(self, type_id: int) -> str:
-        """The C definition of one type with all that it depends on."""
-        from pybpftool.btf.c.dump import definition
-
-        return definition(self, type_id)
-
     def check(self) -> None:
         """Check every id and name offset, as libbpf does when it opens BTF."""
         from pybpftool.btf.check import check
 
         check(self)
-
-
-def _is_split(data: bytes) -> bool:
-    """Whether raw BTF looks as if it continued another (its strings do not start empty)."""
-    if len(data) < _HEADER_MIN:
-        return False
-    order = "<" if int.from_bytes(data[:2], "little") == _MAGIC else ">"
-    header_len, _, _, str_off, str_len = struct.unpack_from(f"{order}5I", data, 4)
-    return str_len == 0 or data[header_len + str_off : header_len + str_off + 1] != b"\0"
-
-
-def _read(path: str) -> bytes | mmap:
-    """A file's contents; refuses what is not a regular file or too large."""
-    import stat
-
-    try:
-        # Without O_NONBLOCK a FIFO would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "impossible name"
-        raise BpfError(f"cannot open '{path}': {reason}") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BpfError(f"cannot read BTF from '{path}': not a regular file")
-        if status.st_size > _MAX_FILE:
-            head = os.pread(descriptor, _HEADER, 0)
-            if head[:4] == b"\x7fELF":
-                return head
-            raise BpfError(f"cannot read BTF from '{path}': the file has more than 1 GiB")
-        if path == VMLINUX:
-            mapped = _map(descriptor, status.st_size)
-            if mapped is not None:
-                return mapped
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
-    except OSError as error:
-        raise BpfError(f"cannot read '{path}': {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-
-
-def _map(descriptor: int, size: int) -> mmap | None:
-    # Reading sysfs goes page by page; kernels since 6.16 can map the file.
-    from mmap import MAP_PRIVATE, PROT_READ, mmap
-
-    try:
-        return mmap(descriptor, size, flags=MAP_PRIVATE, prot=PROT_READ)
-    except (OSError, ValueError):
-        return None
-
-
-_vmlinux: Btf | None = None
-
-
-def vmlinux(kernel: BtfSource | None = None) -> Btf:
-    """The BTF of the running kernel, opened once, or of a recorded one."""
-    global _vmlinux
-    if kernel is not None and not kernel.is_live:
-        return Btf.from_bytes(kernel.file(VMLINUX))
-    if _vmlinux is None:
-        _vmlinux = Btf.from_file(VMLINUX)
-    return _vmlinux

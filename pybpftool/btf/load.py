@@ -1,0 +1,153 @@
+"""Opening BTF: files, ELF files, objects in a kernel.
+
+The only module of :mod:`pybpftool.btf` that knows files, kernels and ELF.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from pybpftool.btf.table import HEADER_BYTES, HEADER_MIN, Btf
+from pybpftool.errors import BpfError, FormatError
+from pybpftool.uapi.btf import MAGIC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+    from typing import Protocol
+
+    class BtfSource(Protocol):
+        """The part of the kernel interface that BTF needs."""
+
+        @property
+        def is_live(self) -> bool:
+            """Whether it is the running kernel."""
+            ...
+
+        def btf_data(self, btf_id: int, /) -> bytes:
+            """The raw BTF of one object (BPF_OBJ_GET_INFO_BY_FD)."""
+            ...
+
+        def file(self, path: str, /) -> bytes:
+            """The content of a file of /sys."""
+            ...
+
+
+VMLINUX = "/sys/kernel/btf/vmlinux"
+SYSFS = "/sys/kernel/btf/"
+
+# BTF above this size that has not come from the kernel is still read as a whole;
+# a file claiming more is refused rather than pulled into memory.
+_MAX_FILE = 1 << 30
+_SECTIONS = (".BTF", ".BTF.base")
+
+
+def from_file(path: str, base: Btf | None = None) -> Btf:
+    """Read a file of raw BTF, or an ELF file's ``.BTF`` section.
+
+    An ELF file's own ``.BTF.base`` comes before ``base``; with both, the
+    types are moved onto ``base``. Raises :class:`FormatError` or
+    :class:`BpfError`.
+    """
+    data = _read(path)
+    if data[:4] == b"\x7fELF":
+        return _from_elf(path, base)
+    try:
+        return Btf(data, base, path == VMLINUX)
+    except FormatError as error:
+        raise FormatError(f"cannot read BTF from '{path}': {error}") from None
+
+
+def _from_elf(path: str, base: Btf | None) -> Btf:
+    from pybpftool.elf.sections import read_sections
+
+    pointer_size, found = read_sections(path, _SECTIONS)
+    data = found.get(".BTF")
+    if data is None:
+        raise FormatError(f"'{path}' has no .BTF section")
+    try:
+        if ".BTF.base" in found:
+            own_base = Btf.from_bytes(found[".BTF.base"])
+            btf = Btf.from_bytes(data, own_base)
+            if base is not None:
+                from pybpftool.btf.relocate import relocate
+
+                btf = relocate(btf, own_base, base)
+        else:
+            btf = Btf.from_bytes(data, base)
+    except FormatError as error:
+        raise FormatError(f"cannot read BTF from '{path}': {error}") from None
+    btf.pointer_size = pointer_size
+    return btf
+
+
+def from_id(btf_id: int, kernel: BtfSource, base: Btf | None = None) -> Btf:
+    """BTF object ``btf_id`` of a kernel; a module's gets vmlinux as its base."""
+    data = kernel.btf_data(btf_id)
+    if base is None and _is_split(data):
+        base = vmlinux(kernel)
+    return Btf(data, base, True)
+
+
+def _is_split(data: bytes) -> bool:
+    """Whether raw BTF looks as if it continued another (its strings do not start empty)."""
+    if len(data) < HEADER_MIN:
+        return False
+    order = "<" if int.from_bytes(data[:2], "little") == MAGIC else ">"
+    header_len, _, _, str_off, str_len = struct.unpack_from(f"{order}5I", data, 4)
+    return str_len == 0 or data[header_len + str_off : header_len + str_off + 1] != b"\0"
+
+
+def _read(path: str) -> bytes | mmap:
+    """A file's contents; refuses what is not a regular file or too large."""
+    import stat
+
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "impossible name"
+        raise BpfError(f"cannot open '{path}': {reason}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BpfError(f"cannot read BTF from '{path}': not a regular file")
+        if status.st_size > _MAX_FILE:
+            head = os.pread(descriptor, HEADER_BYTES, 0)
+            if head[:4] == b"\x7fELF":
+                return head
+            raise BpfError(f"cannot read BTF from '{path}': the file has more than 1 GiB")
+        if path == VMLINUX:
+            mapped = _map(descriptor, status.st_size)
+            if mapped is not None:
+                return mapped
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
+    except OSError as error:
+        raise BpfError(f"cannot read '{path}': {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _map(descriptor: int, size: int) -> mmap | None:
+    # Reading sysfs goes page by page; kernels since 6.16 can map the file.
+    from mmap import MAP_PRIVATE, PROT_READ, mmap
+
+    try:
+        return mmap(descriptor, size, flags=MAP_PRIVATE, prot=PROT_READ)
+    except (OSError, ValueError):
+        return None
+
+
+_vmlinux: Btf | None = None
+
+
+def vmlinux(kernel: BtfSource | None = None) -> Btf:
+    """The BTF of the running kernel, opened once, or of a recorded one."""
+    global _vmlinux
+    if kernel is not None and not kernel.is_live:
+        return Btf.from_bytes(kernel.file(VMLINUX))
+    if _vmlinux is None:
+        _vmlinux = from_file(VMLINUX)
+    return _vmlinux

@@ -1,0 +1,102 @@
+"""Names in BTF: a string section, read as names are asked for."""
+
+from __future__ import annotations
+
+from pybpftool.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+
+# Up to this size a string section is split into names as a whole.
+_MAX_NAMES = 64 << 20
+# Bytes that mean themselves in a JSON string (and the names' terminator).
+_PLAIN = bytes(c for c in range(256) if c not in b'"\\' and (c >= 0x20 or not c))
+
+
+class Names(dict[int, str]):
+    """Strings of a string section by their offset; read as they are asked for."""
+
+    __slots__ = ("_base", "_begin", "_data", "_end", "_start")
+
+    def __init__(
+        self, data: bytes | mmap, begin: int, end: int, start: int, base: Names | None
+    ) -> None:
+        super().__init__()
+        self._data = data
+        self._begin = begin  # of the string section in the data
+        self._end = end
+        self._start = start  # of the section among the offsets: where the base's strings end
+        self._base = base
+
+    def __missing__(self, offset: int) -> str:
+        start = self._start
+        if offset < start and self._base is not None:
+            name = self._base[offset]
+        else:
+            at = self._begin + offset - start
+            if at >= self._end:
+                raise FormatError(f"the BTF refers to a name at {offset}, beyond its strings")
+            data = self._data
+            name = data[at : data.find(b"\0", at)].decode("utf-8", "surrogateescape")
+        self[offset] = name
+        return name
+
+    @property
+    def raw(self) -> bytes:
+        """The string section itself, without the base's."""
+        return self._data[self._begin : self._end]
+
+    def fresh(self, all_at_once: bool = True, until: int | None = None) -> Names:
+        """A table of its own of the same names; those after ``until`` come as needed."""
+        names = Names(self._data, self._begin, self._end, self._start, self._base)
+        if all_at_once:
+            names.load(until)
+        return names
+
+    def quoted(self) -> Names:
+        """The names as they stand between the quotes of a JSON string."""
+        if not self.raw.translate(None, _PLAIN) and self._base is None:
+            return self
+        return _QuotedNames(self)
+
+    def load(self, until: int | None = None) -> None:
+        """Read all strings of this object at once; worth it before a dump of everything.
+
+        With ``until``, those as far as this offset.
+        """
+        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
+            return
+        end = self._end - 1
+        if until is not None and until >= self._start:
+            end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
+        strings = self._data[self._begin : end]
+        at = self._start
+        # Each string takes its terminator too.
+        if strings.isascii():
+            from itertools import accumulate, count
+            from operator import add
+
+            texts = strings.decode("ascii").split("\0")
+            ends = accumulate(map(len, texts), initial=at)
+            self.update(zip(map(add, ends, count()), texts))  # noqa: B905 - one end more than texts
+        else:
+            for piece in strings.split(b"\0"):
+                self[at] = piece.decode("utf-8", "surrogateescape")
+                at += len(piece) + 1
+
+
+class _QuotedNames(Names):
+    """Names escaped as JSON strings have them."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Names) -> None:
+        super().__init__(names._data, names._begin, names._end, names._start, names._base)
+        self._names = names
+
+    def __missing__(self, offset: int) -> str:
+        from pybpftool.output.jsontext import quote
+
+        name = self[offset] = quote(self._names[offset])[1:-1]
+        return name
