@@ -273,7 +273,7 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
             values = [value | (value >> 31) * 0xFFFFFFFF << 32 for value in values]
         elements = [
             [("name", names[offset]), ("val", f"{value}{suffix}")]
-            for offset, value in zip(offsets, values, strict=True)
+            for offset, value in zip(offsets, values)
         ]
     elif kind == DATASEC:
         fields = [("size", size), ("vlen", str(vlen))]

@@ -1,7 +1,7 @@
 """BTF as C: definitions in an order that compiles, equal to ``btf dump … format c``.
 
-:mod:`corder` works out the order, :mod:`ctext` writes the text. Neither needs what
-the other finds, so that for as many types as a kernel has each gets a process.
+:mod:`order` and :mod:`sort` work out the order, :mod:`text` writes the text. Neither
+needs what the other finds, so that for as many types as a kernel has each gets a process.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import marshal
 import sys
 
-from pybpftool.btf.c import order as corder
+from pybpftool.btf.c import sort
 from pybpftool.btf.c.order import Kinds, Order
 from pybpftool.btf.c.text import Texts
 from pybpftool.btf.names import Names
@@ -203,7 +203,7 @@ def _text(texts: Texts, kinds: Kinds, steps: Iterator[list[int]]) -> Iterator[st
 
 
 def _steps(kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
-    return corder.steps(Order(kinds.words, kinds.offsets, lambda: kinds), kinds, sort_by)
+    return sort.steps(Order(kinds.words, kinds.offsets, lambda: kinds), kinds, sort_by)
 
 
 def _packed(lists: Sequence[Sequence[int]]) -> Iterator[bytes]:

@@ -3,8 +3,8 @@
 The output equals upstream's, so that the order is given: types are visited in id or
 sorted order, each puts what it needs before it into a queue (:meth:`Order.visit`),
 and the queue is worked off with forward declarations where a pointer needs one
-(:meth:`Order.emit`). What comes out are steps, numbers that :class:`ctext.Texts`
-turns into text: a type's id shifted left by one, with the lowest bit set where only
+(:meth:`Order.emit`). What comes out are steps, numbers that the texts
+of :mod:`text` turn into text: a type's id shifted left by one, with the lowest bit set where only
 a forward declaration is wanted.
 
 The visits are remembered: once nothing that a type leads to can change any more,
@@ -13,7 +13,7 @@ it is marked and not entered again.
 
 from __future__ import annotations
 
-from itertools import compress
+from itertools import compress, islice
 
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
@@ -33,44 +33,37 @@ from pybpftool.uapi.btf import (
     NUMBERS,
     PTR,
     REFERRING,
-    TYPE_TAG,
     TYPEDEF,
     VAR,
 )  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from pybpftool.btf.names import Names
 
 # Kinds whose visit does nothing at all.
 _IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG))
-# Kinds that a sorted dump may rank before the last; others lead to nothing, or have no name.
-_RANKED = NUMBERS | COMPOSITE | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
 _VISITED = frozenset(range(1, KIND_MAX + 1)) - _IDLE
 _FREQUENT = frozenset((FUNC, FUNC_PROTO))
 # Kinds of which a visit may queue a definition.
-_DEFINING = COMPOSITE | ENUMS | {FWD, TYPEDEF}
+DEFINING = COMPOSITE | ENUMS | {FWD, TYPEDEF}
 # Kinds of which the word after the info word is a type's id, but for functions.
 _REFERRING = REFERRING - {FUNC, FUNC_PROTO, FWD}
-_UNREFERRING = NUMBERS | ENUMS | {FWD}
-_FOLLOWED = MODIFIERS | {PTR, TYPEDEF, DECL_TAG}
-_MAX_RANK = 10
+UNREFERRING = NUMBERS | ENUMS | {FWD}
 _PTR_INFO = PTR << 24
 _KIND_MASK = 0x7F000000
 _PROTO_KIND = FUNC_PROTO << 24
 
 # States of a visit.
-_NOT, _NOW, _DONE = 0, 1, 2
+_NOT, _NOW, DONE = 0, 1, 2
 # States of what has been emitted. Settled is what needs nothing more inside other
 # definitions, though its own may be still to come.
 _SETTLED, _EMITTED = 2, 3
 
-_MAX_CHAIN = 1 << 14
+MAX_CHAIN = 1 << 14
 # Structs without a name that one definition leads to; each may be met again and again.
 _MAX_NAMELESS = 1 << 19
-_U64 = (1 << 64) - 1
 
 
 class Kinds:
@@ -96,9 +89,8 @@ class Kinds:
         by_kind: list[list[int]] = [[] for _ in range(KIND_MAX + 1)]
         # What a program has most of is asked for least.
         busy = {info: info >> 24 & 0x7F not in _FREQUENT for info in infos}
-        busy.setdefault(words[0] if len(words) else 0, False)
-        chosen = map(busy.__getitem__, map(words.__getitem__, offsets))
-        next(chosen, None)  # void
+        own = islice(offsets, 1, None)
+        chosen = map(busy.__getitem__, map(words.__getitem__, own))
         for type_id in compress(range(1, len(offsets)), chosen):
             by_kind[words[offsets[type_id]] >> 24 & 0x7F].append(type_id)
         return cls(words, offsets, by_kind)
@@ -129,16 +121,16 @@ class Kinds:
             words = self.words
             self._prototypes = [
                 type_id
-                for type_id, at in enumerate(self.offsets)
-                if words[at] & _KIND_MASK == _PROTO_KIND and type_id
+                for type_id, at in enumerate(islice(self.offsets, 1, None), 1)
+                if words[at] & _KIND_MASK == _PROTO_KIND
             ]
         return self._prototypes
 
     def visited(self, known: bytearray) -> list[int]:
         """Types whose visit does anything, but for those that are ``known`` as visited."""
-        found = [type_id for type_id in self.prototypes() if known[type_id] != _DONE]
+        found = [type_id for type_id in self.prototypes() if known[type_id] != DONE]
         for kind in _VISITED - _FREQUENT:
-            found += [type_id for type_id in self.by_kind[kind] if known[type_id] != _DONE]
+            found += [type_id for type_id in self.by_kind[kind] if known[type_id] != DONE]
         found.sort()
         return found
 
@@ -197,7 +189,7 @@ class Order:
         self.visited = bytearray(count)
         self.emitted = bytearray(count)
         self.forward = bytearray(count)
-        self.visited[0] = _DONE
+        self.visited[0] = DONE
         self.emitted[0] = _EMITTED
         self._left = _MAX_NAMELESS
         self.queue: list[int] = []
@@ -206,7 +198,7 @@ class Order:
 
     def add(self, type_id: int) -> None:
         """Add the steps of a type's definition after those of all that it needs."""
-        if self.visited[type_id] == _DONE:
+        if self.visited[type_id] == DONE:
             return
         self.visit(type_id, False)
         if self.queue:
@@ -227,7 +219,7 @@ class Order:
         """
         visited = self.visited
         state = visited[type_id]
-        if state == _DONE:
+        if state == DONE:
             return True
         words = self.words
         at = self.offsets[type_id]
@@ -239,7 +231,7 @@ class Order:
             raise FormatError(f"type [{type_id}] contains itself, which C cannot express")
         if kind == PTR:
             is_strong = self.visit(words[at + 1], True, False)
-            visited[type_id] = _DONE
+            visited[type_id] = DONE
             return is_strong
         if kind in COMPOSITE:
             is_named = words[at - 1] != 0
@@ -248,56 +240,56 @@ class Order:
             visited[type_id] = _NOW
             offsets = self.offsets
             for member in words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist():
-                if visited[member] == _DONE:
+                if visited[member] == DONE:
                     continue
                 member_at = offsets[member]
                 if words[member_at] == _PTR_INFO:
                     # The most frequent case, of a pointer to a named struct.
                     target = words[member_at + 1]
                     target_at = offsets[target]
-                    if visited[target] == _DONE or (
+                    if visited[target] == DONE or (
                         words[target_at - 1]
                         and target
                         and words[target_at] >> 24 & 0x7F in COMPOSITE
                     ):
-                        visited[member] = _DONE
+                        visited[member] = DONE
                         continue
                 self.visit(member, False, False)
             if is_named:
                 self.queue.append(type_id)
-            visited[type_id] = _DONE
+            visited[type_id] = DONE
             return True
         if kind in MODIFIERS:
             target = words[at + 1]
             is_strong = self.visit(target, through_pointer, False)
-            if visited[target] == _DONE:
-                visited[type_id] = _DONE
+            if visited[target] == DONE:
+                visited[type_id] = DONE
             return is_strong
         if kind == TYPEDEF:
             is_strong = self.visit(words[at + 1], through_pointer, False)
             if through_pointer and not is_strong:
                 return False
             self.queue.append(type_id)
-            visited[type_id] = _DONE
+            visited[type_id] = DONE
             return True
         if kind == ARRAY:
             target = words[at + 2]
             is_strong = self.visit(target, False, False)
-            if visited[target] == _DONE:
-                visited[type_id] = _DONE
+            if visited[target] == DONE:
+                visited[type_id] = DONE
             return is_strong
         if kind == FUNC_PROTO:
             is_strong = self.visit(words[at + 1], through_pointer)
-            is_done = visited[words[at + 1]] == _DONE
+            is_done = visited[words[at + 1]] == DONE
             for param in words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist():
                 if self.visit(param, through_pointer, False):
                     is_strong = True
-                if visited[param] != _DONE:
+                if visited[param] != DONE:
                     is_done = False
             if is_done:
-                visited[type_id] = _DONE
+                visited[type_id] = DONE
             return is_strong
-        visited[type_id] = _DONE
+        visited[type_id] = DONE
         if kind in NUMBERS:
             return False
         if kind in (ENUM, ENUM64, FWD):
@@ -433,256 +425,3 @@ class Order:
         elif kind == TYPEDEF:
             self.steps.append(type_id << 1)
             self.forward[type_id] = 1
-
-
-class _Sorter:
-    """The order of types in a sorted dump (``sort_btf_c()`` of upstream)."""
-
-    def __init__(self, order: Order, names: Names) -> None:
-        self.words = order.words
-        self.offsets = order.offsets
-        self.names = names
-
-    def rank(self, type_id: int) -> int:
-        """Enums first, then numbers, structs, function types; the rest after them."""
-        words = self.words
-        is_named = False
-        for _ in range(_MAX_CHAIN):
-            if not type_id:
-                return _MAX_RANK
-            at = self.offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            is_named = is_named or words[at - 1] != 0
-            if kind in ENUMS:
-                return 1 if is_named else 0
-            if kind in NUMBERS:
-                return 2
-            if not is_named:
-                return _MAX_RANK
-            if kind in COMPOSITE:
-                return 3
-            if kind == FUNC_PROTO:
-                return 4
-            if kind == ARRAY:
-                type_id = words[at + 2]
-            elif kind in _FOLLOWED:
-                type_id = words[at + 1]
-            else:
-                return _MAX_RANK
-        raise FormatError("the BTF has a chain of types without end")
-
-    def sort_name(self, type_id: int) -> str:
-        """The name that a type is sorted by: of what it leads to, or an enum's first value."""
-        words = self.words
-        is_first = True
-        for _ in range(_MAX_CHAIN):
-            if not type_id:
-                return ""
-            at = self.offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            if kind in _FOLLOWED:
-                type_id = words[at + 1]
-            elif kind == ARRAY:
-                type_id = words[at + 2]
-            else:
-                offset = words[at - 1]
-                if not offset and is_first and kind in ENUMS and words[at] & 0xFFFFFF:
-                    offset = words[at + 2]
-                return self.names[offset] if offset else ""
-            is_first = False
-        raise FormatError("the BTF has a chain of types without end")
-
-    def own_name(self, type_id: int) -> str:
-        offset = self.words[self.offsets[type_id] - 1] if type_id else 0
-        return self.names[offset] if offset else ""
-
-    def hash(self, type_id: int, with_members: bool, depth: int = 0) -> int:
-        """A number that tells types of the same name apart by what they are made of."""
-        if not type_id:
-            return 0
-        if depth > 400:
-            raise FormatError("the BTF has a chain of types without end")
-        words = self.words
-        at = self.offsets[type_id]
-        info = words[at]
-        kind = info >> 24 & 0x7F
-        vlen = info & 0xFFFFFF
-        value = _mix_name(0, self.names, words[at - 1])
-        if kind in ENUMS:
-            step = 2 if kind == ENUM else 3
-            for element in range(at + 2, at + 2 + step * vlen, step):
-                value = _mix_name(value, self.names, words[element])
-        elif kind in COMPOSITE:
-            if with_members:
-                for element in range(at + 2, at + 2 + 3 * vlen, 3):
-                    value = _mix_name(value, self.names, words[element])
-                    inner = self.hash(words[element + 1], False, depth + 1)
-                    value = (value * 31 + inner) & _U64
-        elif kind in _FOLLOWED:
-            inner = self.hash(words[at + 1], with_members, depth + 1)
-            value = (value * 31 + inner) & _U64
-        elif kind == ARRAY:
-            value = (value * 31 + words[at + 4]) & _U64
-            inner = self.hash(words[at + 2], with_members, depth + 1)
-            value = (value * 31 + inner) & _U64
-        return value
-
-    def sort(self, ids: Sequence[int], rank: int | None = None) -> list[int]:
-        """``ids`` in the order of a sorted dump; all of one ``rank`` if that is given."""
-        ranks: dict[int, dict[str, list[int]]] = {}
-        words = self.words
-        offsets = self.offsets
-        names = self.names
-        structs = ranks.setdefault(3, {})
-        for type_id in ids:
-            at = offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            offset = words[at - 1]
-            # No name contains the separator, which sorts before all that names contain.
-            if rank is None and offset and kind in COMPOSITE:
-                keys = structs
-                name = names[offset]
-                key = f"{name}\0{name}"
-            else:
-                keys = ranks.setdefault(self.rank(type_id) if rank is None else rank, {})
-                key = f"{self.sort_name(type_id)}\0{self.own_name(type_id)}"
-            if key in keys:
-                keys[key].append(type_id)
-            else:
-                keys[key] = [type_id]
-        found: list[int] = []
-        for _, keys in sorted(ranks.items()):
-            is_ascii = all(map(str.isascii, keys))
-            for key in sorted(keys) if is_ascii else sorted(keys, key=_bytes):
-                same = keys[key]
-                if len(same) > 1:
-                    same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
-                found += same
-        return found
-
-    def ranked(self, kinds: Kinds) -> list[int]:
-        """Types that sort before those of the last rank, but for declaration tags."""
-        words = self.words
-        offsets = self.offsets
-        found = []
-        for type_id in kinds.of(_RANKED):
-            at = offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            is_struct = kind in COMPOSITE
-            if not words[at - 1] and (is_struct or kind == ARRAY):
-                continue
-            if is_struct or self.rank(type_id) != _MAX_RANK:
-                found.append(type_id)
-        return found
-
-
-def _bytes(text: str) -> bytes:
-    # Escaped bytes do not sort among characters as the bytes do.
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _mix_name(value: int, names: Names, offset: int) -> int:
-    if not offset:
-        return value
-    name_hash = 0
-    for byte in names[offset].encode("utf-8", "surrogateescape"):
-        # char is signed where upstream was built.
-        name_hash = name_hash * 31 + (byte if byte < 128 else byte - 256)
-    return (value * 31 + name_hash) & _U64
-
-
-def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
-    """Ids in sorted order, of types whose visit may write something.
-
-    Upstream's loop leaves out whatever sorts first of all types, void included.
-    """
-    words = order.words
-    offsets = order.offsets
-    sorter = _Sorter(order, names)
-    first = sorter.sort(sorter.ranked(kinds))
-    if first:
-        # Only a tag could come before all of them.
-        skipped = sorter.sort([first[0], *kinds.tags()])[0]
-    else:
-        skipped = sorter.sort(range(len(offsets)))[0]
-    for type_id in first:
-        if type_id != skipped:
-            yield type_id
-    # The others matter only as far as they are the first to reach a definition that
-    # the above has left: forward declarations, typedefs of void and the like.
-    visited = order.visited
-    left = {
-        type_id
-        for type_id in kinds.of(_DEFINING)
-        if visited[type_id] != _DONE and words[offsets[type_id] - 1]
-    }
-    if kinds.kind(skipped) in ENUMS and visited[skipped] != _DONE:
-        left.add(skipped)
-    if left:
-        late = _reaching(order, kinds.visited(visited), left)
-        for type_id in sorter.sort(late, _MAX_RANK):
-            if type_id != skipped:
-                yield type_id
-    for type_id in kinds.of(COMPOSITE):
-        # Structs that contain themselves are an error, anonymous ones too.
-        if visited[type_id] != _DONE and type_id != skipped:
-            yield type_id
-
-
-def _reaching(order: Order, ids: Sequence[int], left: set[int]) -> list[int]:
-    """Those of ``ids`` that a visit would lead to some of ``left`` from, themselves included."""
-    visited = order.visited
-    words = order.words
-    offsets = order.offsets
-    referrers: dict[int, list[int]] = {}
-    for type_id in ids:
-        at = offsets[type_id]
-        info = words[at]
-        kind = info >> 24 & 0x7F
-        if kind == FUNC_PROTO:
-            targets = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
-            targets.append(words[at + 1])
-        elif kind in COMPOSITE:
-            targets = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
-        elif kind == ARRAY:
-            targets = [words[at + 2]]
-        elif kind in _UNREFERRING:
-            continue
-        else:
-            targets = [words[at + 1]]
-        for target in targets:
-            if visited[target] != _DONE:
-                if target in referrers:
-                    referrers[target].append(type_id)
-                else:
-                    referrers[target] = [type_id]
-    found = set(left)
-    pending = list(left)
-    while pending:
-        for referrer in referrers.get(pending.pop(), ()):
-            if referrer not in found:
-                found.add(referrer)
-                pending.append(referrer)
-    return [type_id for type_id in ids if type_id in found]
-
-
-def steps(order: Order, kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
-    """The steps of a dump of all types, in lists.
-
-    :param sort_by: the names to sort by; None for the order of ids.
-    """
-    ids = kinds.visited(order.visited) if sort_by is None else _sorted_ids(order, kinds, sort_by)
-    add = order.add
-    visited = order.visited
-    try:
-        for type_id in ids:
-            if visited[type_id] != _DONE:
-                add(type_id)
-                if len(order.steps) > 256:
-                    yield order.steps
-                    order.steps = []
-    except (FormatError, IndexError, RecursionError):
-        # What comes before a type that cannot be defined is shown all the same.
-        yield order.steps
-        raise
-    yield order.steps

@@ -1,0 +1,161 @@
+"""Sizes, alignments and padding: where C would put what BTF says is elsewhere."""
+
+from __future__ import annotations
+
+from operator import mod
+
+from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import ARRAY, COMPOSITE, MODIFIERS, TYPEDEF
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pybpftool.btf.table import Btf
+
+    Pads = Sequence[tuple[str, int]]
+
+MAX_NESTING = 200
+# Padding of more lines than this is the work of a made-up size.
+_MAX_PADDING = 1 << 22
+
+
+def _round_up(value: int, step: int) -> int:
+    return (value + step - 1) // step * step if step > 0 else value
+
+
+def int32(value: int) -> int:
+    """``value`` as a C int holds it."""
+    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+class Sizes(dict[int, int]):
+    """Sizes in bits by type id, 0 where there is none."""
+
+    __slots__ = ("_btf",)
+
+    def __init__(self, btf: Btf) -> None:
+        super().__init__()
+        self._btf = btf
+        self[0] = 0
+
+    def __missing__(self, type_id: int) -> int:
+        size = self[type_id] = (self._btf.size_of(type_id) or 0) * 8
+        return size
+
+
+class Aligns(dict[int, int]):
+    """Alignments in bits by type id, 0 where there is none."""
+
+    __slots__ = ("_btf", "_depth", "_offsets", "_words")
+
+    def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int]) -> None:
+        super().__init__()
+        self._btf = btf
+        self._words = words
+        self._offsets = offsets
+        self._depth = 0
+        self[0] = 0
+
+    def __missing__(self, type_id: int) -> int:
+        words = self._words
+        at = self._offsets[type_id]
+        kind = words[at] >> 24 & 0x7F
+        align = 0
+        if self._depth > MAX_NESTING:
+            raise FormatError(f"the BTF's type [{type_id}] contains itself")
+        self._depth += 1
+        try:
+            if kind in COMPOSITE:
+                align = self._composite(at)
+            elif kind == TYPEDEF or kind in MODIFIERS:
+                align = self[words[at + 1]]
+            elif kind == ARRAY:
+                align = self[words[at + 2]]
+        finally:
+            self._depth -= 1
+        # What is rare is looked at piece by piece.
+        self[type_id] = align or self._btf.align_of(type_id) * 8
+        return self[type_id]
+
+    def _composite(self, at: int) -> int:
+        """A struct's alignment by those of its members; 0 if any has none."""
+        words = self._words
+        end = at + 2 + 3 * (words[at] & 0xFFFFFF)
+        aligns = [*map(self.__getitem__, words[at + 3 : end : 3].tolist())]
+        align = min(aligns, default=8) and max(aligns, default=8)
+        if align:
+            places = words[at + 4 : end : 3].tolist()
+            if words[at] >> 31:
+                # Bit-fields may be anywhere.
+                places = [0 if place >> 24 else place for place in places]
+            if any(map(mod, places, aligns)) or words[at + 1] * 8 % align:
+                return 8
+        return align
+
+    def of_struct(
+        self,
+        type_id: int,
+        types: Sequence[int],
+        places: Sequence[int],
+        widths: Sequence[int],
+        size: int,
+    ) -> tuple[int, bool]:
+        """A struct's alignment, and whether its members' places tell that it is packed."""
+        aligns = [self[member] for member in types]
+        if not aligns:
+            return 8, False
+        if 0 in aligns:
+            # A member without a size: libbpf gives up, but still looks for misplaced ones.
+            is_packed = self._is_packed(aligns, places, widths, size)
+            return self[type_id], is_packed
+        if widths:
+            is_packed = self._is_packed(aligns, places, widths, size)
+        else:
+            is_packed = any(map(mod, places, aligns)) or size * 8 % max(aligns) != 0
+        align = self[type_id] = 8 if is_packed else max(8, *aligns)
+        return align, is_packed
+
+    @staticmethod
+    def _is_packed(
+        aligns: Sequence[int], places: Sequence[int], widths: Sequence[int], size: int
+    ) -> bool:
+        largest = 8
+        for index, align in enumerate(aligns):
+            if align and places[index] % align and not (widths and widths[index]):
+                return True
+            largest = max(largest, align)
+        return size * 8 % largest != 0
+
+
+def padding(pads: Pads, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:
+    """Unnamed bit-fields that make a compiler put what follows at bit ``end``.
+
+    ``align`` is the following member's in bits; with ``in_bits`` the gap lies
+    between two bit-fields, where a compiler aligns nothing by itself.
+    """
+    parts: list[str] = []
+    # The largest type of which a border lies in the gap; a char's always does.
+    name, bits = next((pad for pad in pads if _round_up(start, pad[1]) <= end), pads[-1])
+    border = _round_up(start, bits)
+    if start < border <= end:
+        # Will the compiler get to the border by itself? Not inside bit-fields,
+        # not if the next member's own alignment leads elsewhere, and not if the
+        # padding that is to follow fits into the hole before the border.
+        if in_bits:
+            parts.append(f"{newline}{name}: {border - start};")
+        elif (border == end and _round_up(start, align) != border) or (
+            border != end and end - border <= border - start
+        ):
+            parts.append(f"{newline}{name}: 0;")
+        start = border
+    count, rest = divmod(end - start, bits)
+    if count > _MAX_PADDING:
+        raise FormatError(f"a struct has a gap of {(end - start) // 8} bytes")
+    parts.append(f"{newline}{name}: {bits};" * count)
+    if rest:
+        for name, bits in reversed(pads):
+            if bits >= rest:
+                parts.append(f"{newline}{name}: {rest};")
+                break
+    return "".join(parts)

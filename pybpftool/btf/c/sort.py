@@ -1,0 +1,269 @@
+"""The order of types in a sorted C dump (``sort_btf_c()`` of upstream)."""
+
+from __future__ import annotations
+
+from pybpftool.btf.c.order import DEFINING, DONE, MAX_CHAIN, UNREFERRING, Kinds, Order
+from pybpftool.errors import FormatError
+from pybpftool.uapi.btf import (
+    ARRAY,
+    COMPOSITE,
+    DECL_TAG,
+    ENUM,
+    ENUMS,
+    FUNC_PROTO,
+    MODIFIERS,
+    NUMBERS,
+    PTR,
+    TYPE_TAG,
+    TYPEDEF,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pybpftool.btf.names import Names
+
+# Kinds that a sorted dump may rank before the last; others lead to nothing, or have no name.
+_RANKED = NUMBERS | COMPOSITE | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
+_FOLLOWED = MODIFIERS | {PTR, TYPEDEF, DECL_TAG}
+_MAX_RANK = 10
+_U64 = (1 << 64) - 1
+
+
+class _Sorter:
+    """The order of types in a sorted dump (``sort_btf_c()`` of upstream)."""
+
+    def __init__(self, order: Order, names: Names) -> None:
+        self.words = order.words
+        self.offsets = order.offsets
+        self.names = names
+
+    def rank(self, type_id: int) -> int:
+        """Enums first, then numbers, structs, function types; the rest after them."""
+        words = self.words
+        is_named = False
+        for _ in range(MAX_CHAIN):
+            if not type_id:
+                return _MAX_RANK
+            at = self.offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            is_named = is_named or words[at - 1] != 0
+            if kind in ENUMS:
+                return 1 if is_named else 0
+            if kind in NUMBERS:
+                return 2
+            if not is_named:
+                return _MAX_RANK
+            if kind in COMPOSITE:
+                return 3
+            if kind == FUNC_PROTO:
+                return 4
+            if kind == ARRAY:
+                type_id = words[at + 2]
+            elif kind in _FOLLOWED:
+                type_id = words[at + 1]
+            else:
+                return _MAX_RANK
+        raise FormatError("the BTF has a chain of types without end")
+
+    def sort_name(self, type_id: int) -> str:
+        """The name that a type is sorted by: of what it leads to, or an enum's first value."""
+        words = self.words
+        is_first = True
+        for _ in range(MAX_CHAIN):
+            if not type_id:
+                return ""
+            at = self.offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            if kind in _FOLLOWED:
+                type_id = words[at + 1]
+            elif kind == ARRAY:
+                type_id = words[at + 2]
+            else:
+                offset = words[at - 1]
+                if not offset and is_first and kind in ENUMS and words[at] & 0xFFFFFF:
+                    offset = words[at + 2]
+                return self.names[offset] if offset else ""
+            is_first = False
+        raise FormatError("the BTF has a chain of types without end")
+
+    def own_name(self, type_id: int) -> str:
+        offset = self.words[self.offsets[type_id] - 1] if type_id else 0
+        return self.names[offset] if offset else ""
+
+    def hash(self, type_id: int, with_members: bool, depth: int = 0) -> int:
+        """A number that tells types of the same name apart by what they are made of."""
+        if not type_id:
+            return 0
+        if depth > 400:
+            raise FormatError("the BTF has a chain of types without end")
+        words = self.words
+        at = self.offsets[type_id]
+        info = words[at]
+        kind = info >> 24 & 0x7F
+        vlen = info & 0xFFFFFF
+        value = _mix_name(0, self.names, words[at - 1])
+        if kind in ENUMS:
+            step = 2 if kind == ENUM else 3
+            for element in range(at + 2, at + 2 + step * vlen, step):
+                value = _mix_name(value, self.names, words[element])
+        elif kind in COMPOSITE:
+            if with_members:
+                for element in range(at + 2, at + 2 + 3 * vlen, 3):
+                    value = _mix_name(value, self.names, words[element])
+                    inner = self.hash(words[element + 1], False, depth + 1)
+                    value = (value * 31 + inner) & _U64
+        elif kind in _FOLLOWED:
+            inner = self.hash(words[at + 1], with_members, depth + 1)
+            value = (value * 31 + inner) & _U64
+        elif kind == ARRAY:
+            value = (value * 31 + words[at + 4]) & _U64
+            inner = self.hash(words[at + 2], with_members, depth + 1)
+            value = (value * 31 + inner) & _U64
+        return value
+
+    def sort(self, ids: Sequence[int], rank: int | None = None) -> list[int]:
+        """``ids`` in the order of a sorted dump; all of one ``rank`` if that is given."""
+        ranks: dict[int, dict[str, list[int]]] = {}
+        words = self.words
+        offsets = self.offsets
+        names = self.names
+        structs = ranks.setdefault(3, {})
+        for type_id in ids:
+            at = offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            offset = words[at - 1]
+            # No name contains the separator, which sorts before all that names contain.
+            if rank is None and offset and kind in COMPOSITE:
+                keys = structs
+                name = names[offset]
+                key = f"{name}\0{name}"
+            else:
+                keys = ranks.setdefault(self.rank(type_id) if rank is None else rank, {})
+                key = f"{self.sort_name(type_id)}\0{self.own_name(type_id)}"
+            if key in keys:
+                keys[key].append(type_id)
+            else:
+                keys[key] = [type_id]
+        found: list[int] = []
+        for _, keys in sorted(ranks.items()):
+            is_ascii = all(map(str.isascii, keys))
+            for key in sorted(keys) if is_ascii else sorted(keys, key=_bytes):
+                same = keys[key]
+                if len(same) > 1:
+                    same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
+                found += same
+        return found
+
+    def ranked(self, kinds: Kinds) -> list[int]:
+        """Types that sort before those of the last rank, but for declaration tags."""
+        words = self.words
+        offsets = self.offsets
+        found = []
+        for type_id in kinds.of(_RANKED):
+            at = offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            is_struct = kind in COMPOSITE
+            if not words[at - 1] and (is_struct or kind == ARRAY):
+                continue
+            if is_struct or self.rank(type_id) != _MAX_RANK:
+                found.append(type_id)
+        return found
+
+
+def _bytes(text: str) -> bytes:
+    # Escaped bytes do not sort among characters as the bytes do.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _mix_name(value: int, names: Names, offset: int) -> int:
+    if not offset:
+        return value
+    name_hash = 0
+    for byte in names[offset].encode("utf-8", "surrogateescape"):
+        # char is signed where upstream was built.
+        name_hash = name_hash * 31 + (byte if byte < 128 else byte - 256)
+    return (value * 31 + name_hash) & _U64
+
+
+def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
+    """Ids in sorted order, of types whose visit may write something."""
+    words = order.words
+    offsets = order.offsets
+    sorter = _Sorter(order, names)
+    yield from sorter.sort(sorter.ranked(kinds))
+    # The others matter only as far as they are the first to reach a definition that
+    # the above has left: forward declarations, typedefs of void and the like.
+    visited = order.visited
+    left = {
+        type_id
+        for type_id in kinds.of(DEFINING)
+        if visited[type_id] != DONE and words[offsets[type_id] - 1]
+    }
+    if left:
+        late = _reaching(order, kinds.visited(visited), left)
+        yield from sorter.sort(late, _MAX_RANK)
+    for type_id in kinds.of(COMPOSITE):
+        # Structs that contain themselves are an error, anonymous ones too.
+        if visited[type_id] != DONE:
+            yield type_id
+
+
+def _reaching(order: Order, ids: Sequence[int], left: set[int]) -> list[int]:
+    """Those of ``ids`` that a visit would lead to some of ``left`` from, themselves included."""
+    visited = order.visited
+    words = order.words
+    offsets = order.offsets
+    referrers: dict[int, list[int]] = {}
+    for type_id in ids:
+        at = offsets[type_id]
+        info = words[at]
+        kind = info >> 24 & 0x7F
+        if kind == FUNC_PROTO:
+            targets = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
+            targets.append(words[at + 1])
+        elif kind in COMPOSITE:
+            targets = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
+        elif kind == ARRAY:
+            targets = [words[at + 2]]
+        elif kind in UNREFERRING:
+            continue
+        else:
+            targets = [words[at + 1]]
+        for target in targets:
+            if visited[target] != DONE:
+                if target in referrers:
+                    referrers[target].append(type_id)
+                else:
+                    referrers[target] = [type_id]
+    found = set(left)
+    pending = list(left)
+    while pending:
+        for referrer in referrers.get(pending.pop(), ()):
+            if referrer not in found:
+                found.add(referrer)
+                pending.append(referrer)
+    return [type_id for type_id in ids if type_id in found]
+
+
+def steps(order: Order, kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
+    """The steps of a dump of all types, in lists.
+
+    :param sort_by: the names to sort by; None for the order of ids.
+    """
+    ids = kinds.visited(order.visited) if sort_by is None else _sorted_ids(order, kinds, sort_by)
+    add = order.add
+    visited = order.visited
+    try:
+        for type_id in ids:
+            if visited[type_id] != DONE:
+                add(type_id)
+                if len(order.steps) > 256:
+                    yield order.steps
+                    order.steps = []
+    except (FormatError, IndexError, RecursionError):
+        # What comes before a type that cannot be defined is shown all the same.
+        yield order.steps
+        raise
+    yield order.steps
