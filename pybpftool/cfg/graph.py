@@ -269,7 +269,7 @@ class Function:
         if self.has_unknown_targets:
             order.remove(ENTRY)
             order.insert(0, ENTRY)
-        position = dict(zip(order, range(len(order)), strict=True))
+        position = dict(zip(order, range(len(order))))
         predecessors: list[list[int]] = [[] for _ in range(self.node_count)]
         for source, target, _ in self.arcs:
             if source in position:
@@ -398,7 +398,7 @@ class Cfg:
                 _function(image, index, begin, end, jumps[at:following], marks, jump_tables)
             )
             at = following
-        index_of = dict(zip(begins, range(len(begins)), strict=True))
+        index_of = dict(zip(begins, range(len(begins))))
         return cls(
             image,
             functions,
@@ -533,14 +533,14 @@ def _function(
         targets.append(target)
         leaders.add(target)
     heads = sorted(leaders)
-    number = dict(zip(heads, range(FIRST_BLOCK, FIRST_BLOCK + len(heads)), strict=True))
+    number = dict(zip(heads, range(FIRST_BLOCK, FIRST_BLOCK + len(heads))))
     arcs: list[tuple[int, int, str]] = [(ENTRY, FIRST_BLOCK, "entry")]
     add = arcs.append
     has_unknown = False
     last = FIRST_BLOCK + len(heads) - 1
     source = FIRST_BLOCK
     # One jump ends one block; blocks between two jumps run into the next.
-    for slot, target in zip(jumps, targets, strict=True):
+    for slot, target in zip(jumps, targets):
         after = number.get(slot + 1, last + 1)
         while source < after - 1:
             add((source, source + 1, "next"))

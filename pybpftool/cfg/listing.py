@@ -79,7 +79,7 @@ class Listing:
             self._is_sorted = all(map(le, offs, offs[1:]))
         if self._is_sorted:
             first, last = bisect_left(offs, begin), bisect_left(offs, end)
-            found = dict(zip(offs[first:last], range(first, last), strict=True))
+            found = dict(zip(offs[first:last], range(first, last)))
         else:
             places = [(off, i) for i, off in enumerate(offs) if begin <= off < end]
             found = dict(sorted(places))

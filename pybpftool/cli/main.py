@@ -117,6 +117,15 @@ _LONG = {
     "resolve": "resolve",
 }
 _WITH_VALUE = {"i", "k", "B", "snapshot"}
+_SWITCHES = {
+    "j": "json",
+    "f": "bpffs",
+    "n": "nomount",
+    "d": "debug",
+    "m": "mapcompat",
+    "L": "use_loader",
+    "resolve": "resolve",
+}
 
 
 class _Stop(Exception):
@@ -192,35 +201,22 @@ def _parse(argv: Sequence[str], options: Options) -> list[str]:
     keys = False
     version = False
     for letter, value in found:
-        match letter:
-            case "h":
-                raise _Stop
-            case "V":
-                version = True
-            case "j":
-                options.json = True
-            case "p":
-                options.json = options.pretty = True
-            case "f":
-                options.bpffs = True
-            case "n":
-                options.nomount = True
-            case "d":
-                options.debug = True
-            case "m":
-                options.mapcompat = True
-            case "L":
-                options.use_loader = True
-            case "S":
-                signing = options.use_loader = True
-            case "i" | "k":
-                keys = True
-            case "B":
-                options.base_btf = value
-            case "snapshot":
-                options.snapshot = value
-            case "resolve":
-                options.resolve = True
+        if letter == "h":
+            raise _Stop
+        if letter in _SWITCHES:
+            setattr(options, _SWITCHES[letter], True)
+        elif letter == "V":
+            version = True
+        elif letter == "p":
+            options.json = options.pretty = True
+        elif letter == "S":
+            signing = options.use_loader = True
+        elif letter in ("i", "k"):
+            keys = True
+        elif letter == "B":
+            options.base_btf = value
+        elif letter == "snapshot":
+            options.snapshot = value
     if error is not None:
         raise error
     if signing != keys:

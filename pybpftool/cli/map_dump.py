@@ -338,9 +338,7 @@ class FormattedLayout(_PerElement):
         if keys is None or values is None or keys.is_broken or values.is_broken:
             shown = self.each(batch)
             if rows is not None:
-                shown = [
-                    f"{row}{before}{text}{after}" for row, text in zip(rows, shown, strict=True)
-                ]
+                shown = [f"{row}{before}{text}{after}" for row, text in zip(rows, shown)]
             yield ",".join(shown)
             return
         key_size, stride = self._shape.pitches
@@ -564,7 +562,7 @@ def _dump_all(
     if json is not None and several:
         json.begin_array()
     job = _Dump(ctx, json)
-    for index, (obj, map) in enumerate(zip(objects, maps, strict=True)):
+    for index, (obj, map) in enumerate(zip(objects, maps)):
         is_good = job.map(obj, map, several)
         if json is None and index < len(maps) - 1:
             ctx.out.write("\n")

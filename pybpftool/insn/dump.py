@@ -148,7 +148,7 @@ class _Before:
         last = bisect_left(slots, end)
         if first < last:
             lines = self._lines(self._records[first:last])
-            for slot, line in zip(slots[first:last], lines, strict=True):
+            for slot, line in zip(slots[first:last], lines):
                 texts[slot - begin] = line
         for slot, proto in self._protos:
             if begin <= slot < end:
@@ -173,7 +173,7 @@ def dump_plain(out: Output, prog: XlatedProgram, opcodes: bool, linum: bool) -> 
     # Before the disassembler, which needs the kernel's symbols: they may still be on their way.
     texts = [before.texts(begin, end) for begin, end in _runs(image)]
     disassembler = Disassembler(image, prog.calls(), "%s: ", lambda code, dst, src: suffix)
-    for before_run, (begin, end) in zip(texts, _runs(image), strict=True):
+    for before_run, (begin, end) in zip(texts, _runs(image)):
         formats, immediates, has_hole = disassembler.pieces(begin, end)
         is_start = image.is_start[begin:end] if image.is_start else None
         # Only numbers of fewer than four digits need padding; an integer at a
@@ -222,7 +222,7 @@ def dump_json(json: JsonStream, prog: XlatedProgram, opcodes: bool, linum: bool)
         lambda code, dst, src: suffix % (code, src, dst) if opcodes else suffix,
         lambda text: quote(text)[1:-1],
     )
-    for before_run, (begin, end) in zip(texts, _runs(image), strict=True):
+    for before_run, (begin, end) in zip(texts, _runs(image)):
         formats, immediates, has_hole = disassembler.pieces(begin, end)
         is_start = image.is_start[begin:end] if image.is_start else None
         columns: list[Column] = [(immediates, has_hole)]

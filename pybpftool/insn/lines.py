@@ -176,13 +176,13 @@ class _Rendered(dict[int, str]):
         new = list(set(offs).difference(self))
         if new:
             change = self._change
-            strings = [(off, s) for off, s in zip(new, map(self._string, new), strict=True)]
+            strings = [(off, s) for off, s in zip(new, map(self._string, new))]
             # All at once: neither a string nor what it became holds a NUL.
             texts = f"{self._end}\0{self._begin}".join(
                 ["" if s is None else change(s) for _, s in strings]
             )
             texts = f"{self._begin}{texts}{self._end}".replace("%", "%%")
-            self.update(zip(new, texts.split("\0"), strict=True))
+            self.update(zip(new, texts.split("\0")))
             for off, s in strings:
                 if s is None:
                     self[off] = self._missing
@@ -212,7 +212,7 @@ def plain_formats(
         cols = [line_cols[record] for record in records]
         return [
             f"{source}{file}{col >> 10} line_col:{col & 0x3FF}]\n" if source else ""
-            for source, file, col in zip(sources.of(records), files.of(records), cols, strict=True)
+            for source, file, col in zip(sources.of(records), files.of(records), cols)
         ]
 
     return lines
@@ -243,9 +243,7 @@ def json_formats(
 
     def members(records: Sequence[int]) -> list[str]:
         result = []
-        for record, source, file in zip(
-            records, sources.of(records), files.of(records), strict=True
-        ):
+        for record, source, file in zip(records, sources.of(records), files.of(records)):
             packed = line_cols[record]
             line = packed >> 10
             col = packed & 0x3FF
@@ -291,4 +289,4 @@ def jited_line_ranges(
             return None
     if len(begins) != len(ksyms):
         return None
-    return [range(a, b) for a, b in zip(begins, [*begins[1:], len(addresses)], strict=True)]
+    return [range(a, b) for a, b in zip(begins, [*begins[1:], len(addresses)])]

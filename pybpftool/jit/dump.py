@@ -58,7 +58,7 @@ def dump_plain(
     lines = None
     if prog.btf is not None:
         lines = plain_formats(prog.lines(), prog.btf.string, linum)
-    for function, insns in zip(decoded.functions, decoded.instructions, strict=True):
+    for function, insns in zip(decoded.functions, decoded.instructions):
         if prog.is_split:
             proto = decoded.names.prototype(function)
             if proto:
@@ -70,7 +70,7 @@ def dump_plain(
         pieces = list(map(formats.__getitem__, texts))
         if lines is not None:
             shown = prog.shown_lines(function, insns.pcs)
-            for (index, _), text in zip(shown, lines([r for _, r in shown]), strict=True):
+            for (index, _), text in zip(shown, lines([r for _, r in shown])):
                 pieces[index] = text + pieces[index]
         for begin, end in _runs(len(pieces)):
             arguments = _arguments(insns, begin, end, hexes if opcodes else None)
@@ -161,7 +161,7 @@ def _json_instructions(
         pieces[index] = f"{piece[: forms.end]},{forms.target}{name}{piece[forms.end :]}"
     if forms.lines is not None:
         shown = decoded.prog.shown_lines(function, insns.pcs)
-        for (index, _), text in zip(shown, forms.lines([r for _, r in shown]), strict=True):
+        for (index, _), text in zip(shown, forms.lines([r for _, r in shown])):
             pieces[index] = f"{{{text}{pieces[index][1:]}"
     for begin, end in _runs(len(pieces)):
         arguments = _arguments(insns, begin, end, forms.hexes)
@@ -208,4 +208,4 @@ def _arguments(
     if hexes is None:
         return pcs
     codes = map(hexes.__getitem__, insns.codes[begin:end])
-    return chain.from_iterable(zip(pcs, codes, strict=True))
+    return chain.from_iterable(zip(pcs, codes))

@@ -37,7 +37,7 @@ class Names:
             if function.address is not None and function.code
         )
         wanted = set()
-        for function, insns in zip(functions, instructions, strict=True):
+        for function, insns in zip(functions, instructions):
             if function.address is None:
                 continue
             wanted.add(function.address)

@@ -130,7 +130,7 @@ class JitedProgram:
         self._add_types(result)
         ranges = self._line_ranges()
         if ranges is not None:
-            for function, records in zip(result, ranges, strict=False):
+            for function, records in zip(result, ranges):
                 function.records = records
         return result
 
@@ -175,10 +175,10 @@ class JitedProgram:
             return []
         base = function.address
         wanted = [self.line_addresses[record] - base for record in function.records]
-        index = dict(zip(pcs, range(len(pcs)), strict=True))
+        index = dict(zip(pcs, range(len(pcs))))
         at = list(map(index.get, wanted))
         if None not in at and all(map(lt, wanted, wanted[1:])):
-            return list(zip(at, function.records, strict=True))  # type: ignore[arg-type]
+            return list(zip(at, function.records))  # type: ignore[arg-type]
         # Records between instructions, or several for one: the general rule.
         cursor = LineCursor(wanted)
         first = function.records.start

@@ -114,13 +114,13 @@ def _paired(
     """
     flows = listing.cfg.functions
     if len(infos) == len(natives):
-        by_begin = {begin: native for (begin, _), native in zip(infos, natives, strict=True)}
+        by_begin = {begin: native for (begin, _), native in zip(infos, natives)}
         pairs = [(flow, by_begin.pop(flow.begin, None)) for flow in flows]
         left = list(by_begin.values())
     else:
         count = max(len(flows), len(natives))
         padded = [*natives, *[None] * (count - len(natives))]
-        pairs = list(zip(flows, padded, strict=False))
+        pairs = list(zip(flows, padded))
         left = natives[len(flows) :]
     return [*pairs, *[(None, native) for native in left]]
 
@@ -149,7 +149,7 @@ def _groups(listing: Listing, function: JoinedFunction, jited: JitedProgram | No
             for _, record in records
         ]
         has_machine_lines = all(
-            0 <= a <= b for a, b in zip(offsets, [*offsets[1:], len(native.code)], strict=True)
+            0 <= a <= b for a, b in zip(offsets, [*offsets[1:], len(native.code)])
         )
         if has_machine_lines:
             cuts[:-1] = [bisect_left(pcs, offset) for offset in offsets]

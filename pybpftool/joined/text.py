@@ -31,7 +31,7 @@ def write_text(out: Output, joined: Joined, opcodes: bool, linum: bool) -> None:
         lefts = [_xlated(joined, group, opcodes) for group in function.groups]
         width = max((len(row) for rows in lefts for row in rows), default=0)
         width = min(width, _WIDEST + (24 if opcodes else 0))
-        for group, left in zip(function.groups, lefts, strict=True):
+        for group, left in zip(function.groups, lefts):
             out.write(_line(joined, group, linum))
             right = machine_texts(function, group, opcodes)
             for a, b in zip_longest(left, right, fillvalue=""):

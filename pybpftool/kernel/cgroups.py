@@ -169,7 +169,7 @@ class _Query:
     def _drop_unknown(self, fd: int, path: str, results: list[int]) -> None:
         """Leave attach types out from now on that the kernel does not know; raise for others."""
         known = []
-        for type, failed in zip(self._types, results, strict=True):
+        for type, failed in zip(self._types, results):
             if failed:
                 attr = Buffer.of(_ATTR.pack(fd, type, self._flags, 0, 0, 0, 0))
                 errno = -bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
@@ -200,7 +200,6 @@ class _Query:
             rows = zip(
                 struct.unpack_from(f"={count}I", ids.data),
                 struct.unpack_from(f"={count}I", flags.data),
-                strict=True,
             )
             return [(type, id, own or common) for id, own in rows]
 

@@ -35,7 +35,7 @@ class InfoLayout:
             decoder = self._decoders[byteorder] = struct.Struct(byteorder + self._codes)
         if len(data) < decoder.size:
             data = bytes(data).ljust(decoder.size, b"\0")
-        return dict(zip(self.names, decoder.unpack_from(data), strict=True))
+        return dict(zip(self.names, decoder.unpack_from(data)))
 
     def only(self, names: tuple[str, ...], byteorder: str) -> struct.Struct:
         """A struct that unpacks these fields alone; they must come in the layout's order.

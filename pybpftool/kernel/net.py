@@ -185,7 +185,7 @@ def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[in
         struct.unpack_from(f"={count}I", array.data)
         for array in (progs, prog_flags, links, link_flags)
     )
-    return list(zip(*columns, strict=True))
+    return list(zip(*columns))
 
 
 def flow_dissector(netns: str) -> int:

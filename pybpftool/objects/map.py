@@ -339,7 +339,7 @@ class OpenMap:
     def items(self) -> Iterator[tuple[bytes, bytes | list[bytes]]]:
         """All (key, value) pairs; see :meth:`batches`."""
         for keys, values in self.batches():
-            yield from zip(keys, values, strict=True)
+            yield from zip(keys, values)
 
     def keys(self) -> Iterator[bytes]:
         """All keys, those included whose value cannot be read."""

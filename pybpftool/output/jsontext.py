@@ -55,7 +55,7 @@ def _compact_python(value: object) -> str:
         return value.text
     if isinstance(value, dict):
         return "{" + ",".join(f"{quote(k)}:{_compact_python(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(_compact_python, value)) + "]"
     _refuse(value)
     raise AssertionError
@@ -89,7 +89,7 @@ def pretty(value: object, depth: int = 0) -> str:
             f"{pad}{quote(name)}: {pretty(item, depth + 1)}" for name, item in value.items()
         )
         return "{" + fields + "\n" + "    " * depth + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         if not value:
             return "[]"
         items = ",".join(pretty(item, depth + 1) for item in value)

@@ -240,21 +240,20 @@ class TestNames:
     )
     def test_what_cannot_be_completed_stays_cut(self, damage: str) -> None:
         kernel = self.long_name("a_function_with_a_long_name")
-        match damage:
-            case "no btf":
-                kernel.btfs.clear()
-            case "no func_info":
-                kernel = self.long_name("a_function_with_a_long_name", nr_func_info=0)
-            case "wrong kind":
-                kernel.arrays[1]["func_info"] = struct.pack("=II", 0, 1)
-            case "no such type":
-                kernel.arrays[1]["func_info"] = struct.pack("=II", 0, 999)
-            case "no array":
-                kernel.arrays[1]["func_info"] = None
-            case "garbage":
-                kernel.btfs[5] = b"garbage"
-            case "refused":
-                kernel.arrays[1]["refused"] = b""
+        if damage == "no btf":
+            kernel.btfs.clear()
+        elif damage == "no func_info":
+            kernel = self.long_name("a_function_with_a_long_name", nr_func_info=0)
+        elif damage == "wrong kind":
+            kernel.arrays[1]["func_info"] = struct.pack("=II", 0, 1)
+        elif damage == "no such type":
+            kernel.arrays[1]["func_info"] = struct.pack("=II", 0, 999)
+        elif damage == "no array":
+            kernel.arrays[1]["func_info"] = None
+        elif damage == "garbage":
+            kernel.btfs[5] = b"garbage"
+        elif damage == "refused":
+            kernel.arrays[1]["refused"] = b""
         assert records(kernel)[0]["name"] == "a_function_with"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ class TestBlocks:
                 sizes.append(len(arrived))
         assert sizes[0] <= 1024
         assert len(sizes) >= 4
-        assert all(late > early for early, late in pairwise(sizes))
+        assert all(late > early for early, late in zip(sizes, sizes[1:]))
 
     def test_everything_arrives_once_and_in_order(self, pipe: tuple[int, int]) -> None:
         received = bytearray()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Literal, overload
+from typing import Literal, Union, overload
 
 
 class Reg(int):
@@ -142,8 +142,8 @@ class Ref:
         return insn(self.code, self.dst, self.src, off, imm) + (bytes(8) if self.wide else b"")
 
 
-Item = bytes | Label | Ref
-Source = int | Reg
+Item = Union[bytes, Label, Ref]
+Source = Union[int, Reg]
 
 
 def label(name: str) -> Label:

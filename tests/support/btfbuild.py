@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, Union
 
 KINDS = {
     "int": 1,
@@ -45,7 +45,7 @@ BTF_MAGIC = 0xEB9F
 
 Order = Literal["little", "big"]
 # (name, type id, bit offset) or (name, type id, bit offset, bitfield size)
-Member = tuple[str, int, int] | tuple[str, int, int, int]
+Member = Union[tuple[str, int, int], tuple[str, int, int, int]]
 
 
 class BtfBuilder:

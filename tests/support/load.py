@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import Union
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331, "ppc64le": 319}
@@ -136,7 +137,7 @@ class Fd:
         return "Fd(%d)" % self.fd
 
 
-AnyFd = int | Fd
+AnyFd = Union[int, Fd]
 
 
 def _syscall(table: dict[str, int]) -> int:
