@@ -90,11 +90,14 @@ class Worker:
 
     def __exit__(self, *exception: object) -> None:
         if self._pid >= 0:
-            if exception[0] is not None:
-                os.kill(self._pid, _SIGKILL)
-            os.close(self._ready)
-            os.close(self._file)
-            os.waitpid(self._pid, 0)
+            try:
+                if exception[0] is not None:
+                    os.kill(self._pid, _SIGKILL)
+                os.close(self._ready)
+                os.close(self._file)
+                os.waitpid(self._pid, 0)
+            except (ChildProcessError, ProcessLookupError):
+                pass  # SIGCHLD is ignored here: it is gone already
             self._pid = -1
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pybpftool.errors import BpfError
-from pybpftool.output.stream import Output
+from pybpftool.output.stream import Output, write_stderr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,8 +115,4 @@ def _write_stderr(text: str) -> None:
         c if c == "\n" or c.isprintable() or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}"
         for c in text
     )
-    data = clean.encode("utf-8", "backslashreplace")
-    try:
-        os.write(2, data)
-    except OSError:
-        pass  # nowhere left to report that stderr is gone
+    write_stderr(clean.encode("utf-8", "backslashreplace"))

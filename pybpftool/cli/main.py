@@ -8,7 +8,7 @@ import sys
 from pybpftool.cli.context import Context, Options
 from pybpftool.cli.grammar import Args, select
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.output.stream import ClosedPipe, Output
+from pybpftool.output.stream import ClosedPipe, Output, open_standard, write_stderr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def show_help(ctx: Context, text: str) -> None:
         ctx.json.value(None)
         return
     ctx.out.flush()
-    data = memoryview(text.encode())
-    while data:
-        data = data[os.write(2, data) :]
+    write_stderr(text.encode())
 
 
 def _object(module: str) -> Handler:
@@ -277,8 +275,12 @@ def _finish(ctx: Context) -> None:
 
 def run() -> None:
     """The console script: :func:`main` on ``sys.argv``, then out without ceremony."""
+    import _signal  # type: ignore[import-not-found]  # the module signal loads enum
     import gc
 
+    open_standard()
+    # Who ignored it hands that down, and would leave us without our children's status.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     # Nothing here makes reference cycles worth collecting, and a run is short.
     gc.disable()
     try:

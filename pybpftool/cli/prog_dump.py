@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pybpftool.cli.prog import header_record, header_text
 from pybpftool.cli.refs import find_programs
 from pybpftool.cli.symbols import SymbolSource, sysctl
@@ -133,6 +131,8 @@ def dump_each(
         what = next(name for name in _SINGLE if getattr(options, name) is not None)
         raise UsageError(f"several programs match, but '{what}' takes only one")
     if options.file is not None:
+        from pybpftool.output.files import write_file
+
         write_file(options.file, form.image(code))
         if ctx.json is not None:
             ctx.json.value(None)
@@ -233,26 +233,3 @@ def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
         f" and net.core.bpf_jit_harden ({sysctl(kernel, 'net/core/bpf_jit_harden')})"
         " hide them"
     )
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Write a file (mode 0600 when it is new); one that could not be filled is removed again."""
-    flags = os.O_WRONLY | os.O_CLOEXEC
-    is_new = False
-    try:
-        try:
-            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-            is_new = True
-        except FileExistsError:
-            fd = os.open(path, flags | os.O_TRUNC)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-        finally:
-            os.close(fd)
-    except (OSError, ValueError) as error:
-        if is_new:
-            os.unlink(path)
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BpfError(f"cannot write the file '{path}': {reason}") from None

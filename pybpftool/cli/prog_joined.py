@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.prog import header_text
-from pybpftool.cli.prog_dump import Dump, XlatedDump, write_file
+from pybpftool.cli.prog_dump import Dump, XlatedDump
 from pybpftool.cli.prog_jited import JitedDump
 from pybpftool.errors import BpfError, UsageError
 
@@ -95,6 +95,7 @@ class JoinedDump(Dump):
 
     def _write_page(self, joined: Joined, code: _Code, options: DumpOptions) -> None:
         from pybpftool.joined.html import page
+        from pybpftool.output.files import write_file
 
         kernel = self._ctx.kernel
         title = f"BPF program {code.header.partition('  tag ')[0]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_dump import XlatedDump, write_file
+from pybpftool.cli.prog_dump import XlatedDump
 from pybpftool.errors import BpfError, KernelError, UsageError
 from pybpftool.kernel.interface import MAP_INFO
 
@@ -105,6 +105,7 @@ class VisualDump(XlatedDump):
         if not visual.calls:
             self._warn_of_size(listing, only)
         from pybpftool.adapters.graphviz import picture
+        from pybpftool.output.files import write_file
 
         write_file(visual.file, picture("".join(parts), visual.form))
         if self._ctx.json is not None:

@@ -30,7 +30,10 @@ class SymbolSource:
         Worth it where all of them are needed and there is much else to do.
         """
         if self._ctx.kernel.is_live and not self._is_read and self._ahead is None:
-            self._ahead = _ReadAhead(self._ctx.kernel)
+            try:
+                self._ahead = _ReadAhead(self._ctx.kernel)
+            except RuntimeError:
+                pass  # no thread to be had: read when they are asked for
 
     def __call__(self) -> KernelSymbols | None:
         if not self._is_read:

@@ -1,4 +1,8 @@
-"""``version``: ours, upstream's that we follow, and which adapters are usable."""
+"""``version``: ours, upstream's that we follow, and which adapters are usable.
+
+Under the name ``bpftool`` upstream's comes first: build systems compare the first number
+that ``bpftool --version`` prints with the one that they need.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +34,21 @@ def _is_installed(package: str) -> bool:
     )
 
 
+def _is_called_bpftool() -> bool:
+    return sys.argv[0].rpartition("/")[2] == "bpftool"
+
+
 def run(ctx: Context, args: Args) -> None:
     """Print the versions; surplus words are ignored, as upstream does."""
     features = {name: _is_installed(package) for name, package in _ADAPTERS.items()}
+    as_bpftool = _is_called_bpftool()
     if ctx.json is not None:
-        ctx.json.value(
-            {"version": __version__, "upstream_version": UPSTREAM_VERSION, "features": features}
-        )
+        versions = {"version": __version__, "upstream_version": UPSTREAM_VERSION}
+        if as_bpftool:
+            versions = {"version": UPSTREAM_VERSION, "pybpftool_version": __version__}
+        ctx.json.value({**versions, "features": features})
         return
     usable = ", ".join(name for name, there in features.items() if there)
-    ctx.out.write(
-        f"pybpftool v{__version__}\nfollowing bpftool v{UPSTREAM_VERSION}\nfeatures: {usable}\n"
-    )
+    ours, theirs = f"pybpftool v{__version__}", f"bpftool v{UPSTREAM_VERSION}"
+    names = f"{theirs}\nby {ours}" if as_bpftool else f"{ours}\nfollowing {theirs}"
+    ctx.out.write(f"{names}\nfeatures: {usable}\n")

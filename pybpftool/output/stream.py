@@ -110,6 +110,35 @@ class Output:
         select.select([], [self._fd], [])
 
 
+def open_standard() -> None:
+    """Open what is closed of descriptors 0, 1 and 2, so that no file of ours takes its place.
+
+    For reading: there is nothing to read, and what is written fails, as it did.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            try:
+                os.open("/dev/null", os.O_RDONLY)
+            except OSError:
+                os.open("/", os.O_PATH)  # there is no /dev
+
+
+def write_stderr(data: bytes) -> None:
+    """Write to standard error as much as it takes: there is nowhere to report its failures."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(2, view) :]
+        except BlockingIOError:
+            import select
+
+            select.select([], [2], [])
+        except OSError:
+            return
+
+
 def _widen(fd: int) -> None:
     """Let a pipe hold as much as an unprivileged user may have in it (fcntl(2)).
 

@@ -40,3 +40,24 @@ def test_an_adapter_without_its_package_is_no_feature() -> None:
 
 def test_surplus_words_are_ignored_as_upstream_does() -> None:
     assert run("version", "more").status == 0
+
+
+class TestUnderTheNameBpftool:
+    """What build systems do: meson compares the first number, others cut the first line."""
+
+    @pytest.fixture(params=["bpftool", "/usr/sbin/bpftool"], autouse=True)
+    def name(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "argv", [request.param])
+
+    @pytest.mark.parametrize("word", ["version", "-V", "--version"])
+    def test_text(self, word: str) -> None:
+        lines = run(word).text.splitlines()
+        assert lines[0] == f"bpftool v{UPSTREAM_VERSION}"
+        assert lines[1] == f"by pybpftool v{__version__}"
+        assert lines[2].startswith("features: ")
+
+    def test_json(self) -> None:
+        answer = run("-j", "version").json
+        assert answer["version"] == UPSTREAM_VERSION
+        assert answer["pybpftool_version"] == __version__
+        assert "features" in answer

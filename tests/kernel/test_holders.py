@@ -17,10 +17,15 @@ from pybpftool.kernel.syscall import same_files
 CLONE_FILES = 0x400
 
 
+def eventfd(count: int) -> int:
+    """os.eventfd() is not there before Python 3.10."""
+    return int(ctypes.CDLL(None).eventfd(count, 0))
+
+
 @pytest.fixture
 def watched() -> object:
     """A descriptor of ours whose fdinfo has a number: an eventfd."""
-    fd = os.eventfd(0x77)
+    fd = eventfd(0x77)
     yield fd
     os.close(fd)
 
@@ -72,7 +77,7 @@ def test_a_thread_with_descriptors_of_its_own() -> None:
     def private() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.unshare(CLONE_FILES) == 0
-        fd = os.eventfd(0x55)
+        fd = eventfd(0x55)
         ready.set()
         leave.wait()
         os.close(fd)
@@ -188,9 +193,9 @@ def test_a_second_reader_that_fails(watched: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_descriptors_in_a_row_are_known_by_their_texts() -> None:
-    row = [os.eventfd(0x10 + n) for n in range(6)]
+    row = [eventfd(0x10 + n) for n in range(6)]
     other = os.open("/dev/null", os.O_RDONLY)
-    last = os.eventfd(0x20)
+    last = eventfd(0x20)
     names, key = ("anon_inode:[eventfd]",), b"eventfd-count:"
     numbers = [str(fd) for fd in (*row, other, last)]
     try:
