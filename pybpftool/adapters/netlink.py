@@ -161,6 +161,13 @@ def _read(number: int, data: bytes, extract: Callable[[Any], T]) -> T:
         raise FormatError(f"cannot read a netlink message ({type(error).__name__})") from None
 
 
+def _text(value: str | bytes | None) -> str | None:
+    """A name; pyroute2 leaves bytes as they are when they are not UTF-8."""
+    if isinstance(value, bytes):
+        return value.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return value
+
+
 def decode_link(data: bytes) -> tuple[int, str, dict[str, int] | None]:
     """(ifindex, name, XDP attributes) of an RTM_NEWLINK message with its header.
 
@@ -179,7 +186,7 @@ def _link(message: Any) -> tuple[int, str, dict[str, int] | None]:
             for name, value in xdp["attrs"]
             if isinstance(value, int)
         }
-    return int(message["index"]), str(message.get_attr("IFLA_IFNAME") or ""), attributes
+    return int(message["index"]), _text(message.get_attr("IFLA_IFNAME")) or "", attributes
 
 
 def decode_handle(data: bytes) -> tuple[int, str | None]:
@@ -189,7 +196,7 @@ def decode_handle(data: bytes) -> tuple[int, str | None]:
 
 def _handle(message: Any) -> tuple[int, str | None]:
     kind = message.get_attr("TCA_KIND")
-    return int(message["handle"]), None if kind is None else str(kind)
+    return int(message["handle"]), _text(kind)
 
 
 def decode_filter(data: bytes) -> dict[str, Any] | None:
@@ -208,7 +215,7 @@ def _filter(message: Any) -> dict[str, Any] | None:
     result: dict[str, Any] = {}
     name, id = options.get_attr("TCA_BPF_NAME"), options.get_attr("TCA_BPF_ID")
     if name is not None:
-        result["name"] = name
+        result["name"] = _text(name)
     if id is not None:
         result["id"] = id
     actions = options.get_attr("TCA_BPF_ACT")
@@ -227,7 +234,7 @@ def _action(action: Any) -> dict[str, Any]:
     if options is not None:
         name, id = options.get_attr("TCA_ACT_BPF_NAME"), options.get_attr("TCA_ACT_BPF_ID")
         if name is not None:
-            result["name"] = name
+            result["name"] = _text(name)
         if id is not None:
             result["id"] = id
     return result

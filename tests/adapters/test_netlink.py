@@ -46,6 +46,18 @@ def test_answers() -> None:
     }
 
 
+def test_names_that_are_no_text() -> None:
+    name = "r\udcff"
+    assert netlink.decode_link(link_message(3, name))[1] == name
+    assert netlink.decode_handle(tc_message(36, 3, 5, name)) == (5, name)
+    action = attribute(1, text("bpf")) + attribute(2, attribute(6, text(name)))
+    options = attribute(7, text(name)) + attribute(1, attribute(1, action))
+    assert netlink.decode_filter(tc_message(44, 3, 5, "bpf", options)) == {
+        "name": name,
+        "actions": [{"name": name}],
+    }
+
+
 def test_damaged_answers() -> None:
     """Any bytes are read, or refused as what they are."""
     dice = random.Random(6)

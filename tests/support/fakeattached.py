@@ -148,7 +148,7 @@ def number(value: int, code: str = "I") -> bytes:
 
 def text(value: str) -> bytes:
     """A string as an attribute's content."""
-    return value.encode() + b"\0"
+    return value.encode("utf-8", "surrogateescape") + b"\0"
 
 
 def link_message(index: int, name: str, xdp: bytes | None = None) -> bytes:
