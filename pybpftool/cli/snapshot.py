@@ -41,10 +41,11 @@ def _save(ctx: Context, args: Args) -> None:
     args.end()
     from pybpftool.inspect.recorder import record
     from pybpftool.kernel.recording import RecordingKernel
+    from pybpftool.output.files import write_file
 
     recording = RecordingKernel(ctx.kernel, element_bytes)
     record(recording, elements=element_bytes != 0)
-    recording.write(path)
+    write_file(path, recording.archive(), private=True)
     if ctx.json is not None:
         ctx.json.value(None)
     if recording.cut:

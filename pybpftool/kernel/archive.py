@@ -18,8 +18,8 @@ neither reach other files nor unfold without bound. Equal answers make equal fil
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import struct
 import zipfile
 import zlib
@@ -125,10 +125,10 @@ class Archive:
         return objects, answers
 
 
-def write_archive(
-    path: str, kernel: dict[str, Any], content: dict[str, Any], blobs: dict[str, bytes]
-) -> None:
-    """Write a snapshot to ``path``; nothing is left there on failure.
+def archive_bytes(
+    kernel: dict[str, Any], content: dict[str, Any], blobs: dict[str, bytes]
+) -> bytes:
+    """A snapshot's file.
 
     :param kernel: the manifest's fields machine, release, byteorder and recorded_at.
     """
@@ -138,18 +138,10 @@ def write_archive(
         ("answers.json", json.dumps(content, indent=0, sort_keys=True).encode()),
         *((f"blobs/{name}", blobs[name]) for name in sorted(blobs)),
     ]
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in members:
-                info = zipfile.ZipInfo(name, _NO_DATE)
-                info.external_attr = 0o600 << 16
-                archive.writestr(info, data, zipfile.ZIP_DEFLATED)
-        os.replace(partial, path)
-    except (OSError, ValueError) as error:
-        try:
-            os.unlink(partial)
-        except (OSError, ValueError):
-            pass
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BpfError(f"cannot write the snapshot '{path}': {reason}") from None
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            info = zipfile.ZipInfo(name, _NO_DATE)
+            info.external_attr = 0o600 << 16
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+    return file.getvalue()

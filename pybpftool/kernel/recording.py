@@ -183,9 +183,9 @@ class RecordingKernel(Kernel):
             return [self._encode(item) for item in value]
         return value
 
-    def write(self, path: str) -> None:
-        """Write everything recorded so far to ``path``; nothing is left there on failure."""
-        from pybpftool.kernel.archive import write_archive
+    def archive(self) -> bytes:
+        """Everything recorded so far, as the bytes of a snapshot's file."""
+        from pybpftool.kernel.archive import archive_bytes
 
         kernel = {
             "machine": self.machine,
@@ -198,7 +198,7 @@ class RecordingKernel(Kernel):
         # An answer may have been replaced by a later one, and its bytes with it.
         names = _blob_names(content)
         blobs = {name: data for name, data in self._blobs.items() if name in names}
-        write_archive(path, kernel, content, blobs)
+        return archive_bytes(kernel, content, blobs)
 
 
 def _blob_names(value: Any) -> set[str]:

@@ -127,7 +127,7 @@ def test_saving_on_a_full_disk_leaves_nothing(kernel: FakeKernel, tmp_path: Path
     folder = tmp_path / "folder"
     folder.mkdir()
     result = run("snapshot", "save", str(folder), kernel=kernel)
-    assert_one_sentence(result, "cannot write the snapshot")
+    assert_one_sentence(result, "cannot write the file")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

@@ -26,7 +26,7 @@ def test_every_command_that_reads(original: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.zip"
     recording = RecordingKernel(kernel)
     record(recording)
-    recording.write(str(copy))
+    copy.write_bytes(recording.archive())
     count = 0
     for words in read_commands(kernel, every=20):
         for form in FORMS if words[1] == "show" else FORMS[:2]:
@@ -55,7 +55,7 @@ def test_a_kernel_without_btf_objects_and_links(tmp_path: Path) -> None:
     kernel.prog(1)
     recording = RecordingKernel(kernel)
     record(recording)
-    recording.write(str(tmp_path / "old.zip"))
+    (tmp_path / "old.zip").write_bytes(recording.archive())
     replayed = SnapshotKernel.load(str(tmp_path / "old.zip"))
     assert [obj.id for obj in replayed.objects("prog")] == [1]
     for kind in ("link", "btf"):

@@ -36,7 +36,7 @@ def recorded(
                 pass
         except KernelError:
             pass
-    recording.write(str(path / "s.zip"))
+    (path / "s.zip").write_bytes(recording.archive())
     replayed = SnapshotKernel.load(str(path / "s.zip"))
     return replayed, replayed.open("map", 1)
 
@@ -113,7 +113,7 @@ def test_who_stops_asking_has_a_part(tmp_path: Path) -> None:
     recording = RecordingKernel(made(HASH, FIVE))
     (map,) = recording.objects("map")
     next(iter(recording.elements(map)))
-    recording.write(str(tmp_path / "s.zip"))
+    (tmp_path / "s.zip").write_bytes(recording.archive())
     assert SnapshotKernel.load(str(tmp_path / "s.zip")).cut_maps() == {1: 2}
 
 

@@ -114,7 +114,7 @@ def record(upstream: str, name: str, output: Path, config: str) -> None:
             print("refused: %s: %s" % reason, flush=True)
         recording = RecordingKernel(_Lean())
         record_attached(recording)
-        recording.write(str(target / "snapshot.zip"))
+        (target / "snapshot.zip").write_bytes(recording.archive())
         answers: list[golden.Case] = []
         for words in commands(root):
             for form in FORMS:
