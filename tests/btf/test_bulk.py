@@ -70,7 +70,7 @@ def test_as_one_by_one(order: Order, is_json: bool, pretty: bool) -> None:
             assert not bulk.is_broken
             columns = bulk.columns(data, 5, stride, count)
             assert len(columns) == bulk.width
-            rows = list(zip(*columns, strict=True)) if columns else [()] * count
+            rows = list(zip(*columns)) if columns else [()] * count
             decode = compile(btf, type_id, 2, pretty)
             assert [bulk.format % row for row in rows] == [
                 f"<%{decode(data, 5 + index * stride + 1)}>" for index in range(count)

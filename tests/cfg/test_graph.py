@@ -39,7 +39,7 @@ def check(code: bytes, starts: list[int]) -> None:
     cfg = Cfg.build(Image(code), starts)
     expected = brute.analyse(code, starts)
     assert [f.begin for f in cfg.functions] == brute.function_starts(code, starts)
-    for function, wanted in zip(cfg.functions, expected, strict=True):
+    for function, wanted in zip(cfg.functions, expected):
         blocks = function.blocks
         assert {(b.begin, b.end) for b in blocks} == wanted.blocks
         assert [b.number for b in blocks] == list(range(2, function.node_count))

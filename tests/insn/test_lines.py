@@ -53,10 +53,10 @@ def test_shown_as_by_single_lookups(offs: list[int], doubles: list[bool], is_sor
     info = LineInfo(pack([(off, 0, 0, 0) for off in offs]))
     expected = walked(offs, starts)
     slots, records = info.shown(len(is_start), is_start)
-    assert list(zip(slots, records, strict=True)) == expected
+    assert list(zip(slots, records)) == expected
     if len(starts) == len(is_start):
         slots, records = info.shown(len(is_start))
-        assert list(zip(slots, records, strict=True)) == expected
+        assert list(zip(slots, records)) == expected
     cursor = LineCursor(offs)
     found = [(slot, cursor.find(slot)) for slot in starts]
     assert [pair for pair in found if pair[1] is not None] == expected
@@ -67,7 +67,7 @@ def test_shown_as_by_single_lookups(offs: list[int], doubles: list[bool], is_sor
 def test_crowded_records_repeat_the_last_one() -> None:
     info = LineInfo(pack([(off, 0, 0, 0) for off in (0, 0, 0, 5)]))
     slots, records = info.shown(8)
-    assert list(zip(slots, records, strict=True)) == [(0, 2), (1, 2), (2, 2), (5, 3)]
+    assert list(zip(slots, records)) == [(0, 2), (1, 2), (2, 2), (5, 3)]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

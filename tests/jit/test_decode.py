@@ -19,7 +19,7 @@ def test_in_bulk_as_one_by_one(name: str) -> None:
         base = function.address or 0
         insns = bulk.decode(function.code, base)
         assert b"".join(insns.codes) == function.code
-        for index, (pc, code) in enumerate(zip(insns.pcs, insns.codes, strict=True)):
+        for index, (pc, code) in enumerate(zip(insns.pcs, insns.codes)):
             alone = Decoder("x86_64").decode(code, base + pc)
             assert (alone.texts, alone.codes) == ([insns.texts[index]], [code])
             assert alone.targets.get(0) == insns.targets.get(index)
@@ -34,7 +34,7 @@ def test_random_bytes_are_all_there(machine: str, syntax: str, seed: int) -> Non
     insns = Decoder(machine, order, syntax).decode(image, 0x1000)
     assert b"".join(insns.codes) == image
     at = 0
-    for pc, code, text in zip(insns.pcs, insns.codes, insns.texts, strict=True):
+    for pc, code, text in zip(insns.pcs, insns.codes, insns.texts):
         assert pc == at
         assert text
         at += len(code)

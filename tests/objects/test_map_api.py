@@ -57,11 +57,7 @@ def test_python_values(typed: load.Fd) -> None:
     with OpenMap.by_id(load.object_id(typed, "map")) as opened:
         decoded = dict(opened.decoded_items())  # type: ignore[arg-type]
         assert decoded == {n: {"a": n, "b": -n} for n in range(5000)}
-        pairs = [
-            pair
-            for keys, values in opened.decoded_batches()
-            for pair in zip(keys, values, strict=True)
-        ]
+        pairs = [pair for keys, values in opened.decoded_batches() for pair in zip(keys, values)]
         assert dict(pairs) == decoded  # type: ignore[arg-type]
         raw = opened[opened.encode_key("=3")]
         assert isinstance(raw, bytes)

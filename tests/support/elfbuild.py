@@ -73,9 +73,7 @@ class ElfBuilder:
         header_size, table_at = (64 if is_64 else 40), start + len(data)
         headers = bytes(header_size)
         layout = self.order + ("IIQQQQIIQQ" if is_64 else "10I")
-        for (name_at, offset), (_, kind, address, content, link, entry) in zip(
-            offsets, sections, strict=True
-        ):
+        for (name_at, offset), (_, kind, address, content, link, entry) in zip(offsets, sections):
             headers += struct.pack(
                 layout, name_at, kind, 0, address, offset, len(content), link, 0, 8, entry
             )

@@ -27,7 +27,7 @@ def random_program(seed: int, size: int = 60) -> bytes:
         for width in widths:
             places.append(slot)
             slot += width
-        for number, (place, width) in enumerate(zip(places, widths, strict=True)):
+        for number, (place, width) in enumerate(zip(places, widths)):
             code.append(_instruction(rng, place, width, places, bases, number == len(widths) - 1))
     return b"".join(code)
 

@@ -214,7 +214,7 @@ def same_but_for_clock(ours: bytes, upstream: bytes) -> bool:
     if _LOADED_AT.sub(rb"\g<key>", ours) != _LOADED_AT.sub(rb"\g<key>", upstream):
         return False
     times = [[_seconds(found) for found in _LOADED_AT.finditer(data)] for data in (ours, upstream)]
-    return all(abs(first - second) <= 1 for first, second in zip(*times, strict=True))
+    return all(abs(first - second) <= 1 for first, second in zip(*times))
 
 
 def _seconds(found: re.Match[bytes]) -> int:
@@ -311,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed = False
         shown = 0
         end = time.monotonic() + args.seconds if args.seconds else float("inf")
-        for name, suite in zip(chosen, loaded, strict=True):
+        for name, suite in zip(chosen, loaded):
             equal = total = 0
             started = time.monotonic()
             number = 0
