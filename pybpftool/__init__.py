@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from pybpftool.kernel.live import LiveKernel as LiveKernel
     from pybpftool.kernel.snapshot import SnapshotKernel as SnapshotKernel
     from pybpftool.objects.map import Map as Map
-    from pybpftool.objects.map import OpenMap as OpenMap
     from pybpftool.objects.map import maps as maps
+    from pybpftool.objects.open_map import OpenMap as OpenMap
     from pybpftool.objects.prog import Program as Program
     from pybpftool.objects.prog import programs as programs
+    from pybpftool.writable import WritableMap as WritableMap
 
 _HOMES = {
     "Btf": "pybpftool.btf.table",
@@ -34,9 +35,10 @@ _HOMES = {
     "KernelError": "pybpftool.errors",
     "LiveKernel": "pybpftool.kernel.live",
     "Map": "pybpftool.objects.map",
-    "OpenMap": "pybpftool.objects.map",
+    "OpenMap": "pybpftool.objects.open_map",
     "Program": "pybpftool.objects.prog",
     "SnapshotKernel": "pybpftool.kernel.snapshot",
+    "WritableMap": "pybpftool.writable",
     "maps": "pybpftool.objects.map",
     "programs": "pybpftool.objects.prog",
 }

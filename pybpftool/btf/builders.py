@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pybpftool.btf.scalars import ProgName
-    from pybpftool.btf.table import Btf
+    from pybpftool.btf.table import Btf, Member
 
     Builder = Callable[[bytes, int], object]
 
@@ -66,7 +66,19 @@ def python_value(
 
 def compile_python(btf: Btf, type_id: int, prog_name: ProgName | None = None) -> Builder:
     """A function of (data, offset) that gives :func:`python_value`."""
-    build = _Builders(btf, prog_name).type(type_id, 0)
+    return _checked(_Builders(btf, prog_name).type(type_id, 0), type_id)
+
+
+def compile_numbers(btf: Btf, type_id: int) -> Builder:
+    """As :func:`compile_python`, for programs: every number is an int or a float.
+
+    Where JSON spells bit-fields, 128-bit integers and floating-point numbers in its own
+    ways, these are Python numbers, with the sign that their type has; a char is a str.
+    """
+    return _checked(_Numbers(btf, None).type(type_id, 0), type_id)
+
+
+def _checked(build: Builder, type_id: int) -> Builder:
 
     def run(data: bytes, offset: int) -> object:
         try:
@@ -112,7 +124,8 @@ class _Builders:
             return lambda data, offset: unpack(data, offset)[0]
         return lambda data, offset: convert(unpack(data, offset)[0])
 
-    def bits(self, bit_offset: int, bits: int, at: int = 0) -> Builder:
+    def bits(self, bit_offset: int, bits: int, at: int = 0, signed: bool = False) -> Builder:
+        """Some bits; JSON shows them as hexadecimal text whatever their sign."""
         take = bits_of(self.btf.byteorder, bit_offset, bits)
         unpack = struct.Struct(f"{(bit_offset + bits + 7) // 8}s").unpack_from
         return lambda data, offset: f"0x{take(unpack(data, offset + at)[0]):x}"
@@ -159,21 +172,22 @@ class _Builders:
         if kind == DATASEC:
             return self.datasec(type_id)
         if kind == FLOAT and words[at + 1] in FLOATS:
-            return self.scalar(FLOATS[words[at + 1]], lambda value: RawNumber(float_text(value)))
+            return self.scalar(FLOATS[words[at + 1]], self.floating)
         return _null
 
     def integer(self, word: int, bit_offset: int) -> Builder:
         form, encoding, bits, first = int_layout(word, bit_offset)
+        signed = encoding == INT_SIGNED
         if form == "bits":
-            return self.bits(first % 8, bits, first // 8)
+            return self.bits(first % 8, bits, first // 8, signed)
         if form == "wide":
-            return self.bits(0, 128)
+            return self.bits(0, 128, 0, signed)
         if encoding == 0:
             return self.scalar(UNSIGNED[bits])
-        if encoding == INT_SIGNED:
+        if signed:
             return self.scalar(SIGNED[bits])
         if encoding == INT_CHAR:
-            return self.scalar("B", lambda value: RawNumber(CHARS_JSON[value]))
+            return self.scalar("B", self.char)
         if encoding == INT_BOOL:
             return self.scalar("B", bool)
         return self.bits(0, bits)
@@ -185,13 +199,22 @@ class _Builders:
             name = _Duplicate(member.name) if member.name in seen else member.name
             seen.add(member.name)
             if member.bit_size:
-                build = self.bits(member.bit_offset % 8, member.bit_size)
+                build = self.bit_field(member)
             else:
                 build = self.type(member.type_id, member.bit_offset % 8)
             members.append((name, member.bit_offset // 8, build))
         return lambda data, offset: {
             name: build(data, offset + where) for name, where, build in members
         }
+
+    def bit_field(self, member: Member) -> Builder:
+        return self.bits(member.bit_offset % 8, member.bit_size)
+
+    def char(self, value: int) -> object:
+        return RawNumber(CHARS_JSON[value])
+
+    def floating(self, value: float) -> object:
+        return RawNumber(float_text(value))
 
     def datasec(self, type_id: int) -> Builder:
         name = self.btf.name(type_id)
@@ -234,3 +257,43 @@ class _Builders:
                     lambda value: value if value >> 32 else func_pointer_text(text, value, name_of),
                 )
         return self.scalar("Q")
+
+
+class _Numbers(_Builders):
+    """Builders of values as Python itself has them."""
+
+    def bits(self, bit_offset: int, bits: int, at: int = 0, signed: bool = False) -> Builder:
+        take = bits_of(self.btf.byteorder, bit_offset, bits)
+        unpack = struct.Struct(f"{(bit_offset + bits + 7) // 8}s").unpack_from
+        if not signed:
+            return lambda data, offset: take(unpack(data, offset + at)[0])
+        sign = 1 << (bits - 1)
+        return lambda data, offset: (take(unpack(data, offset + at)[0]) ^ sign) - sign
+
+    def bit_field(self, member: Member) -> Builder:
+        btf = self.btf
+        target = btf.resolve(member.type_id)
+        kind = None if target is None else btf.kind(target)
+        signed = False
+        if target is not None and kind == INT:
+            signed = bool(btf.int_info(target)[0] & INT_SIGNED)
+        elif target is not None and kind in (ENUM, ENUM64):
+            signed = bool(btf.type(target).kind_flag)
+        number = self.bits(member.bit_offset % 8, member.bit_size, 0, signed)
+        if target is None or kind == INT:
+            return number
+        names: dict[object, object] = {}
+        for name, value in btf.enumerators(target):
+            names.setdefault(value, name)
+
+        def named(data: bytes, offset: int) -> object:
+            value = number(data, offset)
+            return names.get(value, value)
+
+        return named
+
+    def char(self, value: int) -> object:
+        return chr(value)
+
+    def floating(self, value: float) -> object:
+        return value

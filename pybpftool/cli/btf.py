@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pybpftool.btf.load import SYSFS, VMLINUX, from_file, from_id, vmlinux
-from pybpftool.cli.grammar import c_number, select
+from pybpftool.cli.grammar import select
+from pybpftool.cnumber import c_number
 from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False

@@ -8,10 +8,10 @@ import signal
 import struct
 
 from pybpftool.cli.refs import one_map
+from pybpftool.control.elements import MapWriter
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.kernel.elements import MapElements, possible_cpus
 from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing
-from pybpftool.objects.map import PERF_EVENT_ARRAY, read_map
+from pybpftool.objects.map import read
 from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 class _Pipe:
     """The rings of one map, by the slots of the map that they are in."""
 
-    def __init__(self, ctx: Context, elements: MapElements) -> None:
+    def __init__(self, ctx: Context, elements: MapWriter) -> None:
         self._ctx = ctx
         self._elements = elements
         self._rings: dict[int, PerfRing] = {}
@@ -138,22 +138,22 @@ def event_pipe(ctx: Context, args: Args) -> None:
     kernel = ctx.kernel
     obj = one_map(kernel, args, True)
     try:
-        map = read_map(kernel, obj, with_fdinfo=False)
-        if map.type != PERF_EVENT_ARRAY:
-            raise BpfError(f"map {map.id} is no perf_event_array")
+        map = read(kernel, obj, with_fdinfo=False)
+        if map.type_name != "perf_event_array":
+            raise BpfError(f"map {map.id} is not a perf_event_array")
         place = _places(args)
-        elements = MapElements(kernel, obj, map)
+        elements = MapWriter(kernel, obj)
         if place is not None:
             places = [place]
         else:
-            most = min(possible_cpus(kernel), map.max_entries)
+            most = min(kernel.possible_cpus(), map.max_entries)
             places = [(cpu, cpu) for cpu in _online_cpus(kernel, most)]
         _pipe(ctx, elements, places)
     finally:
         kernel.close(obj)
 
 
-def _pipe(ctx: Context, elements: MapElements, places: list[tuple[int, int]]) -> None:
+def _pipe(ctx: Context, elements: MapWriter, places: list[tuple[int, int]]) -> None:
     stopped: list[int] = []
 
     def stop(number: int, frame: object) -> None:

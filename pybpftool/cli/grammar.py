@@ -1,7 +1,8 @@
-"""Words of a command line: upstream's prefix rule, numbers as C reads them, a cursor."""
+"""Words of a command line: upstream's prefix rule and a cursor."""
 
 from __future__ import annotations
 
+from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -15,26 +16,6 @@ if TYPE_CHECKING:
 def is_prefix(word: str, name: str) -> bool:
     """Whether ``word`` is ``name`` or short for it (``is_prefix()`` of upstream)."""
     return name.startswith(word)
-
-
-def c_number(text: str) -> int | None:
-    """``text`` as ``strtoull(text, …, 0)`` reads it: decimal, 0x hexadecimal or 0 octal.
-
-    None when it is not such a number. Blanks and a plus sign may stand before it as in
-    C; a minus sign, which C would let wrap around, is refused.
-    """
-    if not text.isdigit():
-        text = text.lstrip(" \t\n\v\f\r").removeprefix("+")
-    if not text.isascii() or not text.isalnum():
-        return None
-    try:
-        if text[:2] in ("0x", "0X"):
-            return int(text[2:], 16)
-        if text.isdigit():
-            return int(text, 8 if text[0] == "0" else 10)
-    except ValueError:
-        pass
-    return None
 
 
 class Args:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pybpftool.cli.pinning import pin_command, pin_fd
+from pybpftool.cli.pinning import pin_command
 from pybpftool.cli.refs import one_map
+from pybpftool.control import require_live
+from pybpftool.control.create import NAME_LENGTH, NewMap, create_map
+from pybpftool.control.elements import MapWriter
+from pybpftool.control.pin import pin as pin_fd
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.kernel.elements import MapElements, NewMap, create_map
-from pybpftool.objects.map import NAME_LENGTH, read_map
 from pybpftool.uapi.bpf import MAP_TYPES
 
 TYPE_CHECKING = False
@@ -43,7 +45,7 @@ def _parse(ctx: Context, args: Args, request: _Request) -> None:
             request.once("type")
             word = args.take("a map type")
             if word not in MAP_TYPES:
-                raise UsageError(f"'{word}' is no map type; 'pybpftool map help' names some")
+                raise UsageError(f"'{word}' is not a map type; 'pybpftool map help' names some")
             new.type = MAP_TYPES.index(word)
         elif args.accept("name"):
             new.name = args.take("a name")
@@ -92,17 +94,16 @@ def _ifindex(name: str) -> int:
 def create(ctx: Context, args: Args) -> None:
     """``map create FILE type TYPE key SIZE value SIZE entries N name NAME …``."""
     kernel = ctx.kernel
-    if not kernel.is_live:
-        raise BpfError("a recorded kernel cannot be given new maps")
+    require_live(kernel)
     request = _Request(args.take("the path to pin the new map at"))
     try:
         _parse(ctx, args, request)
         name = request.new.name
         if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
             ctx.say(f"Warning: the kernel keeps only {NAME_LENGTH - 1} bytes of the name '{name}'")
-        fd = create_map(request.new)
+        fd = create_map(kernel, request.new)
         try:
-            pin_fd(ctx, fd, request.path)
+            pin_fd(kernel, fd, request.path, may_mount=not ctx.options.nomount)
         finally:
             os.close(fd)
     finally:
@@ -123,7 +124,7 @@ def freeze(ctx: Context, args: Args) -> None:
     obj = one_map(kernel, args, True)
     try:
         args.end()
-        MapElements(kernel, obj, read_map(kernel, obj, with_fdinfo=False)).freeze()
+        MapWriter(kernel, obj).freeze()
     finally:
         kernel.close(obj)
     if ctx.json is not None:

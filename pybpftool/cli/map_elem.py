@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import struct
+from errno import ENOENT
 
 from pybpftool.cli.refs import one_map, one_program
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.kernel.elements import BPF_ANY, BPF_EXIST, BPF_NOEXIST, MapElements
-from pybpftool.objects.map import OF_MAPS, PROG_ARRAY, read_map, value_types
+from pybpftool.objects.map import read, value_types
 from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
+    from pybpftool.control.elements import MapWriter
     from pybpftool.kernel.interface import BpfObject
     from pybpftool.objects.map import ValueTypes
 
-_ENOENT = 2
-_UPDATE_FLAGS = (("any", BPF_ANY), ("noexist", BPF_NOEXIST), ("exist", BPF_EXIST))
+_UPDATE_FLAGS = ("any", "noexist", "exist")  # by number, BPF_ANY and so on
 
 
 class _Element:
     """An open map and what the words after it say of one of its elements."""
 
-    __slots__ = ("_ctx", "_fds", "_types", "elements", "flags", "key", "map", "obj", "value")
+    __slots__ = ("_ctx", "_fds", "_types", "flags", "key", "map", "obj", "value")
 
     def __init__(self, ctx: Context, args: Args, writable: bool) -> None:
         self._ctx = ctx
@@ -32,14 +32,20 @@ class _Element:
         self._types: ValueTypes | None = None
         self.key: bytes | None = None
         self.value: bytes | None = None
-        self.flags = BPF_ANY
+        self.flags = 0
         self.obj = one_map(ctx.kernel, args, writable)
         try:
-            self.map = read_map(ctx.kernel, self.obj, with_fdinfo=False)
-            self.elements = MapElements(ctx.kernel, self.obj, self.map)
+            self.map = read(ctx.kernel, self.obj, with_fdinfo=False)
         except BpfError:
             self.close()
             raise
+
+    @property
+    def writer(self) -> MapWriter:
+        """What changes the map's elements."""
+        from pybpftool.control.elements import MapWriter
+
+        return MapWriter(self._ctx.kernel, self.obj)
 
     def close(self) -> None:
         """Give back the map and what its value refers to."""
@@ -71,12 +77,12 @@ class _Element:
                 self.value = self._value(args)
             else:
                 word = args.take("'key' or 'value'")
-                flag = [flag for name, flag in _UPDATE_FLAGS if name.startswith(word)]
-                if not flag:
+                flags = [n for n, name in enumerate(_UPDATE_FLAGS) if name.startswith(word)]
+                if not flags:
                     raise UsageError(f"expected 'key' or 'value', got '{word}'")
                 if not with_value or has_flags:
                     raise UsageError(f"'{word}' has no place here")
-                self.flags = flag[0]
+                self.flags = flags[0]
                 has_flags = True
         if map.key_size and self.key is None:
             raise UsageError(f"the key is missing: 'key' and {map.key_size} bytes")
@@ -85,9 +91,9 @@ class _Element:
 
     def _value(self, args: Args) -> bytes:
         map = self.map
-        if map.type in OF_MAPS:
+        if map.traits.holds == "map":
             return self._descriptor(one_map(self._ctx.kernel, args, True))
-        if map.type == PROG_ARRAY:
+        if map.traits.holds == "prog":
             if (args.peek() or "?") in ("i", "id"):
                 self._ctx.say(
                     "Warning: the array does not keep a program that nothing else holds;"
@@ -129,14 +135,14 @@ class _Element:
 
     def show(self, value: bytes) -> None:
         """Print the element, formatted by BTF where there is some."""
-        from pybpftool.cli.map_dump import FormattedLayout, Shape, json_layout, plain_layout
+        from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, plain_layout
 
         ctx = self._ctx
-        shape = Shape(self.map, self.elements)
+        shape = Shape.of(ctx.kernel, self.map)
         types = value_types(ctx.kernel, self.map)
         key = self.key or b""
         if ctx.json is not None:
-            layout = json_layout(shape, types, ctx.json.depth, ctx.json.is_pretty)
+            layout = JsonLayout(shape, types, ctx.json.depth, ctx.json.is_pretty)
             ctx.json.raw(layout.one(key, value))
         elif types is not None:
             text = FormattedLayout(shape, types, 0, True, is_json=False)
@@ -147,7 +153,7 @@ class _Element:
 
 def _byte(word: str, is_hex: bool) -> int:
     """One byte as ``strtoul()`` reads it; what does not fit a byte is refused."""
-    from pybpftool.cli.grammar import c_number
+    from pybpftool.cnumber import c_number
 
     sign = word[:1] if word[:1] in ("-", "+") else ""
     digits = word[len(sign) :]
@@ -175,7 +181,7 @@ def update(ctx: Context, args: Args) -> None:
     """``map { update | push | enqueue } MAP [key DATA] [value VALUE] [UPDATE_FLAGS]``."""
     with _Element(ctx, args, True) as element:
         element.parse(args, True)
-        element.elements.update(element.key, element.value or b"", element.flags)
+        element.writer.update(element.key, element.value or b"", element.flags)
     _done(ctx)
 
 
@@ -184,9 +190,9 @@ def lookup(ctx: Context, args: Args) -> None:
     with _Element(ctx, args, False) as element:
         element.parse(args)
         try:
-            value = element.elements.lookup(element.key)
+            value = ctx.kernel.lookup(element.obj, element.key or None)
         except KernelError as error:
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 raise
             ctx.failed = True
             if ctx.json is not None:
@@ -202,7 +208,7 @@ def getnext(ctx: Context, args: Args) -> None:
     with _Element(ctx, args, False) as element:
         if args:
             element.parse(args)
-        key, following = element.key, element.elements.next_key(element.key)
+        key, following = element.key, ctx.kernel.next_key(element.obj, element.key)
         if ctx.json is not None:
             record = {
                 "key": None if key is None else _hex_strings(key),
@@ -218,7 +224,7 @@ def delete(ctx: Context, args: Args) -> None:
     """``map delete MAP key DATA``."""
     with _Element(ctx, args, True) as element:
         element.parse(args)
-        element.elements.delete(element.key)
+        element.writer.delete(element.key)
     _done(ctx)
 
 
@@ -227,11 +233,11 @@ def pop(ctx: Context, args: Args) -> None:
     with _Element(ctx, args, True) as element:
         args.end()
         if element.map.key_size:
-            raise BpfError(f"map {element.map.id} is no queue or stack: its elements have keys")
+            raise BpfError(f"map {element.map.id} is not a queue or stack: its elements have keys")
         try:
-            value = element.elements.pop()
+            value = element.writer.pop()
         except KernelError as error:
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 raise
             ctx.failed = True
             if ctx.json is not None:

@@ -69,14 +69,12 @@ def open_maps(kernel: Kernel, args: Args) -> list[BpfObject]:
     how = args.choose(MAP_REFERENCE)
     if how != "name":
         return [_by_id_or_path(kernel, args, how, False)]
-    from pybpftool.kernel.elements import open_map
-
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
     objects: list[BpfObject] = []
     try:
         for id in ids:
-            objects.append(open_map(kernel, id))
+            objects.append(kernel.open("map", id))
     except BpfError:
         for obj in objects:
             kernel.close(obj)
@@ -92,13 +90,11 @@ def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
     how = args.choose(MAP_REFERENCE)
     if how != "name":
         return _by_id_or_path(kernel, args, how, writable)
-    from pybpftool.kernel.elements import open_map
-
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
     if len(ids) > 1:
         raise BpfError(f"{len(ids)} maps have the name '{name}'; name one of them by its id")
-    return open_map(kernel, ids[0], writable)
+    return _open(kernel, ids[0], writable)
 
 
 def one_program(kernel: Kernel, args: Args) -> BpfObject:
@@ -124,16 +120,22 @@ def _name(args: Args) -> str:
 
 
 def _by_id_or_path(kernel: Kernel, args: Args, how: str, writable: bool) -> BpfObject:
-    from pybpftool.kernel.elements import open_map
-
     if how == "id":
-        return open_map(kernel, args.number("a map id"), writable)
+        return _open(kernel, args.number("a map id"), writable)
     path = args.take("the path of a pinned map")
     obj = kernel.open_pinned(path)
     if obj.kind != "map":
         kernel.close(obj)
         raise BpfError(f"'{path}' is a {obj.kind}, not a map")
     return obj
+
+
+def _open(kernel: Kernel, id: int, writable: bool) -> BpfObject:
+    if not writable:
+        return kernel.open("map", id)
+    from pybpftool.control.elements import open_writable
+
+    return open_writable(kernel, id)
 
 
 def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:

@@ -28,9 +28,6 @@ FILES = (
 )
 """Files that dumps read."""
 
-# Of which BPF_MAP_LOOKUP_ELEM without a key tells the next element: queue, stack.
-_PEEKED = (22, 23)
-
 
 def record(kernel: Kernel, elements: bool = True) -> None:
     """Ask everything that commands ask, the ``elements`` of maps only if wanted.
@@ -93,18 +90,16 @@ def record_programs(kernel: Kernel) -> None:
 
 def record_maps(kernel: Kernel, elements: bool = True) -> None:
     """What ``map show`` asks, and what ``dump``, ``lookup``, ``getnext`` and ``peek`` do."""
-    from pybpftool.objects.map import read_map
+    from pybpftool.objects.map import read
 
     _tried(kernel.pinned, "map")
     types = set()
 
     def collect(obj: BpfObject) -> None:
-        map = read_map(kernel, obj)
-        if map.ifindex:
-            kernel.ifname(map.ifindex, map.netns_dev, map.netns_ino)
+        map = read(kernel, obj)
         if map.btf_id:
             types.add(map.btf_id)
-        if elements and map.type in _PEEKED:
+        if elements and map.traits.is_queue:
             _tried(kernel.lookup, obj, None)
         if elements:
             for _ in kernel.elements(obj):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 
+from pybpftool.errors import BpfError
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -169,6 +170,10 @@ class Kernel:
         """Open one object by id (``BPF_*_GET_FD_BY_ID``)."""
         raise NotImplementedError
 
+    def open_writable(self, id: int) -> BpfObject:
+        """Open a map by id to change it as well, where the kernel can be changed."""
+        raise NotImplementedError
+
     def open_pinned(self, path: str) -> BpfObject:
         """Open whatever is pinned at ``path`` (``BPF_OBJ_GET``)."""
         raise NotImplementedError
@@ -224,6 +229,18 @@ class Kernel:
         The first one follows a key that is not in the map, too.
         """
         raise NotImplementedError
+
+    def possible_cpus(self) -> int:
+        """The number of possible CPUs, which is that of the values of a per-CPU element."""
+        text = self.file("/sys/devices/system/cpu/possible").decode("ascii", "replace").strip()
+        count = 0
+        try:
+            for part in text.split(","):
+                first, _, last = part.partition("-")
+                count += int(last or first) - int(first) + 1
+        except ValueError:
+            raise BpfError(f"cannot read the list of possible CPUs: '{text}'") from None
+        return count
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
         """Paths in all mounted bpf file systems at which objects of ``kind`` are pinned, by id."""

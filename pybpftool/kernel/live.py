@@ -12,6 +12,7 @@ from pybpftool.kernel.interface import (
     BTF_INFO,
     PROG_ARRAYS,
     PROG_INFO,
+    Batch,
     BpfObject,
     Kernel,
     Listing,
@@ -170,12 +171,15 @@ class LiveKernel(Kernel):
             finally:
                 close(fd)
 
-    def open(self, kind: str, id: int, flags: int | None = None) -> BpfObject:
-        """As :meth:`Kernel.open`; maps for reading only, unless ``flags`` (0) says otherwise."""
+    def open(self, kind: str, id: int) -> BpfObject:
+        return self._open_id(kind, id, _OPEN_FLAGS.get(kind, 0))
+
+    def open_writable(self, id: int) -> BpfObject:
+        return self._open_id("map", id, 0)
+
+    def _open_id(self, kind: str, id: int, flags: int) -> BpfObject:
         attr = self._attr
-        _ID_ATTR.pack_into(
-            attr.data, 0, id, 0, _OPEN_FLAGS.get(kind, 0) if flags is None else flags
-        )
+        _ID_ATTR.pack_into(attr.data, 0, id, 0, flags)
         fd = bpf(_FD_BY_ID[kind], attr.address, 12)
         if fd < 0:
             raise _opening_error(kind, id, -fd)
@@ -327,16 +331,15 @@ class LiveKernel(Kernel):
         return self._map_elements(map).batches()
 
     def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
-        return self._map_elements(map).lookup(b"" if key is None else key)
+        return self._map_elements(map).lookup(key)
 
     def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
         return self._map_elements(map).next_key(key)
 
     def _map_elements(self, map: BpfObject) -> MapElements:
         from pybpftool.kernel.elements import MapElements
-        from pybpftool.objects.map import read_map
 
-        return MapElements(self, map, read_map(self, map, False))
+        return MapElements(self, map)
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
         from pybpftool.kernel.pins import PinTable, pinned_files

@@ -8,6 +8,7 @@ import struct
 from pybpftool.errors import BpfError, FormatError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, Batch
 from pybpftool.kernel.recording import CutMap
+from pybpftool.uapi.map_traits import BY_PREFIX, traits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.kernel.interface import BpfObject
-
-_LPM_TRIE = 11
-# Maps whose keys are indexes, every one of which the kernel lists, used or not: the
-# map_get_next_key of kernel/bpf/{arraymap,devmap,cpumap,reuseport_array}.c, of
-# net/core/sock_map.c and net/xdp/xskmap.c. By enum bpf_map_type: array, prog_array,
-# perf_event_array, percpu_array, cgroup_array, array_of_maps, devmap, sockmap, cpumap,
-# xskmap, reuseport_sockarray.
-_INDEXED = frozenset((2, 3, 4, 6, 8, 12, 14, 15, 16, 17, 20))
 
 
 class RecordedElements:
@@ -40,18 +33,19 @@ class RecordedElements:
         "_index",
         "_is_trie",
         "_key_size",
+        "_lists_all_slots",
         "_max",
-        "_type",
     )
 
     def __init__(self, map: BpfObject, byteorder: str, rows: list[Any], end: Any) -> None:
         info = MAP_INFO.decode(map.info, byteorder)
         self._id = map.id
         self._byteorder = byteorder
-        self._type: int = info["type"]
+        traits = traits_of(info["type"])
+        self._lists_all_slots = traits.lists_all_slots
         self._key_size: int = info["key_size"]
         # struct bpf_lpm_trie_key: the length of the prefix, then the address.
-        self._is_trie = self._type == _LPM_TRIE and self._key_size > 4
+        self._is_trie = traits.order == BY_PREFIX and self._key_size > 4
         self._max: int = info["max_entries"]
         self._batches = [self._batch(*row) for row in rows]
         self._end = self._error(end)
@@ -114,7 +108,7 @@ class RecordedElements:
         """The key after ``key``, or the first."""
         self._check(key)
         following: bytes | None
-        if self._type in _INDEXED and self._key_size == 4:
+        if self._lists_all_slots and self._key_size == 4:
             following = self._next_index(key)
         else:
             index = self._indexed()

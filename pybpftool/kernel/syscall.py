@@ -87,6 +87,9 @@ _NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
 
 _FREAD_BLOCK = 1 << 24
 
+ENOTSUPP = 524
+"""An error of the kernel alone (include/linux/errno.h): strerror(3) has no text for it."""
+
 
 class Buffer:
     """Memory with a fixed address that the kernel reads and writes.

@@ -1,156 +1,217 @@
-"""Maps: what ``struct bpf_map_info`` and fdinfo say of them, and their elements.
-
-:class:`Map` is one entry of a listing; :class:`OpenMap` is the public way to a map's
-keys and values, as bytes or decoded through BTF.
-"""
+"""Maps: what ``struct bpf_map_info`` and fdinfo say of them."""
 
 from __future__ import annotations
 
 import struct
 
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.errors import KernelError
+from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
+from pybpftool.uapi.map_traits import TRAITS, traits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from pybpftool.btf.table import Btf
-    from pybpftool.kernel.elements import MapElements
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.uapi.map_traits import MapTraits
+
+    Holders = dict[int, list[tuple[int, str]]]
 
 NAME_LENGTH = 16
-"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 characters."""
+"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 bytes."""
 
-# enum bpf_map_type
-PROG_ARRAY = 3
-PERF_EVENT_ARRAY = 4
-PERCPU_HASH = 5
-PERCPU_ARRAY = 6
-LRU_PERCPU_HASH = 10
-LPM_TRIE = 11
-ARRAY_OF_MAPS = 12
-HASH_OF_MAPS = 13
-REUSEPORT_SOCKARRAY = 20
-PERCPU_CGROUP_STORAGE = 21
-
-PER_CPU = frozenset((PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, PERCPU_CGROUP_STORAGE))
-"""The types whose elements have a value for each possible CPU."""
-OF_MAPS = frozenset((ARRAY_OF_MAPS, HASH_OF_MAPS))
-"""The types whose values are maps; reading one gives the map's id."""
-
-# The fields of struct bpf_map_info, without its last ones that nothing here asks for.
-_INFO = {order: struct.Struct(order + "6I16sIIQQ4I") for order in "<>"}
+# The fields of struct bpf_map_info that a Map begins with.
+_INFO = {order: struct.Struct(order + "6I16sIIQQ4IQ") for order in "<>"}
 _INFO_SIZE = _INFO["<"].size
+_NAME_AT = 24
+_OF_PROGS = frozenset(type for type, row in TRAITS.items() if row.holds == "prog")
 
 
-class Map:
-    """One map.
+class Map(Record):
+    """One map; the first fields are those of ``struct bpf_map_info`` (include/uapi/linux/bpf.h).
 
-    ``type_name`` is None for a type that this version does not know (``type`` is its
-    number). Sizes are in bytes; ``value_size`` is that of one CPU's value. ``memlock``,
-    ``owner_prog_type`` and ``owner_jited`` are None where the kernel does not tell.
-    ``owner_prog_type`` and ``owner_jited`` describe the programs that a ``prog_array``
-    takes.
+    ``type`` is the kernel's number, :attr:`type_name` its name. Sizes are in bytes;
+    ``value_size`` is that of one CPU's value. What fdinfo alone tells
+    (bpf_map_show_fdinfo() in kernel/bpf/syscall.c) is None where it was not read or the
+    kernel does not tell.
     """
 
-    __slots__ = (
-        "btf_id",
-        "btf_key_type_id",
-        "btf_value_type_id",
-        "btf_vmlinux_id",
-        "btf_vmlinux_value_type_id",
-        "flags",
-        "frozen",
-        "id",
-        "ifindex",
-        "key_size",
-        "max_entries",
-        "memlock",
-        "name",
-        "netns_dev",
-        "netns_ino",
-        "owner_jited",
-        "owner_prog_type",
-        "type",
-        "type_name",
-        "value_size",
-    )
-
-    id: int
     type: int
-    type_name: str | None
-    name: str
-    flags: int
-    ifindex: int
-    netns_dev: int
-    netns_ino: int
+    id: int
     key_size: int
     value_size: int
     max_entries: int
+    map_flags: int
+    name: str
+    ifindex: int
+    btf_vmlinux_value_type_id: int
+    netns_dev: int
+    netns_ino: int
     btf_id: int
     btf_key_type_id: int
     btf_value_type_id: int
     btf_vmlinux_id: int
-    btf_vmlinux_value_type_id: int
+    map_extra: int
     memlock: int | None
-    owner_prog_type: int | None
-    owner_jited: bool | None
     frozen: bool
+    owner_prog_type: str | int | None
+    """What programs an array of programs takes: a type, as a number where it has no name."""
+    owner_jited: bool | None
+    ifname: str | None
+    """The device that the map is offloaded to, where it is in our own network namespace."""
+    pinned: Sequence[str] | None
+    """Its paths in bpf file systems; None where nobody looked, or nothing at all is pinned."""
+    pids: Sequence[tuple[int, str]]
+    """The processes that hold it, with their names, where those were looked for."""
+
+    @property
+    def type_name(self) -> str | None:
+        """The name of the type; None for one that this version does not know."""
+        return MAP_TYPES[self.type] if self.type < len(MAP_TYPES) else None
+
+    @property
+    def traits(self) -> MapTraits:
+        """What holds for all maps of this type."""
+        return traits_of(self.type)
 
     @property
     def is_per_cpu(self) -> bool:
         """Whether an element has one value for each possible CPU."""
-        return self.type in PER_CPU
+        return traits_of(self.type).is_per_cpu
 
-    def __repr__(self) -> str:
-        return f"<Map {self.id} {self.type_name or self.type} {self.name!r}>"
+    def header_text(self) -> str:
+        """The first line, as listings and dumps of several maps show it."""
+        type = MAP_TYPES[self.type] if self.type < len(MAP_TYPES) else f"type {self.type}"
+        name = f"name {self.name}  " if self.name else ""
+        device = f"  offloaded_to {self._device()}" if self.ifindex else ""
+        return f"{self.id}: {type}  {name}flags 0x{self.map_flags:x}{device}\n"
+
+    def _device(self) -> str:
+        if self.ifname is not None:
+            return self.ifname
+        return f"ifindex {self.ifindex} ns_dev {self.netns_dev} ns_ino {self.netns_ino}"
+
+    def text(self) -> str:
+        """The lines of a listing."""
+        memlock = "" if self.memlock is None else f"  memlock {self.memlock}B"
+        text = (
+            f"{self.header_text()}\tkey {self.key_size}B  value {self.value_size}B"
+            f"  max_entries {self.max_entries}{memlock}"
+        )
+        owner, jited = self.owner_prog_type, self.owner_jited
+        if owner is not None or jited is not None:
+            text += "\n\t" if owner is None else f"\n\towner_prog_type {owner}  "
+            if jited is not None:
+                text += "owner jited" if jited else "owner not jited"
+        for path in self.pinned or ():
+            text += f"\n\tpinned {path}"
+        if self.btf_id:
+            text += f"\n\tbtf_id {self.btf_id}"
+            if self.frozen:
+                text += "  frozen"
+        elif self.frozen:
+            text += "\n\tfrozen"
+        if self.pids:
+            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in self.pids])
+        return text + "\n"
+
+    def header_json(self) -> dict[str, Any]:
+        """The first properties of :meth:`json`."""
+        type = self.type
+        record: dict[str, Any] = {
+            "id": self.id,
+            "type": MAP_TYPES[type] if type < len(MAP_TYPES) else type,
+        }
+        if self.name:
+            record["name"] = self.name
+        record["flags"] = self.map_flags
+        return record
+
+    def json(self) -> dict[str, Any]:
+        """The JSON object of a listing."""
+        record = self.header_json()
+        if self.ifindex:
+            device: dict[str, Any] = {
+                "ifindex": self.ifindex,
+                "ns_dev": self.netns_dev,
+                "ns_inode": self.netns_ino,
+            }
+            if self.ifname is not None:
+                device["ifname"] = self.ifname
+            record["dev"] = device
+        record["bytes_key"] = self.key_size
+        record["bytes_value"] = self.value_size
+        record["max_entries"] = self.max_entries
+        if self.memlock is not None:
+            record["bytes_memlock"] = self.memlock
+        if self.owner_prog_type is not None:
+            record["owner_prog_type"] = self.owner_prog_type
+        if self.owner_jited is not None:
+            record["owner_jited"] = self.owner_jited
+        record["frozen"] = int(self.frozen)
+        if self.btf_id:
+            record["btf_id"] = self.btf_id
+        if self.pinned is not None:
+            record["pinned"] = self.pinned
+        if self.pids:
+            record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in self.pids]
+        return record
 
 
-def read_map(kernel: Kernel, obj: BpfObject, with_fdinfo: bool = True) -> Map:
-    """The record of an open map; what fdinfo tells only ``with_fdinfo``."""
-    data = obj.info
-    if len(data) < _INFO_SIZE:
-        data = data.ljust(_INFO_SIZE, b"\0")
-    map = Map()
-    (
-        map.type,
-        map.id,
-        map.key_size,
-        map.value_size,
-        map.max_entries,
-        map.flags,
-        name,
-        map.ifindex,
-        map.btf_vmlinux_value_type_id,
-        map.netns_dev,
-        map.netns_ino,
-        map.btf_id,
-        map.btf_key_type_id,
-        map.btf_value_type_id,
-        map.btf_vmlinux_id,
-    ) = _INFO[kernel.byteorder].unpack_from(data)
-    map.name = name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-    map.type_name = MAP_TYPES[map.type] if map.type < len(MAP_TYPES) else None
-    map.memlock = map.owner_prog_type = map.owner_jited = None
-    map.frozen = False
-    if with_fdinfo:
-        _read_fdinfo(kernel, obj, map)
-    return map
+class MapReader:
+    """Reads the maps of one kernel, with what is the same for a whole listing.
+
+    ``pins`` are the paths of pinned maps and ``held`` the processes that hold maps, by id.
+    """
+
+    __slots__ = ("_held", "_kernel", "_pins", "_unpack")
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        pins: dict[int, list[str]] | None = None,
+        held: Holders | None = None,
+    ) -> None:
+        self._kernel = kernel
+        self._pins = pins or None
+        self._held = held or {}
+        self._unpack = _INFO[kernel.byteorder].unpack_from
+
+    def read(self, obj: BpfObject, with_fdinfo: bool = True) -> Map:
+        """The record of an open map; what fdinfo tells only ``with_fdinfo``."""
+        data = obj.info
+        if len(data) < _INFO_SIZE:
+            data = data.ljust(_INFO_SIZE, b"\0")  # an older kernel's struct is shorter
+        head = self._unpack(data)
+        id, ifindex = head[1], head[7]
+        memlock = owner = owner_jited = ifname = None
+        frozen = False
+        if with_fdinfo:
+            try:
+                text = self._kernel.fdinfo(obj)
+            except KernelError:
+                text = b""
+            memlock = _number(text, b"memlock:\t")
+            frozen = b"frozen:\t1" in text
+            if head[0] in _OF_PROGS:
+                owner, owner_jited = _owner(text)
+        if ifindex:
+            ifname = self._kernel.ifname(ifindex, head[9], head[10])
+        pins = self._pins
+        name = head[6].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        paths = None if pins is None else pins.get(id, ())
+        told = (memlock, frozen, owner, owner_jited, ifname, paths, self._held.get(id, ()))
+        return Map._make((*head[:6], name, *head[7:], *told))
 
 
-def _read_fdinfo(kernel: Kernel, obj: BpfObject, map: Map) -> None:
-    """What only bpf_map_show_fdinfo() tells."""
-    try:
-        text = kernel.fdinfo(obj)
-    except KernelError:
-        return
-    map.memlock = _number(text, b"memlock:\t")
-    map.frozen = b"frozen:\t1" in text
-    if map.type == PROG_ARRAY:
-        map.owner_prog_type = _number(text, b"owner_prog_type:\t")
-        jited = _number(text, b"owner_jited:\t")
-        map.owner_jited = None if jited is None else bool(jited)
+def _owner(fdinfo: bytes) -> tuple[str | int | None, bool | None]:
+    """What programs an array of programs takes: their type, and whether compiled ones."""
+    type, jited = _number(fdinfo, b"owner_prog_type:\t"), _number(fdinfo, b"owner_jited:\t")
+    known = type is not None and 0 <= type < len(PROG_TYPES)
+    return PROG_TYPES[type] if known else type, None if jited is None else bool(jited)  # type: ignore[index]
 
 
 def _number(text: bytes, key: bytes) -> int | None:
@@ -163,15 +224,22 @@ def _number(text: bytes, key: bytes) -> int | None:
         return None
 
 
-def prog_type_name(type: int) -> str | None:
-    """The name of a program type; None for one that this version does not know."""
-    return PROG_TYPES[type] if type < len(PROG_TYPES) else None
+def read(kernel: Kernel, obj: BpfObject, with_fdinfo: bool = True) -> Map:
+    """The record of one open map, without its holders and pins."""
+    return MapReader(kernel).read(obj, with_fdinfo)
 
 
-def maps(kernel: Kernel) -> Iterator[Map]:
-    """All maps of ``kernel`` in the order of their ids."""
-    for obj in kernel.objects("map"):
-        yield read_map(kernel, obj)
+def collect(kernel: Kernel, pins: bool = False) -> Iterator[Map]:
+    """All maps in the order of their ids, with their holders, and their paths if ``pins``."""
+    paths = kernel.pinned("map") if pins else None
+    listing = kernel.listing("map")
+    reader = MapReader(kernel, paths, listing.held)
+    for obj in listing.objects():
+        yield reader.read(obj)
+
+
+maps = collect
+"""The library's public name."""
 
 
 def by_name(kernel: Kernel, name: str) -> Iterator[BpfObject]:
@@ -181,7 +249,7 @@ def by_name(kernel: Kernel, name: str) -> Iterator[BpfObject]:
         return
     raw = raw.ljust(NAME_LENGTH, b"\0")
     for obj in kernel.objects("map"):
-        if obj.info[24:40] == raw:  # struct bpf_map_info.name
+        if obj.info[_NAME_AT : _NAME_AT + NAME_LENGTH] == raw:
             yield obj
 
 
@@ -221,195 +289,3 @@ def _kernel_btf(kernel: Kernel, id: int) -> Btf:
     if kernel.is_live:
         return load.vmlinux()
     return load.from_id(id, kernel)
-
-
-class OpenMap:
-    """An open map of the running kernel: read, change and iterate its elements.
-
-    >>> with OpenMap.by_id(17) as counts:
-    ...     for key, value in counts.items():
-    ...         print(key.hex(), value.hex())
-
-    Keys and values are bytes; a per-CPU value is a list of bytes, one for each possible
-    CPU. The methods ``decoded_*`` give them as Python values (dict, list, int, str) by
-    the map's BTF. All raise :class:`pybpftool.errors.KernelError`.
-    """
-
-    __slots__ = ("_elements", "_kernel", "_obj", "_types", "info")
-
-    def __init__(self, kernel: Kernel, obj: BpfObject) -> None:
-        from pybpftool.kernel.elements import MapElements
-
-        self._kernel = kernel
-        self._obj = obj
-        self.info = read_map(kernel, obj)
-        """What the kernel says of the map."""
-        self._elements = MapElements(kernel, obj, self.info)
-        self._types: ValueTypes | None = None
-
-    @classmethod
-    def by_id(cls, id: int, kernel: Kernel | None = None, writable: bool = False) -> OpenMap:
-        """Open the map with this id; ``writable`` to change it as well."""
-        from pybpftool.kernel.elements import open_map
-
-        kernel = kernel if kernel is not None else _running()
-        return cls._owning(kernel, open_map(kernel, id, writable))
-
-    @classmethod
-    def pinned(cls, path: str, kernel: Kernel | None = None) -> OpenMap:
-        """Open the map that is pinned at ``path``."""
-        kernel = kernel if kernel is not None else _running()
-        obj = kernel.open_pinned(path)
-        if obj.kind != "map":
-            kernel.close(obj)
-            raise BpfError(f"'{path}' is a {obj.kind}, not a map")
-        return cls._owning(kernel, obj)
-
-    @classmethod
-    def _owning(cls, kernel: Kernel, obj: BpfObject) -> OpenMap:
-        try:
-            return cls(kernel, obj)
-        except BaseException:
-            kernel.close(obj)
-            raise
-
-    def close(self) -> None:
-        """Give the map back; closing twice is harmless."""
-        self._kernel.close(self._obj)
-
-    def __enter__(self) -> OpenMap:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<OpenMap {self.info!r}>"
-
-    @property
-    def elements(self) -> MapElements:
-        """The element operations as the kernel offers them."""
-        return self._elements
-
-    def _value(self, data: bytes) -> bytes | list[bytes]:
-        if not self.info.is_per_cpu:
-            return data
-        size, step = self.info.value_size, self._elements.cpu_stride
-        return [data[at : at + size] for at in range(0, len(data), step)]
-
-    def __getitem__(self, key: bytes) -> bytes | list[bytes]:
-        """The value at ``key``; KeyError where there is none."""
-        try:
-            return self._value(self._elements.lookup(key))
-        except KernelError as error:
-            if error.errno == 2:  # ENOENT
-                raise KeyError(key) from None
-            raise
-
-    def __setitem__(self, key: bytes, value: bytes) -> None:
-        """Set the value at ``key``, on all CPUs."""
-        self._elements.update(key, value)
-
-    def __delitem__(self, key: bytes) -> None:
-        """Delete the element at ``key``; KeyError where there is none."""
-        try:
-            self._elements.delete(key)
-        except KernelError as error:
-            if error.errno == 2:  # ENOENT
-                raise KeyError(key) from None
-            raise
-
-    def batches(self) -> Iterator[tuple[list[bytes], list[bytes | list[bytes]]]]:
-        """Keys and values in batches as the kernel hands them out, a few thousand at a time.
-
-        An element that is there throughout comes exactly once, whatever others do to
-        the map meanwhile. Elements whose value cannot be read are left out.
-        """
-        key_size = self.info.key_size
-        stride = self._elements.value_size
-        for batch in self._elements.batches():
-            if batch.values is None:
-                continue
-            keys, values = batch.keys, batch.values
-            yield (
-                [keys[at : at + key_size] for at in range(0, batch.count * key_size, key_size)],
-                [self._value(values[at : at + stride]) for at in range(0, len(values), stride)],
-            )
-
-    def items(self) -> Iterator[tuple[bytes, bytes | list[bytes]]]:
-        """All (key, value) pairs; see :meth:`batches`."""
-        for keys, values in self.batches():
-            yield from zip(keys, values)
-
-    def keys(self) -> Iterator[bytes]:
-        """All keys, those included whose value cannot be read."""
-        key_size = self.info.key_size
-        for batch in self._elements.batches():
-            for at in range(0, batch.count * key_size, key_size):
-                yield batch.keys[at : at + key_size]
-
-    __iter__ = keys
-
-    def decoded_items(self) -> Iterator[tuple[object, object]]:
-        """All (key, value) pairs as Python values; a map without BTF raises BpfError."""
-        decode_key, decode_value = self._decoders()
-        for key, value in self.items():
-            if isinstance(value, list):
-                yield decode_key(key), [decode_value(each) for each in value]
-            else:
-                yield decode_key(key), decode_value(value)
-
-    def decoded_batches(self) -> Iterator[tuple[list[object], list[object]]]:
-        """As :meth:`batches`, as Python values."""
-        decode_key, decode_value = self._decoders()
-        for keys, values in self.batches():
-            yield (
-                [decode_key(key) for key in keys],
-                [
-                    [decode_value(each) for each in value]
-                    if isinstance(value, list)
-                    else decode_value(value)
-                    for value in values
-                ],
-            )
-
-    def decode(self, data: bytes) -> object:
-        """One value of one CPU as a Python value."""
-        return self._decoders()[1](data)
-
-    def encode_key(self, initializer: str) -> bytes:
-        """The bytes of a key from a C initializer like ``{.pid = 1}``, by the map's BTF."""
-        from pybpftool.btf.initializer import encode
-
-        types = self._value_types()
-        return encode(types.btf, types.key_id, initializer, self.info.key_size)
-
-    def encode_value(self, initializer: str) -> bytes:
-        """The bytes of a value from a C initializer."""
-        from pybpftool.btf.initializer import encode
-
-        types = self._value_types()
-        return encode(types.btf, types.value_id, initializer, self.info.value_size)
-
-    def _value_types(self) -> ValueTypes:
-        if self._types is None:
-            self._types = value_types(self._kernel, self.info)
-        if self._types is None:
-            raise BpfError(f"map {self.info.id} has no BTF that describes its values")
-        return self._types
-
-    def _decoders(self) -> tuple[Callable[[bytes], object], Callable[[bytes], object]]:
-        from pybpftool.btf.builders import compile_python
-
-        types = self._value_types()
-        value = compile_python(types.btf, types.value_id)
-        if not types.key_id:
-            return bytes, lambda data: value(data, 0)
-        key = compile_python(types.btf, types.key_id)
-        return lambda data: key(data, 0), lambda data: value(data, 0)
-
-
-def _running() -> Kernel:
-    from pybpftool.kernel.live import LiveKernel
-
-    return LiveKernel()

@@ -8,7 +8,7 @@ import pytest
 
 from pybpftool.btf.initializer import encode
 from pybpftool.btf.table import Btf
-from pybpftool.errors import UsageError
+from pybpftool.errors import BpfError
 from tests.support.btfbuild import BOOL, SIGNED, BtfBuilder, Order
 
 
@@ -162,7 +162,7 @@ def test_big_endian() -> None:
         ("key", "{. = 1}", "expected a name"),
         ("key", "{.pid = }", "expected a value"),
         ("key", "{.pid = -x}", "after the sign"),
-        ("key", "{.pid = 1x}", "this is no number"),
+        ("key", "{.pid = 1x}", "this is not a number"),
         ("key", "{.pid = 'ab'}", "one byte"),
         ("key", "{.pid = 'a}", "never closed"),
         ("key", "{.pid = '\\q'}", "escape is not known"),
@@ -173,15 +173,15 @@ def test_big_endian() -> None:
 )
 def test_refusals(type_name: str, text: str, words: str) -> None:
     size = {"u8": 1, "u64": 8, "name": 8, "numbers": 12, "key": 8, "nested": 24}.get(type_name, 4)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(BpfError) as caught:
         encode(TYPES.btf, getattr(TYPES, type_name), text, size)
     assert words in str(caught.value), str(caught.value)
 
 
 def test_types_that_are_missing_or_too_large() -> None:
-    with pytest.raises(UsageError, match="says nothing of this type"):
+    with pytest.raises(BpfError, match="says nothing of this type"):
         encode(TYPES.btf, 0, "1", 4)
-    with pytest.raises(UsageError, match="does not fit its size of 4 bytes"):
+    with pytest.raises(BpfError, match="does not fit its size of 4 bytes"):
         encode(TYPES.btf, TYPES.key, "{}", 4)
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybpftool.cli import main
-from pybpftool.cli.grammar import Args, c_number, is_prefix, select
+from pybpftool.cli.grammar import Args, is_prefix, select
+from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
 
 UPSTREAM_OBJECTS = [

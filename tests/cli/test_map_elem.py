@@ -104,11 +104,11 @@ class TestBytes:
             ("update key 9 0 0 0 value 1 2 exist", "no element with this key"),
             ("delete key 9 0 0 0", "no element with this key"),
             ("delete", "the key is missing"),
-            ("pop", "is no queue or stack"),
+            ("pop", "is not a queue or stack"),
             ("pop x", "unexpected argument 'x'"),
             ("getnext key 1", "the key has 4 bytes"),
             ("lookup key {.a=1}", "has no BTF to read '{.a=1}' by"),
-            ("event_pipe", "is no perf_event_array"),
+            ("event_pipe", "is not a perf_event_array"),
             ("freeze x", "unexpected argument 'x'"),
         ],
     )
@@ -308,7 +308,7 @@ class TestCreate:
         [
             ("", "the type of the map is missing"),
             ("type hash", "the name of the map is missing"),
-            ("type hsh", "'hsh' is no map type"),
+            ("type hsh", "'hsh' is not a map type"),
             ("type hash type hash", "'type' is given twice"),
             ("type hash key", "expected the size of a key"),
             ("type hash key x", "cannot read 'x'"),

@@ -13,20 +13,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.elements import (
-    BPF_EXIST,
-    BPF_NOEXIST,
-    MapElements,
-    NewMap,
-    create_map,
-    int_order,
-    open_map,
-    possible_cpus,
-)
+from pybpftool.kernel.elements import MapElements, int_order
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.syscall import Buffer
-from pybpftool.objects.map import Map, read_map
 from pybpftool.uapi import bpf as uapi
 from tests.support import load
 from tests.support.fakekernel import FakeKernel
@@ -45,7 +35,7 @@ class Played(MapElements):
         kernel = FakeKernel()
         info = kernel.map(5, type=type, key_size=key_size, value_size=4, max_entries=64).info
         obj = BpfObject("map", 5, 3, info)
-        super().__init__(kernel, obj, read_map(kernel, obj, with_fdinfo=False))
+        super().__init__(kernel, obj)
         self.keys = keys
         self.has_batches = batches
         self.meanwhile: Callable[[], None] = lambda: None
@@ -54,7 +44,7 @@ class Played(MapElements):
 
     def _after(self, key: bytes | None) -> bytes | None:
         if key is None or key not in self.keys:
-            if key is not None and self._map.type == CGROUP_STORAGE:
+            if key is not None and self.type == CGROUP_STORAGE:
                 return None
             at = 0
         else:
@@ -235,32 +225,6 @@ def test_errors_while_listing() -> None:
     ]
 
 
-def test_recorded_maps_have_no_elements() -> None:
-    kernel = FakeKernel()
-    obj = kernel.map(7, type=1, key_size=4, value_size=4)
-    with pytest.raises(BpfError, match="keeps no elements"):
-        MapElements(kernel, obj, Map())
-    with pytest.raises(BpfError, match="cannot be changed"):
-        open_map(kernel, 7, writable=True)
-    assert open_map(kernel, 7) is obj
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("0-1", 2), ("0", 1), ("0-3,8-11", 8), ("0,2,4-5\n", 4)]
-)
-def test_possible_cpus(text: str, count: int) -> None:
-    kernel = FakeKernel()
-    kernel.files["/sys/devices/system/cpu/possible"] = text.encode()
-    assert possible_cpus(kernel) == count
-
-
-def test_unreadable_possible_cpus() -> None:
-    kernel = FakeKernel()
-    kernel.files["/sys/devices/system/cpu/possible"] = b"zero"
-    with pytest.raises(BpfError, match="'zero'"):
-        possible_cpus(kernel)
-
-
 # --- the running kernel -------------------------------------------------------------------------
 
 
@@ -268,9 +232,9 @@ def test_unreadable_possible_cpus() -> None:
 def opened(fd: load.Fd) -> Iterator[MapElements]:
     """Our view of a map that a test made."""
     kernel = LiveKernel()
-    obj = open_map(kernel, load.object_id(fd, "map"), writable=True)
+    obj = kernel.open("map", load.object_id(fd, "map"))
     try:
-        yield MapElements(kernel, obj, read_map(kernel, obj))
+        yield MapElements(kernel, obj)
     finally:
         kernel.close(obj)
 
@@ -323,79 +287,6 @@ def test_a_bucket_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(keys[at : at + 4] for at in range(0, len(keys), 4)) == sorted(
         map(u32, range(300))
     )
-
-
-@pytest.mark.live
-def test_element_operations() -> None:
-    with load.map_create("hash", 4, 8, 2) as fd, opened(fd) as elements:
-        elements.update(u32(1), b"first123", BPF_NOEXIST)
-        assert elements.lookup(u32(1)) == b"first123" == load.map_lookup(fd, u32(1), 8)
-        with pytest.raises(KernelError, match="an element with this key already") as caught:
-            elements.update(u32(1), bytes(8), BPF_NOEXIST)
-        assert caught.value.errno == errno.EEXIST
-        with pytest.raises(KernelError, match="no element with this key"):
-            elements.update(u32(9), bytes(8), BPF_EXIST)
-        elements.update(u32(2), bytes(8))
-        with pytest.raises(KernelError, match="the map is full"):
-            elements.update(u32(3), bytes(8))
-        first = elements.next_key(None)
-        assert {first, elements.next_key(first)} == {u32(1), u32(2)}
-        elements.delete(u32(1))
-        with pytest.raises(KernelError, match="no element with this key"):
-            elements.delete(u32(1))
-        with pytest.raises(KernelError) as missing:
-            elements.lookup(u32(1))
-        assert missing.value.errno == errno.ENOENT
-        for bad in (b"", b"123", b"12345", None):
-            with pytest.raises(BpfError, match="a key of map"):
-                elements.lookup(bad)
-        with pytest.raises(BpfError, match="a value of map"):
-            elements.update(u32(1), b"short")
-        elements.freeze()
-        with pytest.raises(KernelError) as frozen:
-            elements.update(u32(2), bytes(8))
-        assert frozen.value.errno == errno.EPERM
-
-
-@pytest.mark.live
-def test_per_cpu_values_are_set_on_all_cpus() -> None:
-    cpus = load.possible_cpus()
-    with load.map_create("percpu_hash", 4, 5, 2) as fd, opened(fd) as elements:
-        elements.update(u32(1), b"abcde")
-        assert elements.lookup(u32(1)) == b"abcde\0\0\0" * cpus
-        assert load.map_lookup(fd, u32(1), 8 * cpus) == b"abcde\0\0\0" * cpus
-
-
-@pytest.mark.live
-def test_queue() -> None:
-    with load.map_create("queue", 0, 4, 2) as fd, opened(fd) as elements:
-        elements.update(None, b"one.")
-        elements.update(None, b"two.")
-        assert elements.lookup(None) == b"one."
-        assert [elements.pop(), elements.pop()] == [b"one.", b"two."]
-        with pytest.raises(KernelError) as caught:
-            elements.pop()
-        assert caught.value.errno == errno.ENOENT
-        with pytest.raises(KernelError):
-            list(elements.batches())
-
-
-@pytest.mark.live
-def test_create_refusals() -> None:
-    new = NewMap(HASH, "refused")
-    with pytest.raises(KernelError, match="does not take these sizes"):
-        create_map(new)
-    new.key_size = new.value_size = 4
-    new.max_entries = 1
-    new.name = "a name with blanks"
-    with pytest.raises(KernelError):
-        create_map(new)
-    new.name = "fine"
-    fd = create_map(new)
-    try:
-        assert load.info(fd)[24:28] == b"fine"
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -457,6 +348,27 @@ def test_dumps_of_a_map_under_fire(
                 assert stable <= set(seen)
                 readings += 1
         assert readings
+
+
+@pytest.mark.live
+def test_elements_are_questions_of_the_kernel() -> None:
+    kernel = LiveKernel()
+    with load.map_create("hash", 4, 8, 2) as fd:
+        load.map_update(fd, u32(1), b"first123")
+        obj = kernel.open("map", load.object_id(fd, "map"))
+        try:
+            assert kernel.lookup(obj, u32(1)) == b"first123"
+            assert kernel.next_key(obj, None) == u32(1)
+            with pytest.raises(KernelError) as end:
+                kernel.next_key(obj, u32(1))
+            assert end.value.errno == errno.ENOENT
+            (batch,) = kernel.elements(obj)
+            assert (batch.keys, batch.values, batch.count) == (u32(1), b"first123", 1)
+            for bad in (b"", b"123", b"12345", None):
+                with pytest.raises(BpfError, match="a key of map"):
+                    kernel.lookup(obj, bad)
+        finally:
+            kernel.close(obj)
 
 
 def test_index_order() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pybpftool.errors import BpfError
 from pybpftool.kernel.interface import (
     BTF_INFO,
     MAP_INFO,
@@ -19,6 +20,7 @@ from pybpftool.kernel.interface import (
     unpack_u64,
 )
 from pybpftool.uapi import bpf as uapi
+from tests.support.fakekernel import FakeKernel
 
 
 class TestLayout:
@@ -80,3 +82,19 @@ def test_objects_tell_what_they_are() -> None:
 def test_the_interface_answers_nothing_itself(call: object) -> None:
     with pytest.raises(NotImplementedError):
         call(Kernel())  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0-1", 2), ("0", 1), ("0-3,8-11", 8), ("0,2,4-5\n", 4)]
+)
+def test_possible_cpus(text: str, count: int) -> None:
+    kernel = FakeKernel()
+    kernel.files["/sys/devices/system/cpu/possible"] = text.encode()
+    assert kernel.possible_cpus() == count
+
+
+def test_unreadable_possible_cpus() -> None:
+    kernel = FakeKernel()
+    kernel.files["/sys/devices/system/cpu/possible"] = b"zero"
+    with pytest.raises(BpfError, match="'zero'"):
+        kernel.possible_cpus()

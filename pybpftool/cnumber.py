@@ -1,0 +1,23 @@
+"""Numbers as C reads them."""
+
+from __future__ import annotations
+
+
+def c_number(text: str) -> int | None:
+    """``text`` as ``strtoull(text, …, 0)`` reads it: decimal, 0x hexadecimal or 0 octal.
+
+    None when it is not such a number. Blanks and a plus sign may stand before it as in
+    C; a minus sign, which C would let wrap around, is refused.
+    """
+    if not text.isdigit():
+        text = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    if not text.isascii() or not text.isalnum():
+        return None
+    try:
+        if text[:2] in ("0x", "0X"):
+            return int(text[2:], 16)
+        if text.isdigit():
+            return int(text, 8 if text[0] == "0" else 10)
+    except ValueError:
+        pass
+    return None

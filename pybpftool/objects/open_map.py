@@ -1,0 +1,305 @@
+"""An open map as a Python mapping: its keys and values by BTF, or as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from errno import ENOENT
+
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.objects.map import Map, read, value_types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.map import ValueTypes
+
+    Self = TypeVar("Self", bound="OpenMap")
+    RawValue = bytes | list[bytes]
+    Decoder = Callable[[bytes], Any]
+
+
+class RawElements(Mapping[bytes, "RawValue"]):
+    """The elements of an open map as bytes.
+
+    A per-CPU value is a list of bytes, one for each possible CPU.
+    """
+
+    __slots__ = ("_info", "_kernel", "_obj", "_step", "_stride")
+
+    def __init__(self, kernel: Kernel, obj: BpfObject, info: Map) -> None:
+        self._kernel = kernel
+        self._obj = obj
+        self._info = info
+        # Bytes from one CPU's value to the next, and from one element's value to the next.
+        self._step = self._stride = info.value_size
+        if info.is_per_cpu:
+            self._step = (info.value_size + 7) // 8 * 8
+            self._stride = self._step * kernel.possible_cpus()
+
+    def _value(self, data: bytes) -> RawValue:
+        if not self._info.is_per_cpu:
+            return data
+        size, step = self._info.value_size, self._step
+        return [data[at : at + size] for at in range(0, len(data), step)]
+
+    def __getitem__(self, key: bytes) -> RawValue:
+        """The value at ``key``; KeyError where there is none."""
+        try:
+            return self._value(self._kernel.lookup(self._obj, key))
+        except KernelError as error:
+            if error.errno == ENOENT:
+                raise KeyError(key) from None
+            raise
+
+    def batches(self) -> Iterator[tuple[list[bytes], list[RawValue]]]:
+        """Keys and values in batches as the kernel hands them out, a few thousand at a time.
+
+        An element that is there throughout comes exactly once, whatever others do to
+        the map meanwhile. Elements whose value cannot be read are left out.
+        """
+        key_size, stride = self._info.key_size, self._stride
+        one_each = not self._info.is_per_cpu
+        for batch in self._kernel.elements(self._obj):
+            if batch.values is None:
+                continue
+            keys, data = batch.keys, batch.values
+            values: list[RawValue] = [
+                data[at : at + stride] for at in range(0, batch.count * stride, stride or 1)
+            ]
+            if not one_each:
+                values = [self._value(value) for value in values]  # type: ignore[arg-type]
+            yield [keys[at : at + key_size] for at in range(0, len(keys), key_size)], values
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All keys, those included whose value cannot be read."""
+        key_size = self._info.key_size
+        for batch in self._kernel.elements(self._obj):
+            for at in range(0, batch.count * key_size, key_size):
+                yield batch.keys[at : at + key_size]
+
+    def __len__(self) -> int:
+        """How many elements there are; all keys are read to count them, but for an array's."""
+        return sum(batch.count for batch in self._kernel.elements(self._obj))
+
+    def items(self) -> ItemsView[bytes, RawValue]:
+        """All (key, value) pairs; see :meth:`batches`."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[RawValue]:
+        """All values; see :meth:`batches`."""
+        return _Values(self)
+
+
+class OpenMap(Mapping["Any", "Any"]):
+    """An open map, live or recorded: ``flows[{"saddr": 1}]``, ``flows.items()``, ``len(flows)``.
+
+    >>> with OpenMap.by_id(17, LiveKernel()) as counts:
+    ...     for key, value in counts.items():
+    ...         print(key, value)
+
+    Keys and values are Python values by the map's BTF: dict, list, int, float, str, bool.
+    Without BTF they are bytes; the values of maps of maps, and of programs, are ids. A
+    per-CPU value is a list with an item for each possible CPU. A key to look up may be
+    given as such a value or as bytes; members left out are zero. :attr:`raw` is the same
+    mapping in bytes. All raise :class:`pybpftool.errors.BpfError`.
+    """
+
+    __slots__ = ("_decoders", "_kernel", "_obj", "_types", "info", "raw")
+
+    def __init__(self, kernel: Kernel, obj: BpfObject) -> None:
+        self._kernel = kernel
+        self._obj = obj
+        self.info = read(kernel, obj)
+        """What the kernel says of the map."""
+        self.raw = RawElements(kernel, obj, self.info)
+        """The elements as bytes."""
+        self._types: ValueTypes | bool | None = False
+        self._decoders: tuple[Decoder, Decoder] | None = None
+
+    @classmethod
+    def by_id(cls: type[Self], id: int, kernel: Kernel) -> Self:
+        """Open the map with this id."""
+        return cls._owning(kernel, kernel.open("map", id))
+
+    @classmethod
+    def pinned(cls: type[Self], path: str, kernel: Kernel) -> Self:
+        """Open the map that is pinned at ``path``."""
+        obj = kernel.open_pinned(path)
+        if obj.kind != "map":
+            kernel.close(obj)
+            raise BpfError(f"'{path}' is a {obj.kind}, not a map")
+        return cls._owning(kernel, obj)
+
+    @classmethod
+    def _owning(cls: type[Self], kernel: Kernel, obj: BpfObject) -> Self:
+        try:
+            return cls(kernel, obj)
+        except BaseException:
+            kernel.close(obj)
+            raise
+
+    def close(self) -> None:
+        """Give the map back; closing twice is harmless."""
+        self._kernel.close(self._obj)
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<{type(self).__name__} {info.id} {info.type_name or info.type} {info.name!r}>"
+
+    # Two open maps are equal when they are one; comparing all elements would read both.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, key: object) -> Any:
+        """The value at ``key``; KeyError where there is none."""
+        try:
+            value = self.raw[self._raw_key(key)]
+        except KeyError:
+            raise KeyError(key) from None
+        return self._decode(value)
+
+    def __contains__(self, key: object) -> bool:
+        return self._raw_key(key) in self.raw
+
+    def __iter__(self) -> Iterator[Any]:
+        decode = self._both()[0]
+        for key in self.raw:
+            yield decode(key)
+
+    def __len__(self) -> int:
+        """How many elements there are; all are read to count them."""
+        return len(self.raw)
+
+    def keys(self) -> KeysView[Any]:
+        """All keys, those included whose value cannot be read."""
+        return KeysView(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """All (key, value) pairs; see :meth:`batches`."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """All values; see :meth:`batches`."""
+        return _Values(self)
+
+    def batches(self) -> Iterator[tuple[list[Any], list[Any]]]:
+        """As :meth:`RawElements.batches`, as Python values."""
+        decode_key, decode_value = self._both()
+        for keys, values in self.raw.batches():
+            decoded = [
+                [decode_value(one) for one in each]
+                if isinstance(each, list)
+                else decode_value(each)
+                for each in values
+            ]
+            yield [decode_key(key) for key in keys], decoded
+
+    def decode(self, data: bytes) -> Any:
+        """One value of one CPU as a Python value."""
+        return self._both()[1](data)
+
+    def encode_key(self, key: object) -> bytes:
+        """The bytes of a key: a Python value, or a C initializer like ``"{.pid = 1}"``."""
+        types = self._value_types()
+        return _encoded(types, types.key_id if types else 0, key, self.info.key_size, self)
+
+    def encode_value(self, value: object) -> bytes:
+        """The bytes of a value, given as for :meth:`encode_key`."""
+        types = self._value_types()
+        return _encoded(types, types.value_id if types else 0, value, self.info.value_size, self)
+
+    def _raw_key(self, key: object) -> bytes:
+        if isinstance(key, bytes) and len(key) == self.info.key_size:
+            return key
+        return self.encode_key(key)
+
+    def _decode(self, value: RawValue) -> Any:
+        decode = self._both()[1]
+        if isinstance(value, list):
+            return [decode(one) for one in value]
+        return decode(value)
+
+    def _value_types(self) -> ValueTypes | None:
+        if self._types is False:
+            self._types = value_types(self._kernel, self.info)
+        return self._types  # type: ignore[return-value]
+
+    def _both(self) -> tuple[Decoder, Decoder]:
+        """What makes Python values of keys and of values."""
+        if self._decoders is None:
+            types = self._value_types()
+            key = _decoder(types, types.key_id if types else 0)
+            if self.info.traits.holds and self.info.value_size == 4:
+                value: Decoder = self._number
+            else:
+                value = _decoder(types, types.value_id if types else 0)
+            self._decoders = key, value
+        return self._decoders
+
+    def _number(self, data: bytes) -> int:
+        return int.from_bytes(data, self.byteorder)
+
+    @property
+    def byteorder(self) -> Any:
+        """``little`` or ``big``: that of the kernel."""
+        return "little" if self._kernel.byteorder == "<" else "big"
+
+
+class _Items(ItemsView["Any", "Any"]):
+    """The pairs of a map, read in batches."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for keys, values in self._mapping.batches():  # type: ignore[attr-defined]
+            yield from zip(keys, values)
+
+
+class _Values(ValuesView["Any"]):
+    """The values of a map, read in batches."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        for _, values in self._mapping.batches():  # type: ignore[attr-defined]
+            yield from values
+
+
+def _decoder(types: ValueTypes | None, type_id: int) -> Decoder:
+    if types is None or not type_id:
+        return bytes
+    from pybpftool.btf.builders import compile_numbers
+
+    build = compile_numbers(types.btf, type_id)
+    return lambda data: build(data, 0)
+
+
+def _encoded(
+    types: ValueTypes | None, type_id: int, value: object, size: int, map: OpenMap
+) -> bytes:
+    """The ``size`` bytes of a Python value, by BTF where there is some."""
+    if isinstance(value, bytes) and len(value) == size:
+        return value
+    if types is None or not type_id:
+        if isinstance(value, int) and size in (1, 2, 4, 8):
+            try:
+                return value.to_bytes(size, map.byteorder, signed=value < 0)
+            except OverflowError:
+                raise BpfError(f"{value} does not fit {size} bytes") from None
+        raise BpfError(f"map {map.info.id} has no BTF to encode {value!r} by; give {size} bytes")
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "="):
+        from pybpftool.btf.initializer import encode
+
+        return encode(types.btf, type_id, value, size)
+    from pybpftool.btf.fitting import encode_python
+
+    return encode_python(types.btf, type_id, value, size)
