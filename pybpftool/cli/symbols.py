@@ -14,7 +14,7 @@ KALLSYMS = "/proc/kallsyms"
 
 
 class SymbolSource:
-    """Call it for the symbols; None, with a remark on stderr, where they are not to be had."""
+    """Call it for the symbols; None, with a remark on stderr, where they cannot be read."""
 
     __slots__ = ("_ahead", "_ctx", "_is_read", "_symbols")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.objects.links.source import word
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import (
     ATTACH_TYPES,
@@ -181,7 +180,7 @@ class CgroupReader:
                 continue
             name, obj_id, type_id = known
             hook = self._btf_name(obj_id, type_id)
-            kind = word(ATTACH_TYPES, attach_type)
+            kind = ATTACH_TYPES[attach_type] if attach_type < len(ATTACH_TYPES) else attach_type
             shown = None if is_effective else flags
             programs.append(AttachedProgram(id, kind, shown, name, hook, obj_id, type_id))
         return programs

@@ -9,9 +9,9 @@ from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Literal
 
-    from pybpftool.kernel.interface import Kernel
+    from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.links.network import Netfilter
     from pybpftool.objects.symbols import Resolver
 
@@ -379,21 +379,22 @@ class NetworkReader:
 
         The kernel does not tell to which network namespace one belongs.
         """
+        order: Literal["little", "big"] = "little" if self._kernel.byteorder == "<" else "big"
+        found = []
+        for obj in self._kernel.objects("link"):
+            if int.from_bytes(obj.info[:4], order) == BPF_LINK_TYPE_NETFILTER:
+                prog_id = int.from_bytes(obj.info[8:12], order)
+                found.append(NetfilterProgram(self._hook_of(obj), self._prog(prog_id)))
+        found.sort(key=_hook)
+        return found
+
+    def _hook_of(self, obj: BpfObject) -> Netfilter:
         from pybpftool.objects.links.network import Netfilter
         from pybpftool.objects.links.source import LinkSource
 
-        kernel = self._kernel
-        order = "little" if kernel.byteorder == "<" else "big"
-        source = LinkSource(kernel)
-        found = []
-        for obj in kernel.objects("link"):
-            if int.from_bytes(obj.info[:4], order) != BPF_LINK_TYPE_NETFILTER:  # type: ignore[arg-type]
-                continue
-            source.obj, source.info = obj, obj.info
-            prog_id = int.from_bytes(obj.info[8:12], order)  # type: ignore[arg-type]
-            found.append(NetfilterProgram(Netfilter.read(source), self._prog(prog_id)))
-        found.sort(key=_hook)
-        return found
+        source = LinkSource(self._kernel)
+        source.obj, source.info = obj, obj.info
+        return Netfilter.read(source)
 
 
 def collect(kernel: Kernel, resolve: bool = False) -> Network:

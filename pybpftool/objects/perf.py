@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pybpftool.objects.links.source import word
 from pybpftool.records import Record
-from pybpftool.uapi import bpf as uapi
+from pybpftool.uapi.bpf import TASK_FD_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def collect(kernel: Kernel, resolve: bool = False) -> Iterator[TaskEvent]:
 
         resolver = Resolver(kernel)
     for pid, fd, prog_id, number, name, offset, address in kernel.task_fds():
-        kind = word(uapi.TASK_FD_TYPES, number)
+        kind = TASK_FD_TYPES[number] if number < len(TASK_FD_TYPES) else number
         path = name.decode("utf-8", "surrogateescape")
         prog_name = place = None
         if resolver is not None:
