@@ -111,7 +111,7 @@ def _answers(sock: _socket.socket, request: bytes) -> Iterator[tuple[int, int, b
 def netlink_dump(request: bytes, netns: str) -> list[bytes]:
     """The messages, with their headers, that answer a dump request.
 
-    Requests are made by :mod:`pybpftool.adapters.netlink`, which reads the answers,
+    Requests are made by :mod:`pybpftool.objects.rtnetlink`, which reads the answers,
     too. Raises KernelError with the kernel's reason.
     """
     sock = _socket_of(netns)

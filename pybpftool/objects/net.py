@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.errors import KernelError
+from pybpftool.objects.rtnetlink import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER, Codec
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 
@@ -37,6 +38,9 @@ _FILTER_PARENTS = (
     (0xFFFFFFF2, "clsact/ingress"),
     (0xFFFFFFF3, "clsact/egress"),
 )
+_HOOKS_HANDLE = 0xFFFF0000  # TC_H_CLSACT, TC_H_INGRESS
+# Qdiscs that have no classes to ask for.
+_CLASSLESS = frozenset(("noqueue", "clsact", "ingress", "pfifo_fast", "pfifo", "bfifo", "noop"))
 
 
 class Prog(Record):
@@ -257,10 +261,11 @@ def bits(number: int) -> list[int]:
 class NetworkReader:
     """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
-    __slots__ = ("_kernel", "_names", "_resolver")
+    __slots__ = ("_codec", "_has_all_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver")
 
     def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
         self._kernel = kernel
+        self._codec = Codec(kernel.byteorder)
         self._names: dict[int, str] = {}
         self._resolver: Resolver | None = None
         if resolve:
@@ -278,14 +283,14 @@ class NetworkReader:
         Raises KernelError when devices or the flow dissector cannot be asked for; a
         device that vanishes meanwhile is left out.
         """
-        from pybpftool.adapters.netlink import decode_link, request_links
-
-        kernel = self._kernel
+        kernel, codec = self._kernel, self._codec
         flow_dissector = kernel.flow_dissector(netns)
         devices = []
         xdp = []
-        for message in kernel.netlink_dump(request_links(), netns):
-            index, name, attributes = decode_link(message)
+        self._qdiscs: dict[int, list[tuple[int, str]]] = {}
+        self._has_all_qdiscs = False
+        for message in kernel.netlink_dump(codec.request_links(), netns):
+            index, name, attributes = codec.link(message)
             if ifindex and index != ifindex:
                 continue
             devices.append((index, name))
@@ -321,27 +326,11 @@ class NetworkReader:
         return name
 
     def _filters(self, netns: str, ifindex: int, devname: str) -> Iterator[Filter]:
-        from pybpftool.adapters.netlink import (
-            RTM_GETQDISC,
-            RTM_GETTCLASS,
-            RTM_GETTFILTER,
-            decode_filter,
-            decode_handle,
-            request_tc,
-        )
-
-        parents = []
-        for message in self._dump(request_tc(RTM_GETTCLASS, ifindex), netns):
-            handle, kind = decode_handle(message)
-            parents.append((handle, kind or "unknown"))
-        for message in self._dump(request_tc(RTM_GETQDISC, ifindex), netns):
-            handle, kind = decode_handle(message)
-            if handle and kind != "clsact":
-                parents.append((handle, kind or "unknown"))
-        parents += _FILTER_PARENTS
-        for handle, kind in parents:
-            for message in self._dump(request_tc(RTM_GETTFILTER, ifindex, handle), netns):
-                options = decode_filter(message)
+        codec = self._codec
+        for handle, kind in self._filter_parents(netns, ifindex):
+            request = codec.request_tc(RTM_GETTFILTER, ifindex, handle)
+            for message in self._dump(request, netns):
+                options = codec.filter(message)
                 if options is None:
                     continue
                 actions = None
@@ -352,6 +341,41 @@ class NetworkReader:
                     ]
                 prog = self._known(options.get("id"))
                 yield Filter(devname, ifindex, kind, options.get("name"), prog, actions)
+
+    def _filter_parents(self, netns: str, ifindex: int) -> list[tuple[int, str]]:
+        """(handle, kind) of what may have filters on a device: classes, qdiscs, hooks."""
+        qdiscs = self._qdiscs_of(netns, ifindex)
+        is_known = qdiscs is not None
+        qdiscs = qdiscs or []
+        parents = []
+        if not is_known or not _CLASSLESS.issuperset([kind for _, kind in qdiscs]):
+            request = self._codec.request_tc(RTM_GETTCLASS, ifindex)
+            for message in self._dump(request, netns):
+                _, handle, kind = self._codec.handle(message)
+                parents.append((handle, kind or "unknown"))
+        parents += [row for row in qdiscs if row[0] and row[1] != "clsact"]
+        # All three hooks belong to the qdisc with this handle, clsact or ingress.
+        if not is_known or any(handle == _HOOKS_HANDLE for handle, _ in qdiscs):
+            parents += _FILTER_PARENTS
+        return parents
+
+    def _qdiscs_of(self, netns: str, ifindex: int) -> list[tuple[int, str]] | None:
+        """(handle, kind) of a device's qdiscs, None where the kernel refuses to tell.
+
+        A kernel answers with those of all devices, whichever one it is asked for; to ask
+        again for each would take time that grows with the square of their number.
+        """
+        if not self._has_all_qdiscs:
+            request = self._codec.request_tc(RTM_GETQDISC, ifindex)
+            try:
+                messages = self._kernel.netlink_dump(request, netns)
+            except KernelError:
+                return None
+            for message in messages:
+                index, handle, kind = self._codec.handle(message)
+                self._qdiscs.setdefault(index, []).append((handle, kind or "unknown"))
+                self._has_all_qdiscs = self._has_all_qdiscs or index != ifindex
+        return self._qdiscs.get(ifindex, [])
 
     def _known(self, id: int | None) -> Prog | None:
         return None if id is None else self._prog(id)

@@ -185,10 +185,23 @@ def test_filters(kernel: AttachedKernel) -> None:
     assert rows[3]["act"] == [{"name": "act1", "id": 5}, {"id": 6}, {}]
 
 
+def test_the_same_handle_on_two_devices(kernel: AttachedKernel) -> None:
+    """A kernel answers with the qdiscs of all devices; each filter is shown once nevertheless."""
+    for index in (2, 3):
+        kernel.dumps[""].pop((QDISC, index, 0), None)
+        for owner in (2, 3):
+            kernel.message("", (QDISC, index, 0), tc_message(36, owner, 0x10000, "htb"))
+    kernel.message("", (FILTER, 3, 0x10000), tc_message(44, 3, 1, "bpf", bpf_filter(5, "x")))
+    assert [row for row in sections(kernel)["tc"] if row.startswith("eth1")] == [
+        "eth1(3) htb x id 5"
+    ]
+
+
 def test_device_that_vanishes(kernel: AttachedKernel) -> None:
     for key in list(kernel.dumps[""]):
         if key[1] == 2:
             del kernel.dumps[""][key]  # refused with ENODEV from now on
+    kernel.message("", (QDISC, 3, 0), tc_message(36, 3, 0xFFFF0000, "clsact"))
     kernel.message("", (FILTER, 3, INGRESS), tc_message(44, 3, 1, "bpf", bpf_filter(5, "x")))
     assert sections(kernel)["tc"] == ["eth1(3) clsact/ingress x id 5"]
 
@@ -219,6 +232,7 @@ def test_resolve(kernel: AttachedKernel) -> None:
     kernel.dissectors[""] = 5
     netfilter(kernel)
     acts = action("bpf", 5, "act1")
+    kernel.message("", (QDISC, 2, 0), tc_message(36, 2, 0xFFFF0000, "clsact"))
     kernel.message("", (FILTER, 2, EGRESS), tc_message(44, 2, 1, "bpf", bpf_filter(5, "x", acts)))
     result = run("--resolve", "net", kernel=kernel)
     for expected in (
