@@ -40,13 +40,11 @@ MAX_ROOTS = 16
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``btf``."""
-    select(_COMMANDS, args, "btf")(ctx, args)
+    select(VERBS, args, "btf")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 # Where the id of a program's or map's BTF stands in struct bpf_prog_info and bpf_map_info.
@@ -358,4 +356,4 @@ def _from_map(ctx: Context, args: Args, source: _Source) -> None:
     source.has_fixed_roots = bool(source.roots)
 
 
-_COMMANDS = [("show", _show), ("list", _show), ("help", _help), ("dump", _dump)]
+VERBS = [("show", _show), ("list", _show), ("help", _help), ("dump", _dump)]

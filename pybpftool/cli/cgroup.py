@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.objects.cgroup import attach_type_number, header, programs_of, tree
 from pybpftool.uapi.bpf import BPF_F_ALLOW_MULTI, BPF_F_ALLOW_OVERRIDE
@@ -37,13 +36,11 @@ effective, what a cgroup inherits counts, too.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``cgroup``."""
-    run_command(select(VERBS, args, "cgroup"), ctx, args)
+    select(VERBS, args, "cgroup")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _effective(args: Args) -> bool:

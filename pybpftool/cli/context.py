@@ -8,37 +8,9 @@ from pybpftool.output.stream import Output, write_stderr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.btf.table import Btf
+    from pybpftool.cli.options import Options
     from pybpftool.kernel.interface import Kernel
     from pybpftool.output.jsontext import JsonStream
-
-
-class Options:
-    """The options of a command line, with upstream's letters."""
-
-    __slots__ = (
-        "base_btf",
-        "bpffs",
-        "debug",
-        "json",
-        "mapcompat",
-        "nomount",
-        "pretty",
-        "resolve",
-        "snapshot",
-        "use_loader",
-    )
-
-    def __init__(self) -> None:
-        self.json = False  # -j
-        self.pretty = False  # -p
-        self.bpffs = False  # -f
-        self.nomount = False  # -n
-        self.debug = False  # -d
-        self.mapcompat = False  # -m
-        self.use_loader = False  # -L
-        self.base_btf: str | None = None  # -B
-        self.snapshot: str | None = None
-        self.resolve = False
 
 
 class Context:
@@ -46,7 +18,7 @@ class Context:
 
     __slots__ = ("_base_btf", "_kernel", "failed", "json", "options", "out")
 
-    def __init__(self, options: Options, out: Output) -> None:
+    def __init__(self, options: Options, out: Output, kernel: Kernel | None = None) -> None:
         self.options = options
         self.out = out
         self.json: JsonStream | None = None
@@ -56,7 +28,7 @@ class Context:
             out.set_errors("backslashreplace")
             self.json = JsonStream(out, options.pretty)
         self.failed = False
-        self._kernel: Kernel | None = None
+        self._kernel = kernel if options.snapshot is None else None
         self._base_btf: Btf | None = None
 
     @property
@@ -73,10 +45,6 @@ class Context:
                 self._kernel = LiveKernel()
         return self._kernel
 
-    @kernel.setter
-    def kernel(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
     @property
     def base_btf(self) -> Btf | None:
         """The BTF that ``-B`` names, parsed once."""
@@ -85,6 +53,14 @@ class Context:
 
             self._base_btf = from_file(self.options.base_btf)
         return self._base_btf
+
+    def show_help(self, text: str) -> None:
+        """Print a help text where upstream prints it: stderr, or ``null`` as JSON."""
+        if self.json is not None:
+            self.json.value(None)
+            return
+        self.out.flush()
+        write_stderr(text.encode())
 
     def say(self, message: str) -> None:
         """A remark on stderr; silent with JSON output, as upstream's remarks are."""

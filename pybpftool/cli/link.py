@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.recorded import run_command
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.objects.link import LinkReader
 
@@ -31,13 +30,11 @@ system. detach takes the program off its target at once, whoever holds the link.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``link``."""
-    run_command(select(VERBS, args, "link"), ctx, args)
+    select(VERBS, args, "link")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def find_link(kernel: Kernel, args: Args) -> BpfObject:

@@ -45,9 +45,7 @@ def run(ctx: Context, args: Args) -> None:
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _from(module: str, function: str) -> Callable[[Context, Args], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.recorded import run_command
 from pybpftool.errors import KernelError, UsageError
 from pybpftool.objects.net import NetworkReader, namespaces, netfilter_text
 
@@ -37,13 +36,11 @@ _TCX = ("tcx_ingress", "tcx_egress")
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``net``."""
-    run_command(select(VERBS, args, "net"), ctx, args)
+    select(VERBS, args, "net")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _netfilter(ctx: Context, reader: NetworkReader) -> list[NetfilterProgram]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.recorded import run_command
 from pybpftool.objects.perf import collect
 
 TYPE_CHECKING = False
@@ -25,13 +24,11 @@ kprobes and uprobes with a program.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``perf``."""
-    run_command(select(VERBS, args, "perf"), ctx, args)
+    select(VERBS, args, "perf")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _show(ctx: Context, args: Args) -> None:

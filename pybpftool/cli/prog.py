@@ -43,13 +43,11 @@ dump jited prints the machine code, dump joined source and both kinds of code.
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``prog``."""
-    select(_COMMANDS, args, "prog")(ctx, args)
+    select(VERBS, args, "prog")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _dump(ctx: Context, args: Args) -> None:
@@ -259,7 +257,7 @@ def _show(ctx: Context, args: Args) -> None:
     single_or_array(ctx.json, (listing.record(listing.reader.read(obj)) for obj in found))
 
 
-_COMMANDS = (
+VERBS = (
     ("show", _show),
     ("list", _show),
     ("help", _help),

@@ -26,13 +26,11 @@ def run(ctx: Context, args: Args) -> None:
     """Run a command of ``snapshot``."""
     if not args:
         raise UsageError("expected 'show PATH' or 'save PATH' after 'snapshot'")
-    select(_COMMANDS, args, "snapshot")(ctx, args)
+    select(VERBS, args, "snapshot")(ctx, args)
 
 
 def _help(ctx: Context, args: Args) -> None:
-    from pybpftool.cli.main import show_help
-
-    show_help(ctx, HELP)
+    ctx.show_help(HELP)
 
 
 def _save(ctx: Context, args: Args) -> None:
@@ -108,4 +106,4 @@ def _show(ctx: Context, args: Args) -> None:
         ctx.out.write(_cut_text(cut) + "\n")
 
 
-_COMMANDS = (("show", _show), ("save", _save), ("help", _help))
+VERBS = (("show", _show), ("save", _save), ("help", _help))

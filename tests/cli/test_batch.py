@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from pybpftool.cli import main
+from pybpftool.cli import commands as table
 from pybpftool.cli.batch import commands, split_words
 from pybpftool.cli.context import Context
 from pybpftool.cli.grammar import Args
 from pybpftool.errors import BpfError, UsageError
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+
+
+@contextlib.contextmanager
+def _object(name: str, run_object: Callable[[Context, Args], None]) -> Iterator[None]:
+    """A further object, whose module runs `run_object`."""
+    module = types.ModuleType(f"pybpftool.cli.{name}")
+    module.run = run_object  # type: ignore[attr-defined]
+    with (
+        mock.patch.dict(sys.modules, {module.__name__: module}),
+        mock.patch.object(table, "OBJECTS", ((name, name), *table.OBJECTS)),
+    ):
+        yield
 
 
 @pytest.fixture
@@ -179,7 +194,7 @@ class TestRun:
         assert list(result.json[-1]) == ["error"]
 
     def test_json_of_a_command_that_prints_nothing(self) -> None:
-        with mock.patch.object(main, "COMMANDS", [("quiet", mock.Mock()), *main.COMMANDS]):
+        with _object("quiet", mock.Mock()):
             result = run("-j", "batch", "file", "-", stdin=b"quiet\n")
         assert result.json == [{"command": ["quiet"], "output": None}]
 
@@ -191,7 +206,7 @@ class TestRun:
             ctx.json.fields({"id": 1})
             raise BpfError("gone")
 
-        with mock.patch.object(main, "COMMANDS", [("x", half), *main.COMMANDS]):
+        with _object("x", half):
             for option in ("-j", "-p"):
                 result = run(option, "batch", "file", "-", stdin=b"x\ny\n")
                 assert result.status == 255

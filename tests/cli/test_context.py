@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.cli.context import Context, Options
+from pybpftool.cli.context import Context
+from pybpftool.cli.options import Options
 from pybpftool.errors import BpfError
 from pybpftool.output.stream import Output
 from tests.support.btfbuild import BtfBuilder

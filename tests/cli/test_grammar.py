@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybpftool.cli import main
+from pybpftool.cli.commands import OBJECTS
 from pybpftool.cli.grammar import Args, is_prefix, select
 from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
@@ -39,12 +39,12 @@ class TestPrefix:
         assert is_prefix(word, name) is fits
 
     def test_the_objects_stand_in_upstreams_order(self) -> None:
-        names = [name for name, _ in main.COMMANDS]
+        names = [name for name, _ in OBJECTS]
         assert names[: len(UPSTREAM_OBJECTS)] == UPSTREAM_OBJECTS
 
-    @pytest.mark.parametrize("name", [name for name, _ in main.COMMANDS])
+    @pytest.mark.parametrize("name", [name for name, _ in OBJECTS])
     def test_every_beginning_of_an_object_is_the_first_that_fits(self, name: str) -> None:
-        table = [(other, other) for other, _ in main.COMMANDS]
+        table = [(other, other) for other, _ in OBJECTS]
         for length in range(1, len(name) + 1):
             word = name[:length]
             first = next(other for other, _ in table if other.startswith(word))
@@ -57,17 +57,17 @@ class TestPrefix:
          ("s", "struct_ops"), ("sn", "snapshot"), ("n", "net"), ("f", "feature")],
     )  # fmt: skip
     def test_what_short_objects_mean(self, word: str, meant: str) -> None:
-        table = [(name, name) for name, _ in main.COMMANDS]
+        table = [(name, name) for name, _ in OBJECTS]
         assert select(table, Args([word]), "pybpftool") == meant
 
     def test_the_commands_of_prog_begin_as_upstreams(self) -> None:
-        from pybpftool.cli.prog import _COMMANDS
+        from pybpftool.cli.prog import VERBS
 
-        assert [name for name, _ in _COMMANDS][: len(UPSTREAM_PROG)] == UPSTREAM_PROG
+        assert [name for name, _ in VERBS][: len(UPSTREAM_PROG)] == UPSTREAM_PROG
         for word, meant in (("l", "list"), ("d", "dump"), ("p", "pin"), ("r", "run"),
                             ("lo", "load"), ("loada", "loadall"), ("de", "detach"),
                             ("pr", "profile")):  # fmt: skip
-            table = [(name, name) for name, _ in _COMMANDS]
+            table = [(name, name) for name, _ in VERBS]
             assert select(table, Args([word]), "prog") == meant
 
     def test_no_word_means_the_first_command(self) -> None:

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 from pybpftool.cli.main import main
 from pybpftool.kernel.interface import Kernel
@@ -56,13 +55,10 @@ def run(*argv: str, stdin: bytes = b"", kernel: Kernel | None = None) -> Result:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         files[0].write(stdin)
         files[0].seek(0)
-        if kernel is not None:
-            patch = mock.patch("pybpftool.kernel.live.LiveKernel", lambda: kernel)
-            stack.enter_context(patch)
         with contextlib.ExitStack() as redirected:
             for number, file in enumerate(files):
                 redirected.enter_context(_replaced(number, file.fileno()))
-            status = main(argv)
+            status = main(argv, kernel)
         for file in files:
             file.seek(0)
         return Result(status, files[1].read(), files[2].read())

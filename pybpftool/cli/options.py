@@ -1,0 +1,164 @@
+"""The options of a command line: upstream's letters and words, and ours."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Options:
+    """The options of a command line, with upstream's letters."""
+
+    __slots__ = (
+        "base_btf",
+        "bpffs",
+        "debug",
+        "json",
+        "mapcompat",
+        "nomount",
+        "pretty",
+        "resolve",
+        "snapshot",
+        "use_loader",
+    )
+
+    def __init__(self) -> None:
+        self.json = False  # -j
+        self.pretty = False  # -p
+        self.bpffs = False  # -f
+        self.nomount = False  # -n
+        self.debug = False  # -d
+        self.mapcompat = False  # -m
+        self.use_loader = False  # -L
+        self.base_btf: str | None = None  # -B
+        self.snapshot: str | None = None
+        self.resolve = False
+
+
+_SHORT = "VhpjfLmndSi:k:B:"
+_LONG = {
+    "json": "j",
+    "help": "h",
+    "pretty": "p",
+    "version": "V",
+    "bpffs": "f",
+    "mapcompat": "m",
+    "nomount": "n",
+    "debug": "d",
+    "use-loader": "L",
+    "sign": "S",
+    "base-btf": "B",
+    "snapshot": "snapshot",
+    "resolve": "resolve",
+}
+_WITH_VALUE = {"i", "k", "B", "snapshot"}
+_SWITCHES = {
+    "j": "json",
+    "f": "bpffs",
+    "n": "nomount",
+    "d": "debug",
+    "m": "mapcompat",
+    "L": "use_loader",
+    "resolve": "resolve",
+}
+
+
+class HelpWanted(Exception):
+    """Options ask for something that ends the run at once (``-h``)."""
+
+
+def _long_option(word: str) -> tuple[str, str | None]:
+    name, equals, value = word[2:].partition("=")
+    matches = [name] if name in _LONG else [long for long in _LONG if long.startswith(name)]
+    if not matches:
+        raise UsageError(f"unknown option '{word}'")
+    if len(matches) > 1:
+        raise UsageError(f"option '--{name}' is short for several: --" + ", --".join(matches))
+    letter = _LONG[matches[0]]
+    if equals and letter not in _WITH_VALUE:
+        raise UsageError(f"option '--{matches[0]}' takes no value")
+    return letter, value if equals else None
+
+
+def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageError | None]:
+    """Options as (letter, value) in their order, words, and the error that ended the scan.
+
+    Options may stand anywhere before ``--``, as getopt_long(3) permutes them.
+    """
+    found: list[tuple[str, str]] = []
+    words: list[str] = []
+    rest = list(argv)
+    rest.reverse()
+    posix = "POSIXLY_CORRECT" in os.environ
+    while rest:
+        word = rest.pop()
+        if word == "--":
+            words += reversed(rest)
+            break
+        if word.startswith("--"):
+            try:
+                letter, value = _long_option(word)
+            except UsageError as error:
+                return found, words, error
+            if letter in _WITH_VALUE and value is None:
+                if not rest:
+                    return found, words, UsageError(f"option '{word}' needs a value")
+                value = rest.pop()
+            found.append((letter, value or ""))
+        elif word.startswith("-") and len(word) > 1:
+            at = 1
+            while at < len(word):
+                letter = word[at]
+                at += 1
+                if letter == ":" or letter not in _SHORT:
+                    return found, words, UsageError(f"unknown option '-{letter}' in '{word}'")
+                if letter in _WITH_VALUE:
+                    value = word[at:]
+                    if not value:
+                        if not rest:
+                            return found, words, UsageError(f"option '-{letter}' needs a value")
+                        value = rest.pop()
+                    found.append((letter, value))
+                    break
+                found.append((letter, ""))
+        else:
+            words.append(word)
+            if posix:
+                words += reversed(rest)
+                break
+    return found, words, None
+
+
+def parse(argv: Sequence[str], options: Options) -> list[str]:
+    """Fill ``options`` from ``argv`` and return the words of the command."""
+    found, words, error = scan(argv)
+    signing = False
+    keys = False
+    version = False
+    for letter, value in found:
+        if letter == "h":
+            raise HelpWanted
+        if letter in _SWITCHES:
+            setattr(options, _SWITCHES[letter], True)
+        elif letter == "V":
+            version = True
+        elif letter == "p":
+            options.json = options.pretty = True
+        elif letter == "S":
+            signing = options.use_loader = True
+        elif letter in ("i", "k"):
+            keys = True
+        elif letter == "B":
+            options.base_btf = value
+        elif letter == "snapshot":
+            options.snapshot = value
+    if error is not None:
+        raise error
+    if signing != keys:
+        raise UsageError("-S (sign) and the keys -k and -i have to be given together")
+    return ["version"] if version else words
