@@ -59,8 +59,6 @@ _REFERRING = frozenset(
 
 # Up to this many words a loop over the names beats slices.
 _FEW = 30
-# In place of "every": an enum whose values are not always written as they are.
-_SIGN_EXTENDED = -2
 # Consumes an argument and writes nothing.
 _SKIP = "%.0s"
 
@@ -113,7 +111,7 @@ class _Formats(dict[int, tuple[str, int, int]]):
         elif kind == ENUM and not flag:
             fields = [("encoding", "UNSIGNED"), ("size", "%d"), ("vlen", str(vlen))]
             text = style.format(kind, fields, "values", [[("name", "%s"), ("val", "%d")]] * vlen)
-            every = style.enum_every
+            every = 2
         elif kind == ARRAY:
             # An array has its size word, which is zero, before what is shown.
             fields = [("type_id", _SKIP + "%d"), ("index_type_id", "%d"), ("nr_elems", "%d")]
@@ -134,8 +132,6 @@ class _Formats(dict[int, tuple[str, int, int]]):
 
 class _Style:
     """How a type is written: as text; the subclass writes JSON."""
-
-    enum_every = 2
 
     def format(
         self,
@@ -171,9 +167,6 @@ class _Style:
 
 class _Json(_Style):
     """Types as JSON objects; ``depth`` levels deep if pretty."""
-
-    # Upstream extends the sign of all values of 32 bits, of unsigned ones too.
-    enum_every = _SIGN_EXTENDED
 
     def __init__(self, depth: int | None) -> None:
         self._depth = depth
@@ -269,8 +262,6 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
         step = 2 if kind == ENUM else 3
         offsets = words[at + 2 : at + 2 + step * vlen : step]
         values = [value for _, value in btf.enumerators(type_id)]
-        if is_json and kind == ENUM and not flag:
-            values = [value | (value >> 31) * 0xFFFFFFFF << 32 for value in values]
         elements = [
             [("name", names[offset]), ("val", f"{value}{suffix}")]
             for offset, value in zip(offsets, values)
@@ -319,10 +310,6 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
             if following > end + 1:
                 break
             if every:
-                if every == _SIGN_EXTENDED and max(block[at + 3 : following - 1 : 2], default=0) < (
-                    1 << 31
-                ):
-                    every = 2
                 if every < 0:
                     append("%s" + _SKIP * (size - 1))
                     block[at - 1] = _by_hand(btf, style, type_id, names)

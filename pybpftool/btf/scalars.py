@@ -110,23 +110,30 @@ class EnumTexts(dict[int, str]):
 
 
 def enum_names(btf: Btf, type_id: int) -> tuple[str, dict[int, str]] | None:
-    """Format code of an enum and its names by value as read; None for an odd size."""
+    """Format code of an enum and its names by value; None for an odd size.
+
+    The values have the signedness of the enum (kind_flag, Linux 6.0).
+    """
     words, at = btf.at(type_id)
+    size = words[at + 1]
+    if size not in (1, 2, 4, 8):
+        return None
+    is_signed = words[at] >> 31
+    bits = size * 8
     names: dict[int, str] = {}
-    if words[at] >> 24 & 0x7F == ENUM64:
-        code = "q"
-        bits = 64
-    else:
-        size = words[at + 1]
-        if size not in (1, 2, 4, 8):
-            return None
-        code = SIGNED[size * 8]
-        bits = 32
-    sign = 1 << (bits - 1)
-    # An unsigned enum's values are compared as signed ones of the enumerators' width.
+    if is_signed:
+        for name, value in btf.enumerators(type_id):
+            names.setdefault(value, name)
+        return SIGNED[bits], names
+    mask = (1 << bits) - 1
+    is_wide = words[at] >> 24 & 0x7F == ENUM64
     for name, value in btf.enumerators(type_id):
-        names.setdefault(((value & (1 << bits) - 1) ^ sign) - sign, name)
-    return code, names
+        if not value & ~mask:
+            names.setdefault(value, name)
+        # BTF of before Linux 6.0 says of no enum that it is signed.
+        if not is_wide and value >> 31 and value - (1 << 32) >= -(1 << (bits - 1)):
+            names.setdefault(value - (1 << 32) & mask, name)
+    return UNSIGNED[bits], names
 
 
 def pointer_text(value: int) -> str:

@@ -164,9 +164,9 @@ class Compiler:
             return self.literal("null" if self.is_json else "(unknown)")
         if kind == FWD:
             return self.fail("(fwd-kind-invalid)", f"type [{type_id}] is only declared")
-        if self.is_json and kind == TYPE_TAG:
+        if kind == TYPE_TAG:
             return self.type(words[at + 1], offset, bit_offset, depth)
-        if self.is_json and kind == FLOAT and words[at + 1] in FLOATS:
+        if kind == FLOAT and words[at + 1] in FLOATS:
             return self.piece(offset, FLOATS[words[at + 1]], float_text)
         return self.fail("(unsupported-kind)", f"type [{type_id}] cannot be shown")
 

@@ -81,7 +81,7 @@ def test_as_one_by_one(order: Order, is_json: bool, pretty: bool) -> None:
 
 def test_what_breaks_off() -> None:
     b = BtfBuilder()
-    real = b.add_float("float", 4)
+    real = b.add_float("long double", 16)
     btf = Btf.from_bytes(b.build())
     bulk = Bulk(btf, False, False)
     bulk.value(real, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,8 +29,13 @@ FIRST = {
 
 
 def expected(name: str, form: str) -> str:
-    """Upstream's answer, with the first type of a sorted C dump where it belongs."""
+    """Upstream's answer, with the first type of a sorted C dump where it belongs.
+
+    In JSON upstream extends the sign of unsigned enums' values.
+    """
     answer = ANSWERS[name][form]
+    if form in ("json", "pretty", "json root"):
+        return re.sub(r"18446744073[0-9]{9}", lambda m: str(int(m[0]) & 0xFFFFFFFF), answer)
     if form == "c" and name in FIRST:
         before, first = FIRST[name]
         return answer.replace(first, "").replace(before, first + before, 1)
@@ -99,7 +105,7 @@ def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for form in ("raw", "json", "pretty"):
         options, words = samples.FORMS[form]
         result = run(*options, "btf", "dump", "file", str(path), *words)
-        assert result.text == ANSWERS["clang1"][form]
+        assert result.text == expected("clang1", form)
 
 
 @pytest.mark.parametrize("is_failing", [False, True])

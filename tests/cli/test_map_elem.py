@@ -450,23 +450,23 @@ class TestDump:
 
 
 class TestPartsWithoutForm:
-    """Upstream cannot print floating-point numbers: its text stops there, its JSON is broken."""
+    """A long double has no form: text stops there, as upstream's does at every float."""
 
     @pytest.fixture
     def types(self) -> Iterator[tuple[load.Fd, int, int, int]]:
-        """BTF, and the ids of int, struct k {int a; float f;} and struct v {k's, int z;}."""
+        """BTF, and the ids of int, struct k {int a; long double f;} and struct v {k's, int z;}."""
         btf = BtfBuilder()
         number = btf.add_int("int", 4, SIGNED)
-        real = btf.add_float("float", 4)
-        key = btf.add_struct("k", 8, [("a", number, 0), ("f", real, 32)])
-        value = btf.add_struct("v", 12, [("a", number, 0), ("f", real, 32), ("z", number, 64)])
+        real = btf.add_float("long double", 16)
+        key = btf.add_struct("k", 32, [("a", number, 0), ("f", real, 128)])
+        value = btf.add_struct("v", 48, [("a", number, 0), ("f", real, 128), ("z", number, 256)])
         with load.btf_load(btf.build()) as fd:
             yield fd, number, key, value
 
     def test_value(self, types: tuple[load.Fd, int, int, int]) -> None:
         btf, number, _, value = types
-        with load.map_create("array", 4, 12, 2, btf=btf, btf_key=number, btf_value=value) as fd:
-            load.map_update(fd, u32(1), struct.pack("=ifi", 5, 1.5, -2))
+        with load.map_create("array", 4, 48, 2, btf=btf, btf_key=number, btf_value=value) as fd:
+            load.map_update(fd, u32(1), struct.pack("=i28xi12x", 5, -2))
             element = (
                 '{\n        "key": %d,\n        "value": {\n            "a": %d,\n'
                 '            "f": (unsupported-kind)\n        }\n    }'
@@ -474,7 +474,7 @@ class TestPartsWithoutForm:
             text = works(fd, "dump").text
             assert text == f"[{element % (0, 0)},{element % (1, 5)}\n]\n"
             rows = works(fd, "dump", mode="-j").json
-            assert rows[1]["formatted"] == {"key": 1, "value": {"a": 5, "f": 1.5, "z": -2}}
+            assert rows[1]["formatted"] == {"key": 1, "value": {"a": 5, "f": None, "z": -2}}
             assert works(fd, "lookup", "key", *w("1 0 0 0")).text == (
                 '{\n    "key": 1,\n    "value": {\n        "a": 5,\n'
                 '        "f": (unsupported-kind)\n    }\n}\n'
@@ -483,8 +483,8 @@ class TestPartsWithoutForm:
     def test_key(self, types: tuple[load.Fd, int, int, int]) -> None:
         """The value is not even begun."""
         btf, _, key, value = types
-        with load.map_create("hash", 8, 12, 2, btf=btf, btf_key=key, btf_value=value) as fd:
-            load.map_update(fd, bytes(8), bytes(12))
+        with load.map_create("hash", 32, 48, 2, btf=btf, btf_key=key, btf_value=value) as fd:
+            load.map_update(fd, bytes(32), bytes(48))
             assert works(fd, "dump").text == (
                 '[{\n        "key": {\n            "a": 0,\n'
                 '            "f": (unsupported-kind)\n        }\n    }\n]\n'
@@ -494,7 +494,7 @@ class TestPartsWithoutForm:
         """Those of the other CPUs are left out."""
         btf, number, _, value = types
         with load.map_create(
-            "percpu_array", 4, 12, 1, btf=btf, btf_key=number, btf_value=value
+            "percpu_array", 4, 48, 1, btf=btf, btf_key=number, btf_value=value
         ) as fd:
             assert works(fd, "dump").text == (
                 '[{\n        "key": 0,\n        "values": [{\n                "cpu": 0,\n'
