@@ -9,10 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pybpftool.btf.table import Btf
+    from pybpftool.btf.section import TypeSection
 
 
-def check(btf: Btf) -> None:
+def check(btf: TypeSection) -> None:
     """Raise :class:`FormatError` if a name's offset or a type id is out of range."""
     count = btf.count
     names = btf.string_end
@@ -49,13 +49,13 @@ def check(btf: Btf) -> None:
                     _all_prototypes(btf, ids, words, offsets)
 
 
-def _below(btf: Btf, values: Sequence[int], limit: int, what: str) -> None:
+def _below(btf: TypeSection, values: Sequence[int], limit: int, what: str) -> None:
     if values and max(values) >= limit:
         raise FormatError(f"the BTF has a {what} {max(values)} out of range")
 
 
 def _all_prototypes(
-    btf: Btf, ids: Sequence[int], words: Sequence[int], offsets: Sequence[int]
+    btf: TypeSection, ids: Sequence[int], words: Sequence[int], offsets: Sequence[int]
 ) -> None:
     start = btf.start_id
     kinds = {words[offsets[ref - start]] >> 24 & 0x7F for ref in ids if ref >= start}

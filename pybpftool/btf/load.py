@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import struct
 
-from pybpftool.btf.table import HEADER_BYTES, HEADER_MIN, Btf
+from pybpftool.btf.section import HEADER_BYTES, HEADER_MIN
+from pybpftool.btf.table import Btf
 from pybpftool.errors import BpfError, FormatError
 from pybpftool.uapi.btf import MAGIC
 

@@ -1,15 +1,13 @@
 """Reading BTF: types, names, members, sizes (``include/uapi/linux/btf.h``).
 
-Everything is read on demand from the type section as it stands in memory, so
-that opening the 126,000 types of a kernel to look at one of them costs little.
+Everything is read on demand, see :mod:`pybpftool.btf.section`.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 
-from pybpftool.btf.names import Names
+from pybpftool.btf.section import TypeSection
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     ARRAY,
@@ -23,8 +21,6 @@ from pybpftool.uapi.btf import (
     INT,
     KIND_MAX,
     KIND_NAMES,
-    KINDS,
-    MAGIC,
     MODIFIERS,
     NUMBERS,
     PTR,
@@ -40,14 +36,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from mmap import mmap
-    from typing import Literal
 
 
 MAX_RESOLVE_DEPTH = 32  # of libbpf: longer chains of references count as broken
 
-HEADER_BYTES = 32  # as far as this program knows the header
-HEADER_MIN = 24  # up to and including str_len
-_MAX_STR = 0x7FFFFFFF
 # Names under which compilers know `long`; its size is the target's pointer size.
 _LONG_NAMES = frozenset(
     (
@@ -98,138 +90,19 @@ class Member:
         return f"<{self.name!r} type {self.type_id} at bit {self.bit_offset}{width}>"
 
 
-class _Sizes(dict[int, int]):
-    """Words that a type takes, by its ``info`` word; filled as words are met."""
-
-    __slots__ = ("_layout",)
-
-    def __init__(self, layout: bytes) -> None:
-        super().__init__()
-        self._layout = layout
-
-    def __missing__(self, info: int) -> int:
-        kind = info >> 24 & 0x7F
-        if 0 < kind <= KIND_MAX:
-            row = KINDS[kind]
-            trailer = (row.words, row.element_words)
-        else:
-            # The header may describe kinds that we do not know (struct btf_layout).
-            entry = self._layout[kind * 4 : kind * 4 + 2]
-            if len(entry) < 2:
-                raise FormatError(f"the BTF has a type of unknown kind {kind}")
-            if entry[0] % 4 or entry[1] % 4:
-                raise FormatError(f"the BTF declares impossible sizes for kind {kind}")
-            trailer = (entry[0] // 4, entry[1] // 4)
-        words = 3 + trailer[0] + trailer[1] * (info & 0xFFFFFF)
-        self[info] = words
-        return words
-
-
-class Btf:
+class Btf(TypeSection):
     """The types of one BTF object; split BTF continues the ids of its ``base``.
 
     Type ids count from 1; 0 is ``void``. Methods raise :class:`FormatError` for
     ids and names that the data does not have.
     """
 
-    __slots__ = (
-        "_aligns",
-        "_by_name",
-        "_layout",
-        "_offsets",
-        "_pointer_size",
-        "_position",
-        "base",
-        "byteorder",
-        "names",
-        "sizes",
-        "start_id",
-        "string_end",
-        "words",
-    )
+    __slots__ = ("_aligns", "_by_name", "_pointer_size")
 
     base: Btf | None
-    byteorder: Literal["little", "big"]
-    names: Names
-    start_id: int
-    sizes: _Sizes
-    string_end: int
 
     def __init__(self, data: bytes | mmap, base: Btf | None, is_trusted: bool) -> None:
-        header = bytes(data[:HEADER_BYTES])
-        if len(header) < HEADER_MIN:
-            raise FormatError("the data is too short to be BTF")
-        if int.from_bytes(header[:2], "little") == MAGIC:
-            self.byteorder = "little"
-        elif int.from_bytes(header[:2], "big") == MAGIC:
-            self.byteorder = "big"
-        else:
-            raise FormatError("the data is not BTF (its first two bytes are not 0xeb9f)")
-        order = "<" if self.byteorder == "little" else ">"
-        (header_len,) = struct.unpack_from(f"{order}I", header, 4)
-        swapped = self.byteorder != sys.byteorder
-        if swapped and header_len < HEADER_MIN:
-            raise FormatError(f"the BTF header claims to have only {header_len} bytes")
-        if header_len > len(data):
-            raise FormatError(
-                f"the BTF is truncated: a header of {header_len} bytes in {len(data)} bytes"
-            )
-        type_off, type_len, str_off, str_len, layout_off, layout_len = struct.unpack_from(
-            f"{order}6I", header[:header_len].ljust(HEADER_BYTES, b"\0"), 8
-        )
-        rest = len(data) - header_len
-        if str_off + str_len > rest:
-            raise FormatError(
-                f"the BTF is truncated: its strings end at {header_len + str_off + str_len},"
-                f" the data at {len(data)}"
-            )
-        if type_off + type_len > str_off:
-            raise FormatError("the BTF's type section runs into its strings")
-        if type_off % 4 or type_len % 4:
-            raise FormatError("the BTF's type section is not made of whole 32-bit words")
-        if layout_len and (
-            layout_off % 4
-            or layout_len % 4
-            or layout_off < type_off + type_len
-            or layout_off + layout_len > str_off
-        ):
-            raise FormatError("the BTF's layout section is misplaced")
-        view = memoryview(data)[header_len:]
-        string_end = header_len + str_off + str_len
-        if base is None or str_len:
-            if not str_len or str_len - 1 > _MAX_STR or data[string_end - 1]:
-                raise FormatError("the BTF's string section is empty or not terminated")
-            if base is None and data[string_end - str_len]:
-                raise FormatError("the BTF refers to a base BTF, which is not given")
-        self.base = base
-        self._layout = bytes(view[layout_off : layout_off + layout_len])
-        if not self._layout and base is not None:
-            self._layout = base._layout
-        if base is None:
-            self.start_id = 1
-            start = 0
-        else:
-            self.start_id = base.count
-            start = base.string_end
-        self.string_end = start + str_len
-        """Where the string offsets of BTF on top of this one begin."""
-        self.names = Names(
-            data, string_end - str_len, string_end, start, base.names if base is not None else None
-        )
-        types = view[type_off : type_off + type_len]
-        self.words: memoryview
-        """The type section as native 32-bit words."""
-        if swapped:
-            from array import array
-
-            native = array("I", types.tobytes())
-            native.byteswap()
-            self.words = memoryview(native)
-        else:
-            self.words = types.cast("I")
-        self.sizes = _Sizes(self._layout)
-        self._offsets: list[int] = []
-        self._position = 1
+        super().__init__(data, base)
         self._pointer_size = 0
         self._aligns: dict[int, int] = {}
         self._by_name: dict[str, list[int]] | None = None
@@ -248,117 +121,15 @@ class Btf:
         """
         return cls(data, base, is_trusted)
 
-    @property
-    def count(self) -> int:
-        """One more than the largest type id (``void`` and the base's types included)."""
-        self._scan(1 << 62)
-        return self.start_id + len(self._offsets)
-
     def parts(self) -> list[Btf]:
         """The object itself and its bases."""
         return [self] if self.base is None else [self, *self.base.parts()]
-
-    def has(self, type_id: int) -> bool:
-        """Whether there is a type of this id (void included)."""
-        self._scan(type_id - self.start_id)
-        return type_id < self.start_id + len(self._offsets)
-
-    def _scan(self, until: int) -> None:
-        """Find where types begin, as far as the own type number ``until`` (from 0)."""
-        offsets = self._offsets
-        position = self._position
-        end = len(self.words) + 1
-        if position == end or position > end:
-            return
-        words = self.words
-        sizes = self.sizes
-        append = offsets.append
-        try:
-            if until - len(offsets) > 1 << 20:
-                while True:
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-            for _ in range(until + 1 - len(offsets)):
-                append(position)
-                position += sizes[words[position]]
-        except IndexError:
-            offsets.pop()
-            if position != end:
-                raise FormatError(
-                    f"the BTF's type [{self.start_id + len(offsets) - 1}] is cut off"
-                ) from None
-        self._position = position
-
-    def own_offsets(self) -> list[int]:
-        """Indexes into :attr:`words` of all own types' ``info`` words, in the order of ids."""
-        self._scan(1 << 62)
-        return self._offsets
-
-    def scanned_offsets(self) -> list[int]:
-        """As :meth:`own_offsets`, but only as far as types have been looked for."""
-        return self._offsets
-
-    def scan_to(self, type_id: int) -> bool:
-        """Look for types up to ``type_id``; whether there may be more after it."""
-        self._scan(type_id - self.start_id)
-        return self._position <= len(self.words)
-
-    def own_offsets_before(self, word: int) -> list[int]:
-        """As :meth:`own_offsets`, of the types that begin before this word."""
-        from bisect import bisect_left
-
-        while self._position < word and self.scan_to(self.start_id + len(self._offsets) + 8192):
-            pass
-        return self._offsets[: bisect_left(self._offsets, word + 1)]
-
-    def after(self, share: float) -> tuple[int, int]:
-        """The first type after this share of the type section: its id and its first word."""
-        from bisect import bisect_left
-
-        half = int(len(self.words) * share)
-        offsets = self._offsets
-        while self._position < half and self.scan_to(self.start_id + len(offsets) + 8192):
-            pass
-        own = bisect_left(offsets, half + 1)
-        if own == len(offsets):
-            return self.start_id + own, self._position - 1
-        return self.start_id + own, offsets[own] - 1
-
-    def at(self, type_id: int) -> tuple[Sequence[int], int]:
-        """Where a type is: the words it is in and the index of its ``info`` word.
-
-        The name's offset is the word before, size or type the word after it.
-        """
-        own = type_id - self.start_id
-        if own < 0:
-            if self.base is not None:
-                return self.base.at(type_id)
-            if type_id == 0:
-                return (0, 0, 0), 1
-            raise FormatError(f"type id {type_id} is negative")
-        offsets = self._offsets
-        if own >= len(offsets):
-            self._scan(own)
-            if own >= len(offsets):
-                raise FormatError(f"the BTF has no type [{type_id}]")
-        return self.words, offsets[own]
 
     def type(self, type_id: int) -> Type:
         """The type's fixed part."""
         words, at = self.at(type_id)
         name_off = words[at - 1]
         return Type(self.names[name_off] if name_off else "", name_off, words[at], words[at + 1])
-
-    def kind(self, type_id: int) -> int:
-        """The type's kind (0 for void)."""
-        words, at = self.at(type_id)
-        return words[at] >> 24 & 0x7F
 
     def name(self, type_id: int) -> str:
         """The type's name; empty when it has none."""

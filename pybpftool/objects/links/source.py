@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from pybpftool.kernel.interface import BpfObject, Kernel
-    from pybpftool.objects.links.probes import ProbedFunctions
+    from pybpftool.objects.links.functions import ProbedFunctions
     from pybpftool.objects.symbols import Place, Resolver
 
     # Fields of an arm: unpack, bytes needed, names, (name, offset, code) of each
@@ -153,7 +153,7 @@ class LinkSource:
     def functions(self, addresses: Sequence[int]) -> dict[int, tuple[str, str]] | None:
         """address -> (function, module); None where the kernel hides addresses."""
         if self._functions is None:
-            from pybpftool.objects.links.probes import ProbedFunctions
+            from pybpftool.objects.links.functions import ProbedFunctions
 
             self._functions = ProbedFunctions(self.kernel)
         return self._functions.find(addresses) if self._functions.is_known else None

@@ -1,0 +1,225 @@
+"""The layers: which package may know which, in one direction, without circles.
+
+Every import counts: at a module's top, late in a function, for type checkers only, and by
+name (``__import__``).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.imports import PACKAGE, circles, edges, graph
+
+# Known to everybody; they know nothing but one another.
+LEAVES = {"errors", "records", "cnumber", "depth", "version"}
+
+# Package -> packages and modules below that it may import.  What is allowed for a package is
+# allowed for its modules; a row of a module adds to that of its package.
+ALLOWED: dict[str, set[str]] = {
+    "": {"control", "btf", "cfg", "insn", "jit", "kernel", "objects", "writable"},  # public names
+    "__main__": {"cli"},
+    "host": {"btf", "cfg", "insn", "jit", "kernel", "objects"},
+    "pytest_plugin": {"inspect", "objects", "kernel"},
+    "writable": {"control", "kernel.interface", "objects"},
+    "worker": set(),
+    "uapi": set(),
+    "adapters": {"uapi"},
+    "elf": {"adapters", "uapi"},
+    "output": {"uapi"},
+    "kernel": {"elf", "uapi", "worker"},
+    "control": {"kernel", "elf", "uapi"},
+    "btf": {"output.jsontext", "uapi", "worker"},
+    "btf.load": {"elf", "kernel.interface"},
+    "insn": {"btf", "output", "uapi"},
+    "jit": {"adapters", "btf", "insn", "output", "uapi"},
+    "cfg": {"btf", "insn", "output.jsontext", "uapi"},
+    "joined": {"cfg", "insn", "jit", "output"},
+    "objects": {
+        "btf",
+        "elf",
+        "insn",
+        "jit",
+        "kernel.interface",
+        "output.hexrows",
+        "output.jsontext",
+        "uapi",
+    },
+    "gen": {"btf", "elf", "output", "uapi"},
+    "inspect": {"kernel.interface", "objects", "output.jsontext", "uapi"},
+    # The listings' second process, and names of numbers in the grammar.
+    "cli": {
+        "adapters",
+        "control",
+        "gen",
+        "inspect",
+        "joined",
+        "kernel.interface",
+        "objects",
+        "output",
+        "uapi",
+        "worker",
+    },
+    # Where a command line meets a kernel.
+    "cli.context": {"btf", "kernel.live", "kernel.snapshot"},
+    "cli.snapshot": {"kernel.recording", "kernel.snapshot"},
+}
+
+# (module, what it imports): why this one arrow is as it is.
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("cli.event_pipe", "kernel.rings"): "a live stream, which no recording can answer",
+    ("cli.map_elem", "btf.initializer"): "a value in the words of the command line",
+    ("cli.symbols", "insn.symbols"): "--resolve gives the stored symbols to a whole command",
+}
+
+# Arrows that go when these modules have moved; no new ones.
+MOVING: dict[str, set[str]] = {
+    "cli.cgroup": {"kernel.cgroups"},  # attach and detach, to control/
+    "cli.net": {"kernel.net"},  # attach and detach, to control/
+    "cli.btf": {"btf"},  # to objects/
+    "cli.prog": {"btf"},
+    "cli.prog_dump": {"insn.dump"},
+    "cli.prog_jited": {"jit"},
+    "cli.prog_joined": {"cfg.dot", "insn.program", "jit.program"},
+    "cli.prog_visual": {"cfg", "insn.program"},
+}
+
+# Groups of modules that may know one another, and why.
+CIRCLES: dict[tuple[str, ...], str] = {
+    ("btf.layout", "btf.python"): "a type makes its layout, which shows its type: one thing",
+    ("cli.prog", "cli.prog_dump", "cli.prog_jited", "cli.prog_joined", "cli.prog_visual"): "moving",
+    ("cli.batch", "cli.commands"): "a line of a batch is a command, and `batch` is one",
+}
+
+# Modules that may import ctypes, and what for.
+CTYPES = {
+    "kernel.syscall": "bpf(2) and the other calls of the C library",
+    "control.mounts": "mount(2)",
+    "adapters.capstone": "the options of a disassembler that its package does not offer",
+}
+
+
+def short(name: str) -> str:
+    """A module's name without the package's."""
+    return name.removeprefix(PACKAGE).removeprefix(".")
+
+
+ARROWS = {
+    short(name): {short(target) for target in targets if target.startswith(PACKAGE)}
+    for name, targets in graph().items()
+}
+
+
+def prefixes(name: str) -> list[str]:
+    """``a.b.c``: itself, ``a.b`` and ``a``."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def is_allowed(module: str, target: str) -> bool:
+    """Whether the tables let a module import another one."""
+    if target.startswith(":"):
+        # A constant of the package itself, which is there before any of its modules.
+        return module != "" and target in (":__version__", ":UPSTREAM_VERSION")
+    if target in LEAVES or prefixes(module)[-1] == prefixes(target)[-1]:
+        return True
+    allowed = set().union(*(ALLOWED.get(row, set()) for row in prefixes(module)))
+    allowed |= MOVING.get(module, set())
+    return not allowed.isdisjoint(prefixes(target))
+
+
+def test_arrows_go_down() -> None:
+    wrong = [
+        f"{module} -> {target}"
+        for module, targets in sorted(ARROWS.items())
+        for target in sorted(targets)
+        if not is_allowed(module, target) and (module, target) not in EXCEPTIONS
+    ]
+    assert wrong == [], "see CONTRIBUTING.md, `How the code is laid out`; tables are above"
+
+
+def test_leaves_know_nothing() -> None:
+    for leaf in LEAVES & ARROWS.keys():
+        assert ARROWS[leaf] <= LEAVES, leaf
+
+
+def test_packages_have_a_row() -> None:
+    packages = {module.split(".")[0] for module in ARROWS} - LEAVES
+    assert packages <= ALLOWED.keys(), "a new package needs a row in ALLOWED"
+
+
+def test_exceptions_are_needed() -> None:
+    assert [
+        f"{module} -> {target}"
+        for module, target in EXCEPTIONS
+        if target not in ARROWS.get(module, ()) or is_allowed(module, target)
+    ] == []
+
+
+def test_packages_have_no_circle() -> None:
+    packages: dict[str, set[str]] = {}
+    for module, targets in ARROWS.items():
+        own = module.split(".")[0]
+        if own:
+            others = {target.split(".")[0] for target in targets if target and target[0] != ":"}
+            packages.setdefault(own, set()).update(others - {own})
+    assert circles(packages) == []
+
+
+def test_modules_have_no_circle() -> None:
+    arrows = {module: targets for module, targets in ARROWS.items() if module}
+    assert [group for group in circles(arrows) if tuple(group) not in CIRCLES] == []
+
+
+def test_ctypes_has_three_places() -> None:
+    users = {
+        short(name)
+        for name, targets in graph().items()
+        if any(target.split(".")[0] == "ctypes" for target in targets)
+    }
+    assert users == CTYPES.keys()
+    assert len(users) <= 3
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pybpftool.kernel.live",
+        "from pybpftool.kernel import live",
+        "from pybpftool.kernel.live import LiveKernel",
+        "if TYPE_CHECKING:\n    from pybpftool.kernel.live import LiveKernel",
+        "def f():\n    from pybpftool.kernel.live import LiveKernel",
+        "run = __import__('pybpftool.kernel.live', fromlist=['x'])",
+    ],
+)
+def test_every_way_to_import_is_seen(source: str) -> None:
+    found = edges("pybpftool.objects.prog", source, {"pybpftool.kernel.live"})
+    assert "pybpftool.kernel.live" in found
+    assert not is_allowed("objects.prog", "kernel.live")
+
+
+def test_a_table_of_modules_counts() -> None:
+    table = 'T = ("net", 1)\nf = __import__(f"pybpftool.cli.{T[0]}")'
+    assert edges("pybpftool.cli.commands", table, {"pybpftool.cli.net"}) == {"pybpftool.cli.net"}
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("objects.prog", "output.stream"),
+        ("objects.prog", "cli.context"),
+        ("inspect.recorder", "kernel.live"),
+        ("kernel.live", "control.pin"),
+        ("btf.table", "kernel.interface"),
+        ("insn.disasm", "kernel.interface"),
+        ("cfg.graph", "kernel.interface"),
+        ("uapi.bpf", "kernel.syscall"),
+        ("control.pin", "objects.prog"),
+    ],
+)
+def test_what_the_tables_forbid(module: str, target: str) -> None:
+    assert not is_allowed(module, target)
+
+
+def test_a_circle_is_found() -> None:
+    arrows: dict[str, set[str]] = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}
+    assert circles(arrows) == [["a", "b", "c"]]
