@@ -31,7 +31,7 @@ NEW = uapi.Kind(20, "NEW", 0, 4, (), 0, (1, 2))
 @pytest.fixture
 def new_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind of the future with two ids an element."""
-    for module in ("table", "check", "encode"):
+    for module in ("section", "check", "encode"):
         monkeypatch.setattr(f"pybpftool.btf.{module}.KINDS", (*uapi.KINDS, NEW))
         monkeypatch.setattr(f"pybpftool.btf.{module}.KIND_MAX", 20)
 
