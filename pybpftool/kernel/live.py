@@ -97,6 +97,11 @@ class LiveKernel(Kernel):
         self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
 
+    def __del__(self) -> None:
+        # A command ends without this; whoever asks many kernels in one process has few files.
+        if self._fdinfo >= 0:
+            os.close(self._fdinfo)
+
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)
 

@@ -167,7 +167,14 @@ class TestListingWithHolders:
         first, second = map(kernel.fdinfo, listing.objects())
         assert first == b"read from a holder"
         assert second.startswith(b"pos:")
-        os.close(kernel._fdinfo)
+
+    def test_no_file_is_left_open(self) -> None:
+        before = os.listdir("/proc/self/fd")
+        kernel = LiveKernel()
+        assert all(kernel.fdinfo(obj) for obj in kernel.objects("prog"))
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+        del kernel
+        assert os.listdir("/proc/self/fd") == before
 
     def test_nothing_of_it_stays(self) -> None:
         kernel = LiveKernel()
@@ -176,7 +183,6 @@ class TestListingWithHolders:
         list(listing.objects())
         for objects in (kernel.objects("prog"), listing.objects()):
             assert all(kernel.fdinfo(obj).startswith(b"pos:") for obj in objects)
-        os.close(kernel._fdinfo)
 
     def test_what_can_change_is_believed_for_a_second(
         self, monkeypatch: pytest.MonkeyPatch

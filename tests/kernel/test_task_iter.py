@@ -76,7 +76,8 @@ class TestHeld:
         for kind in ("prog", "map", "link", "btf", "event"):
             rows(kind)
         after = {kind: [obj.id for obj in kernel.objects(kind)] for kind in ("prog", "map", "link")}
-        assert after == before
+        # What others let go a moment ago may still go meanwhile: the kernel frees it late.
+        assert all(set(after[kind]) <= set(before[kind]) for kind in before)
 
     @pytest.mark.usefixtures("many", "held_objects")
     @pytest.mark.parametrize("kind", ["prog", "map", "link", "btf"])
