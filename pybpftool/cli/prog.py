@@ -27,17 +27,28 @@ Usage: pybpftool prog { show | list } [PROG]
        pybpftool prog dump jited PROG [{ file FILE | [opcodes] [linum] [syntax SYNTAX] }]
        pybpftool prog dump joined PROG [html FILE] [opcodes] [linum] [syntax SYNTAX]
        pybpftool prog pin PROG FILE
+       pybpftool prog { attach | detach } PROG ATTACH_TYPE [MAP]
+       pybpftool prog run PROG [{ data_in FILE | data DATA } [data_out FILE [data_size_out L]]]
+                      [{ ctx_in FILE | ctx CTX } [ctx_out FILE [ctx_size_out M]]]
+                      [repeat N] [expect N]
        pybpftool prog help
 
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
        VISUAL := [{ svg | png | pdf } FILE | json] [func NAME | calls]
        SYNTAX := { att | intel }
+       ATTACH_TYPE := { sk_msg_verdict | sk_skb_verdict | sk_skb_stream_verdict |
+                        sk_skb_stream_parser | flow_dissector }
+       MAP := { id MAP_ID | name MAP_NAME | pinned FILE }
+       DATA := hexadecimal digits, TYPE {…}, or several of them with commas between
+       CTX := {…}, members of the context by name
        Options: -j, -p, -f (show pinned paths), --snapshot PATH
 
 show lists all loaded programs, or those that PROG names, with the processes that
 hold them. dump xlated prints a program's instructions as the verifier left them,
 with visual their control-flow graph (as text for dot, as a picture or as JSON);
 dump jited prints the machine code, dump joined source and both kinds of code.
+run has the kernel run a program on a packet or a context, and prints what it returns;
+with expect it fails if that is another number. The file - is standard input or output.
 """
 
 
@@ -60,6 +71,24 @@ def _pin(ctx: Context, args: Args) -> None:
     from pybpftool.cli.pinning import pin_program
 
     pin_program(ctx, args)
+
+
+def _attach(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_attach import attach
+
+    attach(ctx, args)
+
+
+def _detach(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_attach import detach
+
+    detach(ctx, args)
+
+
+def _run(ctx: Context, args: Args) -> None:
+    from pybpftool.cli import prog_run
+
+    prog_run.run(ctx, args)
 
 
 def _later(ctx: Context, args: Args) -> None:
@@ -265,9 +294,9 @@ VERBS = (
     ("pin", _pin),
     ("load", _later),
     ("loadall", _later),
-    ("attach", _later),
-    ("detach", _later),
+    ("attach", _attach),
+    ("detach", _detach),
     ("tracelog", _later),
-    ("run", _later),
+    ("run", _run),
     ("profile", _later),
 )

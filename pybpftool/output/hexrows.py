@@ -27,6 +27,8 @@ _BLOCK = 2048
 _FEW = 24
 _WIDE = 1024
 
+_SHOWN = bytes(byte if 32 <= byte < 127 else 46 for byte in range(256))
+
 _UNITS: dict[int, Code] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -63,6 +65,19 @@ class Run:
         self.offset = offset
         self.size = size
         self.end = end
+
+
+def offset_rows(data: bytes) -> str:
+    """Rows of an offset, pairs of bytes and characters, as upstream shows what a run gave."""
+    rows = []
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        digits = hexlify(row, b" ", -2).decode()
+        text = row.translate(_SHOWN).decode()
+        # The blank in the middle belongs to the eighth character.
+        text = f"{text[:8]} {text[8:]}" if len(row) >= 8 else text
+        rows.append(f"{at:07x}\t{digits:40}| {text}\n")
+    return "".join(rows)
 
 
 class Rows:

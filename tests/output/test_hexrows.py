@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pybpftool.output import hexrows
-from pybpftool.output.hexrows import KEY, VALUE, Rows, Run, hex_list, hex_text
+from pybpftool.output.hexrows import KEY, VALUE, Rows, Run, hex_list, hex_text, offset_rows
 
 
 def by_the_book(data: bytes) -> str:
@@ -112,3 +112,21 @@ def test_wide_rows_are_made_one_by_one(size: int) -> None:
     assert text == "".join(by_the_book(values[i * size :][:size]) + "\n" for i in range(30))
     assert rows._columns is None  # type: ignore[attr-defined]
     assert size > hexrows._WIDE
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", ""),
+        (b"A", "0000000\t41                                      | A\n"),
+        (b"\0~\x7f", "0000000\t007e 7f                                 | .~.\n"),
+        (b" bcdefgh", "0000000\t2062 6364 6566 6768                     |  bcdefgh \n"),
+        (
+            bytes(range(65, 82)),
+            "0000000\t4142 4344 4546 4748 494a 4b4c 4d4e 4f50 | ABCDEFGH IJKLMNOP\n"
+            "0000010\t51                                      | Q\n",
+        ),
+    ],
+)
+def test_rows_with_offsets(data: bytes, text: str) -> None:
+    assert offset_rows(data) == text

@@ -44,6 +44,20 @@ DIFFERENCES = [
         rb'\1"*"',
     ),
     Difference(
+        "how long a run took (text)",
+        "no run takes as long as another",
+        "both",
+        rb"(Return value: \d+, duration(?: \(average\))?: )\d+ns",
+        rb"\1*ns",
+    ),
+    Difference(
+        "how long a run took (JSON)",
+        "as above",
+        "both",
+        rb'("retval":\s*\d+,\s*"duration":\s*)\d+',
+        rb"\1*",
+    ),
+    Difference(
         "holders (text)",
         "upstream finds no holders on kernels without CONFIG_KALLSYMS_ALL, and says nothing",
         "ours",
