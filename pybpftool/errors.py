@@ -7,7 +7,8 @@
     ├── FormatError          BTF, ELF or a snapshot that is not what it claims to be
     ├── NotFoundError        nothing fits, or more than one (a LookupError, too)
     └── KernelError          the kernel refused; ``errno`` says why
-        └── VanishedError    what was asked for is gone since it was listed
+        ├── VanishedError    what was asked for is gone since it was listed
+        └── LoadError        an object file was not loaded; ``log`` is the verifier's
 """
 
 from __future__ import annotations
@@ -65,3 +66,16 @@ class KernelError(BpfError):
 
 class VanishedError(KernelError):
     """An object that was there a moment ago is gone; listings leave it out."""
+
+
+class LoadError(KernelError):
+    """An object file was not loaded.
+
+    ``program`` is the program that the verifier refused and ``log`` all that it said, both
+    empty where it was something else.
+    """
+
+    def __init__(self, message: str, errno: int, program: str = "", log: str = "") -> None:
+        super().__init__(message, errno)
+        self.program = program
+        self.log = log

@@ -68,6 +68,11 @@ class Context:
             self.out.flush()
             _write_stderr(f"{message}\n")
 
+    def debug(self, text: str) -> None:
+        """What a library says with ``-d``: on stderr, with JSON as well."""
+        self.out.flush()
+        _write_stderr(text)
+
     def error_aside(self, error: BpfError | str) -> None:
         """As :meth:`error`, but on stderr with JSON as well, whose document stays as it is."""
         self.failed = True

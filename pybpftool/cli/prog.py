@@ -27,6 +27,9 @@ Usage: pybpftool prog { show | list } [PROG]
        pybpftool prog dump jited PROG [{ file FILE | [opcodes] [linum] [syntax SYNTAX] }]
        pybpftool prog dump joined PROG [html FILE] [opcodes] [linum] [syntax SYNTAX]
        pybpftool prog pin PROG FILE
+       pybpftool prog { load | loadall } OBJ PATH [type TYPE] [map { idx N | name NAME } MAP]
+                      [{ offload_dev | xdpmeta_dev } DEVICE] [pinmaps DIRECTORY] [autoattach]
+                      [kernel_btf FILE]
        pybpftool prog { attach | detach } PROG ATTACH_TYPE [MAP]
        pybpftool prog run PROG [{ data_in FILE | data DATA } [data_out FILE [data_size_out L]]]
                       [{ ctx_in FILE | ctx CTX } [ctx_out FILE [ctx_size_out M]]]
@@ -40,15 +43,22 @@ Usage: pybpftool prog { show | list } [PROG]
                         sk_skb_stream_parser | flow_dissector }
        MAP := { id MAP_ID | name MAP_NAME | pinned FILE }
        DATA := hexadecimal digits, TYPE {…}, or several of them with commas between
+       TYPE := { socket | kprobe | kretprobe | uprobe | classifier | action | tracepoint |
+                 raw_tracepoint | xdp | perf_event | cgroup/skb | sockops | sk_skb | sk_msg |
+                 syscall | fentry | fexit | lsm | sk_lookup | struct_ops | … }: an ELF section
        CTX := {…}, members of the context by name
-       Options: -j, -p, -f (show pinned paths), --snapshot PATH
+       Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
+                --snapshot PATH
 
 show lists all loaded programs, or those that PROG names, with the processes that
 hold them. dump xlated prints a program's instructions as the verifier left them,
 with visual their control-flow graph (as text for dot, as a picture or as JSON);
 dump jited prints the machine code, dump joined source and both kinds of code.
-run has the kernel run a program on a packet or a context, and prints what it returns;
-with expect it fails if that is another number. The file - is standard input or output.
+load has libbpf load the programs of an object file and pins the first one at PATH,
+loadall all of them in the directory PATH, pinmaps their maps, autoattach their links;
+if anything fails, nothing stays. run has the kernel run a program on a packet or a
+context, and prints what it returns; with expect it fails if that is another number. The
+file - is standard input or output.
 """
 
 
@@ -71,6 +81,18 @@ def _pin(ctx: Context, args: Args) -> None:
     from pybpftool.cli.pinning import pin_program
 
     pin_program(ctx, args)
+
+
+def _load(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_load import load_first
+
+    load_first(ctx, args)
+
+
+def _loadall(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_load import load_all
+
+    load_all(ctx, args)
 
 
 def _attach(ctx: Context, args: Args) -> None:
@@ -292,8 +314,8 @@ VERBS = (
     ("help", _help),
     ("dump", _dump),
     ("pin", _pin),
-    ("load", _later),
-    ("loadall", _later),
+    ("load", _load),
+    ("loadall", _loadall),
     ("attach", _attach),
     ("detach", _detach),
     ("tracelog", _later),

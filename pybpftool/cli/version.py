@@ -1,4 +1,4 @@
-"""``version``: ours, upstream's that we follow, and which adapters are usable.
+"""``version``: ours, upstream's that we follow, libbpf's, and which adapters are usable.
 
 Under the name ``bpftool`` upstream's comes first: build systems compare the first number
 that ``bpftool --version`` prints with the one that they need.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from pybpftool import UPSTREAM_VERSION, __version__
+from pybpftool.control.libbpf_version import installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ def run(ctx: Context, args: Args) -> None:
     """Print the versions; surplus words are ignored, as upstream does."""
     features = {name: _is_installed(package) for name, package in _ADAPTERS.items()}
     as_bpftool = _is_called_bpftool()
+    libbpf = installed()
     if ctx.json is not None:
         versions = {"version": __version__, "upstream_version": UPSTREAM_VERSION}
         if as_bpftool:
             versions = {"version": UPSTREAM_VERSION, "pybpftool_version": __version__}
-        ctx.json.value({**versions, "features": features})
+        ctx.json.value({**versions, "libbpf_version": libbpf, "features": features})
         return
     usable = ", ".join(name for name, there in features.items() if there)
     ours, theirs = f"pybpftool v{__version__}", f"bpftool v{UPSTREAM_VERSION}"
     names = f"{theirs}\nby {ours}" if as_bpftool else f"{ours}\nfollowing {theirs}"
-    ctx.out.write(f"{names}\nfeatures: {usable}\n")
+    loader = f"using libbpf v{libbpf}" if libbpf else "without libbpf"
+    ctx.out.write(f"{names}\n{loader}\nfeatures: {usable}\n")

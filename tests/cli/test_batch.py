@@ -244,7 +244,7 @@ class TestRun:
             for _ in range(2):
                 process.stdin.write(b"version\n")
                 process.stdin.flush()
-                lines = [process.stdout.readline() for _ in range(3)]
+                lines = [process.stdout.readline() for _ in range(4)]
                 assert lines[0].startswith(b"pybpftool v")
             process.stdin.close()
             assert process.stdout.read() == b"processed 2 commands\n"

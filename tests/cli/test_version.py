@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from pybpftool import UPSTREAM_VERSION, __version__
+from pybpftool.control import libbpf, libbpf_version
+from pybpftool.control.libbpf_version import installed
 from tests.support.cli import run
 
 
@@ -18,13 +21,15 @@ def test_text(argv: list[str]) -> None:
     lines = result.text.splitlines()
     assert lines[0] == f"pybpftool v{__version__}"
     assert lines[1] == f"following bpftool v{UPSTREAM_VERSION}"
-    assert lines[2].startswith("features:")
+    assert "libbpf" in lines[2]
+    assert lines[3].startswith("features:")
 
 
 def test_json() -> None:
     answer = run("-j", "version").json
     assert answer["version"] == __version__
     assert answer["upstream_version"] == UPSTREAM_VERSION
+    assert answer["libbpf_version"] == installed()
     names = {"capstone", "graphviz", "pyelftools", "pyroute2", "tabulate"}
     assert set(answer["features"]) == names
     assert run("-p", "version").json == answer
@@ -36,6 +41,20 @@ def test_an_adapter_without_its_package_is_no_feature() -> None:
 
         assert not _is_installed("tabulate")
     assert _is_installed("json")
+
+
+def test_libbpf_by_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf_version, "_directories", lambda: ["/no/such", str(tmp_path)])
+    (tmp_path / "libbpf.so.1").symlink_to("libbpf.so.1.7.3")
+    assert run("version").text.splitlines()[2] == "using libbpf v1.7"
+
+
+def test_no_libbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf_version, "_directories", list)
+    monkeypatch.setattr(libbpf, "_library", None)
+    monkeypatch.setattr(libbpf, "SONAME", "libbpf.so.no-such")
+    assert run("version").text.splitlines()[2] == "without libbpf"
+    assert run("-j", "version").json["libbpf_version"] is None
 
 
 def test_surplus_words_are_ignored_as_upstream_does() -> None:
@@ -54,7 +73,7 @@ class TestUnderTheNameBpftool:
         lines = run(word).text.splitlines()
         assert lines[0] == f"bpftool v{UPSTREAM_VERSION}"
         assert lines[1] == f"by pybpftool v{__version__}"
-        assert lines[2].startswith("features: ")
+        assert lines[3].startswith("features: ")
 
     def test_json(self) -> None:
         answer = run("-j", "version").json

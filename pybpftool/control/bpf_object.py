@@ -1,0 +1,206 @@
+"""Object files in the hands of libbpf: opened, loaded, closed, and why that fails."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from errno import EACCES, EPERM
+
+from pybpftool.control import verifier_log
+from pybpftool.control.libbpf import Messages, OpenOptions, library
+from pybpftool.errors import BpfError, FormatError, LoadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pybpftool.control.libbpf import Libbpf
+
+LOG_ALL = 1 | 2 | 4
+"""BPF_LOG_LEVEL1, BPF_LOG_LEVEL2 and BPF_LOG_STATS (include/linux/bpf_verifier.h)."""
+
+_LOG_BEGIN = "-- BEGIN PROG LOAD LOG --\n"
+_LOG_END = "-- END PROG LOAD LOG --"
+# Warnings that only repeat that something failed, or that are followed by another attempt.
+_REPEATED = (
+    "failed to load object",
+    "failed to load BPF skeleton",
+    "Error loading .BTF into kernel",
+    "supported section(type) names are",
+    "Failed to bump RLIMIT_MEMLOCK",
+)
+_SHOWN = 3  # warnings that a sentence quotes
+_MOST_ERRNO = 4000  # above are libbpf's own numbers
+
+
+class Program:
+    """A program of an object file."""
+
+    __slots__ = ("_lib", "handle", "name", "section")
+
+    def __init__(self, lib: Libbpf, handle: int) -> None:
+        self._lib = lib
+        self.handle = handle
+        self.name = lib.text("bpf_program__name", handle)
+        self.section = lib.text("bpf_program__section_name", handle)
+
+    @property
+    def fd(self) -> int:
+        """The loaded program; negative if it was not to be loaded."""
+        fd: int = self._lib.call("bpf_program__fd", self.handle)
+        return fd
+
+
+class Map:
+    """A map of an object file."""
+
+    __slots__ = ("_lib", "handle", "name", "type")
+
+    def __init__(self, lib: Libbpf, handle: int) -> None:
+        self._lib = lib
+        self.handle = handle
+        self.name = lib.text("bpf_map__name", handle)
+        self.type: int = lib.call("bpf_map__type", handle)
+
+    @property
+    def fd(self) -> int:
+        """The created map; negative if it was not to be created."""
+        fd: int = self._lib.call("bpf_map__fd", self.handle)
+        return fd
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether loading creates it."""
+        return bool(self._lib.call("bpf_map__autocreate", self.handle))
+
+    @property
+    def pin_path(self) -> str:
+        """Where it is, or will be pinned by itself; empty for nowhere."""
+        return self._lib.text("bpf_map__pin_path", self.handle)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is pinned there."""
+        return bool(self._lib.call("bpf_map__is_pinned", self.handle))
+
+
+class BpfObjectFile:
+    """An object file that libbpf has opened; a context manager that closes it.
+
+    ``aloud`` hears everything that libbpf says at once, the whole logs of the verifier
+    included; without it only failures make a log. Raises FormatError, BpfError, LoadError.
+    """
+
+    __slots__ = ("_obj", "lib", "maps", "path", "programs")
+
+    def __init__(
+        self,
+        path: str,
+        kernel_btf: str | None = None,
+        relaxed_maps: bool = False,
+        log_level: int = 0,
+        aloud: Callable[[str], None] | None = None,
+    ) -> None:
+        check_file(path)
+        self.path = path
+        self.lib = lib = library()
+        lib.messages = Messages(aloud)
+        options = OpenOptions(sz=ctypes.sizeof(OpenOptions), relaxed_maps=relaxed_maps)
+        if kernel_btf is not None:
+            options.btf_custom_path = os.fsencode(kernel_btf)
+        options.kernel_log_level = log_level
+        self._obj = lib.call("bpf_object__open_file", os.fsencode(path), ctypes.byref(options))
+        if not self._obj:
+            raise refused(f"cannot open '{path}'", lib, ctypes.get_errno())
+        self.programs = [Program(lib, handle) for handle in lib.each("program", self._obj)]
+        self.maps = [Map(lib, handle) for handle in lib.each("map", self._obj)]
+
+    def load(self) -> None:
+        """Create the maps and load the programs."""
+        error = self.lib.call("bpf_object__load", self._obj)
+        if error:
+            raise refused(f"cannot load '{self.path}'", self.lib, -error)
+
+    def __enter__(self) -> BpfObjectFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.lib.call("bpf_object__close", self._obj)
+        self._obj = None
+
+
+def check_file(path: str) -> None:
+    """Refuse what is no readable ELF file before libbpf sees it."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BpfError(f"cannot open '{path}': not a regular file")
+            magic = file.read(4)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "impossible name"
+        raise BpfError(f"cannot open '{path}': {reason}") from None
+    if magic != b"\x7fELF":
+        raise FormatError(f"cannot open '{path}': it is no ELF file")
+
+
+def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
+    """The error for a call that libbpf refused: one sentence made of all that it said."""
+    program = log = ""
+    warnings = []
+    for warning in lib.messages.warnings():
+        begin = warning.find(_LOG_BEGIN)
+        if begin < 0:
+            warnings.append(warning)
+        else:
+            program = _quoted(warning)
+            log = warning[begin + len(_LOG_BEGIN) :].partition(_LOG_END)[0]
+    if log.strip():
+        return _by_verifier(what, program, log, errno)
+    return LoadError(f"{what}: {_reason(list(_telling(warnings)), errno)}", errno)
+
+
+def _by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
+    found = verifier_log.refusal(log)
+    where = ""
+    if found.place:
+        where += f" at {found.place}"
+    if found.source:
+        where += f" `{found.source}`"
+    reason = found.reason or _strerror(errno)
+    return LoadError(
+        f"{what}: the verifier refuses the program '{program}'{where}: {reason}",
+        errno,
+        program,
+        log,
+    )
+
+
+def _telling(warnings: list[str]) -> Iterator[str]:
+    """The warnings that say something new."""
+    for warning in warnings:
+        if warning.startswith(_REPEATED) or "Retrying without BTF" in warning:
+            continue
+        if warning.startswith("prog '") and ": failed to load: " in warning:
+            continue
+        yield warning.replace("\n", " ")
+
+
+def _reason(warnings: list[str], errno: int) -> str:
+    text = "; ".join(warnings[:_SHOWN])
+    if errno in (EPERM, EACCES) and os.geteuid() != 0:
+        need = (
+            "this needs the capability CAP_BPF, for most programs CAP_PERFMON or CAP_NET_ADMIN"
+            " as well (try as root)"
+        )
+        return f"{need}; libbpf says: {text}" if text else need
+    return f"libbpf says: {text}" if text else _strerror(errno)
+
+
+def _strerror(errno: int) -> str:
+    return os.strerror(errno) if errno < _MOST_ERRNO else f"error {errno} of libbpf"
+
+
+def _quoted(text: str) -> str:
+    """What stands between the first pair of quotes."""
+    return text.partition("'")[2].rpartition("'")[0]

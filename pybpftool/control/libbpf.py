@@ -1,0 +1,208 @@
+"""The system's libbpf, through ctypes: the one module that calls it.
+
+Every function is looked up when it is first called, for distributions ship libbpf 1.1 to 1.8;
+one that the library at hand lacks is :class:`LibbpfError` with both versions. What the library
+says goes to :class:`Messages` and never to stderr by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pybpftool.errors import BpfError, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+SONAME = "libbpf.so.1"
+
+WARN, INFO, DEBUG = range(3)
+"""Levels of what the library says (enum libbpf_print_level)."""
+
+_Pointer = ctypes.c_void_p
+_Text = ctypes.c_char_p
+_int = ctypes.c_int
+_u32 = ctypes.c_uint32
+# Function: the library's version that brought it, what it returns, what it takes.
+_FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
+    "libbpf_major_version": ("0.6", _u32, ()),
+    "libbpf_minor_version": ("0.6", _u32, ()),
+    "libbpf_prog_type_by_name": ("0.0.3", _int, (_Text, _Pointer, _Pointer)),
+    "libbpf_set_print": ("0.0.1", _Pointer, (_Pointer,)),
+    "bpf_object__open_file": ("0.0.5", _Pointer, (_Text, _Pointer)),
+    "bpf_object__load": ("0.0.1", _int, (_Pointer,)),
+    "bpf_object__close": ("0.0.1", None, (_Pointer,)),
+    "bpf_object__next_program": ("0.7", _Pointer, (_Pointer, _Pointer)),
+    "bpf_object__next_map": ("0.7", _Pointer, (_Pointer, _Pointer)),
+    "bpf_program__name": ("0.0.8", _Text, (_Pointer,)),
+    "bpf_program__section_name": ("0.2", _Text, (_Pointer,)),
+    "bpf_program__type": ("0.0.5", _int, (_Pointer,)),
+    "bpf_program__set_type": ("0.0.1", _int, (_Pointer, _int)),
+    "bpf_program__set_expected_attach_type": ("0.0.1", _int, (_Pointer, _int)),
+    "bpf_program__set_ifindex": ("0.0.1", None, (_Pointer, _u32)),
+    "bpf_program__flags": ("0.6", _u32, (_Pointer,)),
+    "bpf_program__set_flags": ("0.6", _int, (_Pointer, _u32)),
+    "bpf_program__set_attach_target": ("0.0.7", _int, (_Pointer, _int, _Text)),
+    "bpf_program__fd": ("0.0.1", _int, (_Pointer,)),
+    "bpf_program__attach": ("0.0.4", _Pointer, (_Pointer,)),
+    "bpf_map__name": ("0.0.1", _Text, (_Pointer,)),
+    "bpf_map__type": ("0.8", _int, (_Pointer,)),
+    "bpf_map__fd": ("0.0.1", _int, (_Pointer,)),
+    "bpf_map__autocreate": ("0.8", ctypes.c_bool, (_Pointer,)),
+    "bpf_map__pin_path": ("0.0.6", _Text, (_Pointer,)),
+    "bpf_map__is_pinned": ("0.0.6", ctypes.c_bool, (_Pointer,)),
+    "bpf_map__set_ifindex": ("0.0.3", _int, (_Pointer, _u32)),
+    "bpf_map__reuse_fd": ("0.0.1", _int, (_Pointer, _int)),
+    "bpf_link__fd": ("0.0.7", _int, (_Pointer,)),
+    "bpf_link__disconnect": ("0.0.7", None, (_Pointer,)),
+    "bpf_link__destroy": ("0.0.4", _int, (_Pointer,)),
+}
+
+_PRINT = ctypes.CFUNCTYPE(_int, _int, _Pointer, _Pointer)
+
+
+class LibbpfError(BpfError):
+    """There is no libbpf here, or one that is too old."""
+
+
+class OpenOptions(ctypes.Structure):
+    """``struct bpf_object_open_opts`` as libbpf 1.1 has it; later ones are longer."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("object_name", _Text),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", _Text),
+        ("attach_prog_fd", _u32),  # a hole since libbpf 1.0
+        ("kconfig", _Text),
+        ("btf_custom_path", _Text),
+        ("kernel_log_buf", _Pointer),
+        ("kernel_log_size", ctypes.c_size_t),
+        ("kernel_log_level", _u32),
+    )
+
+
+class Messages:
+    """What the library said, as (level, text); ``aloud`` hears each of them at once."""
+
+    __slots__ = ("aloud", "said")
+
+    def __init__(self, aloud: Callable[[str], None] | None = None) -> None:
+        self.said: list[tuple[int, str]] = []
+        self.aloud = aloud
+
+    def add(self, level: int, text: str) -> None:
+        """Keep one message."""
+        self.said.append((level, text))
+        if self.aloud is not None:
+            self.aloud(text)
+
+    def warnings(self) -> list[str]:
+        """The warnings, without the library's name in front and the newline behind."""
+        return [
+            text.removeprefix("libbpf: ").rstrip("\n") for level, text in self.said if level == WARN
+        ]
+
+
+class Libbpf:
+    """The loaded library. :func:`library` gives the one of this process."""
+
+    __slots__ = ("_callback", "_dll", "_functions", "messages")
+
+    def __init__(self, dll: ctypes.CDLL) -> None:
+        self._dll = dll
+        self._functions: dict[str, Any] = {}
+        self.messages = Messages()
+        libc = ctypes.CDLL(None)
+        vasprintf, free = libc["vasprintf"], libc["free"]
+        vasprintf.argtypes = (ctypes.POINTER(_Pointer), _Pointer, _Pointer)
+        free.argtypes = (_Pointer,)
+
+        def hear(level: int, format: int, arguments: int) -> int:
+            # A va_list reaches us as one pointer-sized word on every Linux architecture.
+            text = _Pointer()
+            size: int = vasprintf(ctypes.byref(text), format, arguments)
+            if size >= 0 and text.value:
+                said = ctypes.string_at(text.value, size).decode("utf-8", "surrogateescape")
+                free(text)
+                self.messages.add(level, said)
+            return size
+
+        self._callback = _PRINT(hear)  # the library keeps its address
+        self.call("libbpf_set_print", ctypes.cast(self._callback, _Pointer))
+
+    @property
+    def version(self) -> str:
+        """As ``1.1``."""
+        return f"{self.call('libbpf_major_version')}.{self.call('libbpf_minor_version')}"
+
+    def has(self, name: str) -> bool:
+        """Whether the library at hand has a function of the table."""
+        return hasattr(self._dll, name)
+
+    def call(self, name: str, *arguments: object) -> Any:
+        """Call a function of the table; its C result. errno is :func:`ctypes.get_errno`'s."""
+        function = self._functions.get(name)
+        if function is None:
+            since, result, parameters = _FUNCTIONS[name]
+            try:
+                function = self._dll[name]
+            except AttributeError:
+                raise LibbpfError(
+                    f"this needs libbpf {since} or newer, and libbpf {self.version} is installed"
+                    f" (it has no {name})"
+                ) from None
+            function.restype = result
+            function.argtypes = parameters
+            self._functions[name] = function
+        return function(*arguments)
+
+    def checked(self, what: str, name: str, *arguments: object) -> int:
+        """As :meth:`call` of a function that returns a number; a negative one is KernelError."""
+        result: int = self.call(name, *arguments)
+        if result < 0:
+            raise KernelError.of(what, -result)
+        return result
+
+    def each(self, name: str, obj: object) -> Iterator[int]:
+        """The handles that ``bpf_object__next_NAME`` goes through."""
+        handle = self.call(f"bpf_object__next_{name}", obj, None)
+        while handle:
+            yield handle
+            handle = self.call(f"bpf_object__next_{name}", obj, handle)
+
+    def text(self, name: str, handle: int) -> str:
+        """What a function returns that gives a string; empty for none."""
+        return os.fsdecode(self.call(name, handle) or b"")
+
+    def prog_type(self, section: str) -> tuple[int, int] | None:
+        """Program and attach type of a section that this library knows."""
+        prog_type, attach_type = _int(), _int()
+        error = self.call(
+            "libbpf_prog_type_by_name",
+            os.fsencode(section),
+            ctypes.byref(prog_type),
+            ctypes.byref(attach_type),
+        )
+        return None if error else (prog_type.value, attach_type.value)
+
+
+_library: Libbpf | None = None
+
+
+def library() -> Libbpf:
+    """The system's libbpf, loaded once. Raises LibbpfError where there is none."""
+    global _library
+    if _library is None:
+        try:
+            dll = ctypes.CDLL(SONAME, use_errno=True)
+        except OSError:
+            raise LibbpfError(
+                f"this needs the library {SONAME}: install the package libbpf1"
+                " (Debian, Ubuntu, openSUSE) or libbpf (Fedora, Arch, Alpine)"
+            ) from None
+        _library = Libbpf(dll)
+    return _library

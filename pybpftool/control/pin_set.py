@@ -1,0 +1,100 @@
+"""Several pins that are made together, or not at all."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.control.mounts import mount_bpffs, unmount
+from pybpftool.control.pin import pin_object
+from pybpftool.errors import BpfError
+from pybpftool.kernel.pins import is_bpffs
+
+
+class PinSet:
+    """Pins, directories and mounts that a command makes; :meth:`undo` takes them all back."""
+
+    __slots__ = ("_directories", "_may_mount", "_mounts", "_paths")
+
+    def __init__(self, may_mount: bool) -> None:
+        self._may_mount = may_mount
+        self._paths: list[str] = []
+        self._directories: list[str] = []
+        self._mounts: list[tuple[str, int]] = []
+
+    def prepare_file(self, path: str) -> None:
+        """See to it that ``path`` is free and in a bpf file system, by mounting one."""
+        _refuse_null(path)
+        if os.access(path, os.F_OK):
+            raise BpfError(f"cannot pin the object: '{path}' exists already")
+        directory = os.path.dirname(path) or "."
+        if is_bpffs(directory):
+            return
+        if not os.access(directory, os.F_OK):
+            raise BpfError(f"cannot pin the object: there is no directory '{directory}'")
+        self._mount(directory)
+
+    def prepare_directory(self, path: str) -> None:
+        """See to it that ``path`` is a directory in a bpf file system, by mounting one.
+
+        Its parent must be there.
+        """
+        _refuse_null(path)
+        if is_bpffs(path):
+            return
+        if os.access(path, os.F_OK):
+            self._mount(path)
+            return
+        parent = os.path.dirname(path.rstrip("/")) or "."
+        if not os.access(parent, os.F_OK):
+            raise BpfError(f"cannot make the directory '{path}': there is no '{parent}'")
+        in_bpffs = is_bpffs(parent)
+        if not in_bpffs:
+            self._refuse_mount(path)
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            raise BpfError(f"cannot make the directory '{path}': {error.strerror}") from None
+        self._directories.append(path)
+        if not in_bpffs:
+            self._mount(path)
+
+    def _refuse_mount(self, directory: str) -> None:
+        if not self._may_mount:
+            raise BpfError(
+                f"cannot pin the object: '{directory}' is in no bpf file system, and the option"
+                " -n forbids to mount one"
+            )
+
+    def _mount(self, directory: str) -> None:
+        self._refuse_mount(directory)
+        self._mounts.append((directory, mount_bpffs(directory)))
+
+    def pin(self, fd: int, path: str) -> None:
+        """Pin an open program, map or link at a path that was prepared."""
+        pin_object(fd, path)
+        self._paths.append(path)
+
+    def adopt(self, path: str) -> None:
+        """Count a pin that somebody else made for us among ours."""
+        self._paths.append(path)
+
+    def undo(self) -> None:
+        """Take back what was made, the last first."""
+        for path in reversed(self._paths):
+            _quietly(os.unlink, path)
+        for directory, mounts in reversed(self._mounts):
+            unmount(directory, mounts)
+        for directory in reversed(self._directories):
+            _quietly(os.rmdir, directory)
+
+
+def _refuse_null(path: str) -> None:
+    if "\0" in path:
+        raise BpfError("a path cannot contain a null byte")
+
+
+def _quietly(function: object, path: str) -> None:
+    try:
+        function(path)  # type: ignore[operator]
+    except OSError:
+        pass  # somebody else has removed it
