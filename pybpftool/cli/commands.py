@@ -30,6 +30,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("token", None),
     ("version", "version"),
     ("snapshot", "snapshot"),
+    ("diff", "diff"),
 )
 
 

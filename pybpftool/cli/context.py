@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 class Context:
     """Options, output and kernel of one run, shared by the commands of a batch."""
 
-    __slots__ = ("_base_btf", "_kernel", "failed", "json", "options", "out")
+    __slots__ = (
+        "_base_btf",
+        "_kernel",
+        "failed",
+        "failure_status",
+        "json",
+        "options",
+        "out",
+        "status",
+    )
 
     def __init__(self, options: Options, out: Output, kernel: Kernel | None = None) -> None:
         self.options = options
@@ -28,6 +37,10 @@ class Context:
             out.set_errors("backslashreplace")
             self.json = JsonStream(out, options.pretty)
         self.failed = False
+        self.status = 0
+        """The exit status of a run that did not fail."""
+        self.failure_status = 255  # upstream leaves main() with -1
+        """The exit status of one that failed."""
         self._kernel = kernel if options.snapshot is None else None
         self._base_btf: Btf | None = None
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import Kernel
 
-EXIT_FAILURE = 255  # upstream leaves main() with -1
 EXIT_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 EXIT_INTERRUPTED = 130
 
@@ -65,7 +64,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
         ctx.json = None
         out.discard()
         ctx.error(error)
-    return EXIT_FAILURE if ctx.failed else 0
+    return ctx.failure_status if ctx.failed else ctx.status
 
 
 def _finish(ctx: Context) -> None:

@@ -21,6 +21,7 @@ class Options:
         "json",
         "mapcompat",
         "nomount",
+        "of_object",
         "pretty",
         "resolve",
         "snapshot",
@@ -38,6 +39,8 @@ class Options:
         self.base_btf: str | None = None  # -B
         self.snapshot: str | None = None
         self.resolve = False
+        self.of_object: list[tuple[str, str]] = []
+        """Options that one object alone takes, in their order; the value of a switch is empty."""
 
 
 _SHORT = "VhpjfLmndSi:k:B:"
@@ -56,7 +59,17 @@ _LONG = {
     "snapshot": "snapshot",
     "resolve": "resolve",
 }
+# Options of single objects: name -> whether it takes a value, and whose it is.
+_OF_OBJECT = {
+    "code": (False, ("diff",)),
+    "elements": (False, ("diff",)),
+    "ignore": (True, ("diff",)),
+    "only": (True, ("diff",)),
+    "owner": (True, ("diff",)),
+}
+_LONG.update((name, name) for name in _OF_OBJECT)
 _WITH_VALUE = {"i", "k", "B", "snapshot"}
+_WITH_VALUE.update(name for name, row in _OF_OBJECT.items() if row[0])
 _SWITCHES = {
     "j": "json",
     "f": "bpffs",
@@ -145,6 +158,8 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
             raise HelpWanted
         if letter in _SWITCHES:
             setattr(options, _SWITCHES[letter], True)
+        elif letter in _OF_OBJECT:
+            options.of_object.append((letter, value))
         elif letter == "V":
             version = True
         elif letter == "p":
@@ -159,6 +174,10 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
             options.snapshot = value
     if error is not None:
         raise error
+    for name, _ in options.of_object:
+        owners = _OF_OBJECT[name][1]
+        if not any(words and owner.startswith(words[0]) for owner in owners):
+            raise UsageError(f"option '--{name}' belongs to '{owners[0]}'")
     if signing != keys:
         raise UsageError("-S (sign) and the keys -k and -i have to be given together")
     return ["version"] if version else words

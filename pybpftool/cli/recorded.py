@@ -23,8 +23,13 @@ def run_command(handler: Callable[[Context, Args], None], ctx: Context, args: Ar
     if ctx.options.snapshot is None:
         handler(ctx, args)
         return
+    guarded(lambda: handler(ctx, args))
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Do what asks a recorded kernel; what a damaged one makes of it becomes one sentence."""
     try:
-        handler(ctx, args)
+        work()
     except (TypeError, ValueError, LookupError, AttributeError, struct.error) as error:
         raise FormatError(
             f"the snapshot is damaged: an answer has not the form of one ({error})"

@@ -193,7 +193,11 @@ def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:
 def _every(kernel: Kernel, kind: str, collect: Callable[[BpfObject], object]) -> None:
     """List objects with their holders; one that vanishes or tells nothing ends nothing."""
     try:
-        objects = kernel.listing(kind).objects()
+        listing = kernel.listing(kind)
+        objects = listing.objects()
+        # In which units and containers the holders are (inspect/owner.py).
+        for pid in {pid for held in listing.held.values() for pid, _ in held}:
+            _tried(kernel.file, f"/proc/{pid}/cgroup")
     except KernelError:  # nobody can tell who holds them
         objects = kernel.objects(kind)
     for obj in objects:

@@ -207,6 +207,10 @@ class OpenMap(Mapping["Any", "Any"]):
         """One value of one CPU as a Python value."""
         return self._both()[1](data)
 
+    def decode_key(self, data: bytes) -> Any:
+        """A key as a Python value."""
+        return self._both()[0](data)
+
     def encode_key(self, key: object) -> bytes:
         """The bytes of a key: a Python value, or a C initializer like ``"{.pid = 1}"``."""
         types = self._value_types()

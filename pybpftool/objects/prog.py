@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32
-from pybpftool.uapi.bpf import PROG_TYPES
+from pybpftool.uapi.bpf import BPF_PROG_INFO, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ _FIELDS = (
 )
 
 
+_LATE = ("verified_insns", "attach_btf_obj_id", "attach_btf_id", "nr_func_info", "nr_jited_ksyms")
+_INFO_AT = {name: offset for name, offset, _ in BPF_PROG_INFO if name in _LATE}
+
+
 class Program:
     """One loaded program.
 
@@ -57,10 +61,12 @@ class Program:
     """
 
     __slots__ = (
+        "_order",
         "btf_id",
         "gpl_compatible",
         "id",
         "ifindex",
+        "info",
         "jited_size",
         "load_time",
         "map_ids",
@@ -68,6 +74,7 @@ class Program:
         "name",
         "netns_dev",
         "netns_ino",
+        "nr_map_ids",
         "orphaned",
         "recursion_misses",
         "run_cnt",
@@ -98,18 +105,50 @@ class Program:
     jited_size: int
     memlock: int | None
     map_ids: tuple[int, ...]
+    nr_map_ids: int
     btf_id: int
+    _order: str
+    info: bytes
+    """``struct bpf_prog_info``, as long as the kernel filled it."""
+
+    @property
+    def verified_insns(self) -> int | None:
+        """Instructions that the verifier walked (v5.16, aba64c7da983); None from older kernels."""
+        return self._number("verified_insns")
+
+    @property
+    def attach_btf_obj_id(self) -> int:
+        """The BTF object of the function that the program is made for (v5.18); 0 for none."""
+        return self._number("attach_btf_obj_id") or 0
+
+    @property
+    def attach_btf_id(self) -> int:
+        """The function that the program is made for, in that BTF; 0 for none."""
+        return self._number("attach_btf_id") or 0
+
+    @property
+    def subprograms(self) -> int:
+        """How many functions it is made of, the main one included; 0 where that is hidden."""
+        return self._number("nr_func_info") or self._number("nr_jited_ksyms") or 0
+
+    def _number(self, name: str) -> int | None:
+        offset = _INFO_AT[name]
+        if len(self.info) < offset + 4:
+            return None
+        order: Any = self._order
+        return int.from_bytes(self.info[offset : offset + 4], order)
 
 
 class ProgramReader:
     """Reads programs of one kernel; keeps the BTF objects and maps that several share."""
 
-    __slots__ = ("_btfs", "_fields", "_gpl", "_kernel", "_metadata_maps")
+    __slots__ = ("_btfs", "_fields", "_gpl", "_kernel", "_metadata_maps", "_order")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._fields = PROG_INFO.only(_FIELDS, kernel.byteorder)
         # A one-bit field is the lowest bit of its word, the highest on big-endian machines.
+        self._order = "little" if kernel.byteorder == "<" else "big"
         self._gpl = 1 if kernel.byteorder == "<" else 1 << 31
         self._btfs: dict[int, Btf] = {}
         self._metadata_maps: dict[int, dict[str, Any] | None] = {}
@@ -128,7 +167,7 @@ class ProgramReader:
             prog.xlated_size,
             prog.load_time,
             prog.uid,
-            nr_map_ids,
+            prog.nr_map_ids,
             raw_name,
             prog.ifindex,
             gpl,
@@ -146,7 +185,9 @@ class ProgramReader:
         prog.gpl_compatible = bool(gpl & self._gpl)
         prog.orphaned = obj.orphaned
         prog.memlock = self._memlock(obj)
-        prog.map_ids = self._map_ids(obj) if nr_map_ids else ()
+        prog.map_ids = self._map_ids(obj) if prog.nr_map_ids else ()
+        prog.info = obj.info
+        prog._order = self._order
         return prog
 
     def btf(self, id: int) -> Btf:

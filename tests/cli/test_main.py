@@ -163,7 +163,10 @@ class TestHelp:
     def test_names_every_option(self) -> None:
         text = run("help").errors
         for name, letter in options_module._LONG.items():
-            if letter not in ("m", "L", "S"):  # for commands that do not exist yet
+            if name in options_module._OF_OBJECT:
+                for owner in options_module._OF_OBJECT[name][1]:
+                    assert f"--{name}" in run(owner, "help").errors, name
+            elif letter not in ("m", "L", "S"):  # for commands that do not exist yet
                 assert f"--{name}" in text, name
 
 

@@ -1,0 +1,210 @@
+"""What one kernel, live or recorded, has: programs, maps and links with their fields by name.
+
+The fields are the keys of ``-j show``, with names in place of ids: what two kernels can be
+compared by, and what a policy speaks of. Each is found when it is first asked for, so that
+who wants little asks the kernel little.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from pybpftool.errors import BpfError, VanishedError
+from pybpftool.inspect.fields import FIELDS
+from pybpftool.inspect.owner import Owners
+from pybpftool.inspect.places import Names, Places
+from pybpftool.objects.attach_target import AttachTargets
+from pybpftool.objects.map import MapReader
+from pybpftool.objects.prog import ProgramReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.link import Link
+    from pybpftool.objects.portable_code import CodeReader
+
+KINDS = ("prog", "map", "link")
+
+
+class Item:
+    """One object: ``record`` is its program, map or link, :meth:`get` gives its fields."""
+
+    __slots__ = ("_found", "_inventory", "id", "kind", "name", "obj", "record", "type")
+
+    def __init__(
+        self, inventory: Inventory, kind: str, obj: BpfObject, record: Any, name: str, type: str
+    ) -> None:
+        self._inventory = inventory
+        self._found: dict[str, Any] = {}
+        self.kind = kind
+        self.obj = obj
+        self.record = record
+        self.id: int = record.id
+        self.name = name
+        self.type = type
+
+    def get(self, field: str) -> Any:
+        """A field's value; None where there is none, :class:`Hidden`, or :class:`TooOld`
+        (both of :mod:`pybpftool.inspect.unknown`)."""
+        if field not in self._found:
+            self._found[field] = FIELDS[self.kind][field](self._inventory, self)
+        return self._found[field]
+
+    def label(self) -> str:
+        """``prog xdp drop_bogons``: what a person calls it."""
+        return " ".join(word for word in (self.kind, self.type, self.name) if word)
+
+    def command(self) -> str:
+        """The command that shows more of it."""
+        return f"pybpftool {self.kind} show id {self.id}"
+
+
+class Inventory(Names):
+    """The objects of one kernel. Raises KernelError where they may not be listed."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.reader = ProgramReader(kernel)
+        self.owners = Owners(kernel)
+        self.targets = AttachTargets(kernel)
+        self._items: dict[str, dict[int, Item]] = {}
+        self._held: dict[str, dict[int, list[tuple[int, str]]]] = {}
+        self._pins: dict[str, dict[int, list[str]]] = {}
+        self._places: Places | None = None
+        self._code: CodeReader | None = None
+        self._users: dict[int, list[Item]] | None = None
+        self._links_of: dict[int, list[Item]] | None = None
+        self._keys: dict[int, int] = {}
+
+    # --- objects ---
+
+    def items(self, kind: str) -> dict[int, Item]:
+        """The objects of a kind by id."""
+        found = self._items.get(kind)
+        if found is None:
+            read = {"prog": self._programs, "map": self._maps, "link": self._links}[kind]
+            found = self._items[kind] = {item.id: item for item in read()}
+        return found
+
+    def _programs(self) -> Iterable[Item]:
+        read = self.reader.read
+        for obj in self.kernel.objects("prog"):
+            try:
+                prog = read(obj)
+            except VanishedError:
+                continue
+            type = prog.type_name or f"type {prog.type}"
+            yield Item(self, "prog", obj, prog, prog.name, type)
+
+    def _maps(self) -> Iterable[Item]:
+        read = MapReader(self.kernel).read
+        for obj in self.kernel.objects("map"):
+            map = read(obj)
+            yield Item(self, "map", obj, map, map.name, map.type_name or f"type {map.type}")
+
+    def _links(self) -> Iterable[Item]:
+        from pybpftool.objects.link import LinkReader
+
+        reader = LinkReader(self.kernel, held={})
+        for obj in self.kernel.objects("link"):
+            try:
+                link = reader.read(obj)
+            except VanishedError:
+                continue
+            type = link.type if isinstance(link.type, str) else f"type {link.type}"
+            yield Item(self, "link", obj, link, "", type)
+
+    # --- names ---
+
+    def prog(self, id: int) -> str:
+        item = self.items("prog").get(id)
+        return "?" if item is None else item.name or item.type
+
+    def map(self, id: int) -> str:
+        item = self.items("map").get(id)
+        return "?" if item is None else item.name or item.type
+
+    def map_key(self, id: int) -> int:
+        """A number that stands for a map's name and type."""
+        key = self._keys.get(id)
+        if key is None:
+            item = self.items("map").get(id)
+            text = "?" if item is None else f"{item.name}\0{item.type}"
+            key = self._keys[id] = zlib.crc32(text.encode("utf-8", "surrogateescape"))
+        return key
+
+    # --- what is asked for all objects together ---
+
+    def held(self, kind: str) -> dict[int, list[tuple[int, str]]]:
+        """Who holds the objects of a kind: id -> (pid, comm) of each process."""
+        found = self._held.get(kind)
+        if found is None:
+            found = self._held[kind] = self.kernel.holders(kind)
+        return found
+
+    def pins(self, kind: str) -> dict[int, list[str]]:
+        """The paths that objects of a kind are pinned at."""
+        found = self._pins.get(kind)
+        if found is None:
+            found = self._pins[kind] = self.kernel.pinned(kind)
+        return found
+
+    @property
+    def places(self) -> Places:
+        """Where programs are attached."""
+        if self._places is None:
+            links: list[Link] = []
+            refused: BpfError | None = None
+            try:
+                links = [item.record for item in self.items("link").values()]
+            except BpfError as error:
+                refused = error
+            self._places = Places(self.kernel, links, self, self.targets)
+            if refused is not None:
+                self._places.refused.append(refused)
+        return self._places
+
+    @property
+    def code(self) -> CodeReader:
+        """Reads the instructions of programs."""
+        if self._code is None:
+            from pybpftool.objects.portable_code import CodeReader
+
+            self._code = CodeReader(self.kernel, self.reader)
+        return self._code
+
+    def users(self, map_id: int) -> list[Item]:
+        """The programs that use a map."""
+        if self._users is None:
+            self._users = {}
+            for item in self.items("prog").values():
+                for id in item.record.map_ids:
+                    self._users.setdefault(id, []).append(item)
+        return self._users.get(map_id, [])
+
+    def links_of(self, prog_id: int) -> list[Item]:
+        """The links of a program."""
+        if self._links_of is None:
+            self._links_of = {}
+            for item in self.items("link").values():
+                self._links_of.setdefault(item.record.prog_id, []).append(item)
+        return self._links_of.get(prog_id, [])
+
+    def owner(self, item: Item) -> tuple[str, ...]:
+        """Whose an object is: who holds it, or the link or program it belongs to, or its pin."""
+        found = self.owners.of(self.held(item.kind).get(item.id, ()))
+        if found:
+            return found
+        if item.kind == "prog":
+            found = self._owner_of_all(self.links_of(item.id))
+        elif item.kind == "map":
+            found = self._owner_of_all(self.users(item.id))
+        if found:
+            return found
+        return tuple(sorted(f"pin:{path}" for path in self.pins(item.kind).get(item.id, ())))
+
+    def _owner_of_all(self, items: Iterable[Item]) -> tuple[str, ...]:
+        return tuple(sorted({owner for item in items for owner in self.owner(item)}))

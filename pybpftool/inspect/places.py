@@ -1,0 +1,312 @@
+"""Where programs are attached, by names that another machine or another boot has, too.
+
+A place is a hook and what it belongs to: ``tcx/ingress`` of the device ``eth0``,
+``cgroup_inet_egress`` of the cgroup ``/system.slice``, ``kprobe`` of the function
+``tcp_connect``. Links, netlink, cgroups and perf events are asked, each once.
+"""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError
+from pybpftool.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pybpftool.kernel.interface import Kernel
+    from pybpftool.objects.attach_target import AttachTargets
+    from pybpftool.objects.link import Link
+    from pybpftool.objects.net import Network
+
+KEYS = ("dev", "cgroup", "function", "tracepoint", "file", "netns", "map", "prog", "target")
+"""What a hook can belong to."""
+
+
+class Place(Record):
+    """One place of one program.
+
+    ``key`` is one of :data:`KEYS`, empty where the hook is all there is to say; ``position``
+    counts the programs of the same hook from 1, in the order in which they run, and is None
+    where a hook takes one. ``netns`` is empty for our own network namespace.
+    """
+
+    prog_id: int
+    hook: str
+    key: str = ""
+    target: str = ""
+    position: int | None = None
+    netns: str = ""
+    link_id: int = 0
+    detail: str = ""
+
+    def text(self) -> str:
+        """``tcx/ingress dev eth0``; the position is not part of it."""
+        text = f"{self.hook} {self.key} {self.target}" if self.key else self.hook
+        return f"{text} netns {self.netns}" if self.netns else text
+
+    def full_text(self) -> str:
+        """:meth:`text` with the position and what else is known."""
+        text = self.text()
+        if self.position is not None:
+            text += f" position {self.position}"
+        return f"{text} {self.detail}" if self.detail else text
+
+    def json(self) -> dict[str, Any]:
+        """The JSON properties of the place."""
+        json: dict[str, Any] = {"hook": self.hook}
+        if self.key:
+            json[self.key] = self.target
+        if self.netns:
+            json["netns"] = self.netns
+        if self.position is not None:
+            json["position"] = self.position
+        if self.link_id:
+            json["link_id"] = self.link_id
+        if self.detail:
+            json["detail"] = self.detail
+        return json
+
+
+class Names:
+    """What places call programs and maps, which have other ids elsewhere."""
+
+    def prog(self, id: int) -> str:
+        """The name of a program."""
+        raise NotImplementedError
+
+    def map(self, id: int) -> str:
+        """The name of a map."""
+        raise NotImplementedError
+
+
+class Places:
+    """All places of one kernel's programs.
+
+    ``refused`` holds what could not be asked: then a program may be attached where nobody
+    could look.
+    """
+
+    __slots__ = ("_by_link", "_kernel", "_names", "_targets", "by_prog", "refused")
+
+    def __init__(
+        self, kernel: Kernel, links: list[Link], names: Names, targets: AttachTargets
+    ) -> None:
+        self._kernel = kernel
+        self._targets = targets
+        self._names = names
+        self.by_prog: dict[int, list[Place]] = {}
+        self.refused: list[BpfError] = []
+        self._by_link: dict[int, Place] = {}
+        asked: tuple[Callable[[], Iterator[Place]], ...] = (
+            self._networks,
+            self._in_cgroups,
+            lambda: self._of_links(links),
+            self._events,
+        )
+        for ask in asked:
+            try:
+                for place in ask():
+                    self._add(place)
+            except BpfError as error:
+                self.refused.append(error)
+        for places in self.by_prog.values():
+            places.sort(key=_order)
+
+    def of_link(self, id: int) -> Place | None:
+        """The place of a link; None for one that the kernel tells nothing of."""
+        return self._by_link.get(id)
+
+    def _add(self, place: Place) -> None:
+        if place.link_id:
+            self._by_link.setdefault(place.link_id, place)
+        if place.prog_id:
+            self.by_prog.setdefault(place.prog_id, []).append(place)
+
+    # --- networks ---
+
+    def _networks(self) -> Iterator[Place]:
+        from pybpftool.objects.net import NetworkReader, namespaces
+
+        reader = NetworkReader(self._kernel)
+        yield from _of_network(reader.read(), "")
+        try:
+            others = namespaces(self._kernel)
+        except BpfError:
+            return  # only our own can be looked at
+        for namespace in others:
+            if namespace.path:
+                name = namespace.name or namespace.comm
+                try:
+                    network = reader.read(namespace.path)
+                except BpfError:
+                    continue
+                yield from _of_network(network, name)
+
+    # --- cgroups ---
+
+    def _in_cgroups(self) -> Iterator[Place]:
+        from pybpftool.objects.cgroup import tree
+
+        root = self._kernel.cgroup_root()
+        if root is None:
+            return
+        for cgroup in tree(self._kernel, root):
+            counts: dict[object, int] = {}
+            for prog in cgroup.programs:
+                number = counts[prog.attach_type] = counts.get(prog.attach_type, 0) + 1
+                path = _below(cgroup.path, root)
+                detail = prog.flags_text
+                yield Place(prog.id, str(prog.attach_type), "cgroup", path, number, "", 0, detail)
+
+    # --- links ---
+
+    def _of_links(self, links: list[Link]) -> Iterator[Place]:
+        targets = self._targets
+        for link in links:
+            for place in _of_link(link, self._names, targets):
+                known = self._same(place)
+                if known is None:
+                    yield place
+                else:
+                    # Seen from the other side, which knows the name and the position.
+                    self._by_link.setdefault(link.id, known._replace(link_id=link.id))
+
+    def _same(self, place: Place) -> Place | None:
+        if place.link_id in self._by_link:
+            return self._by_link[place.link_id]
+        if place.key not in ("dev", "cgroup"):
+            return None
+        found = [
+            other
+            for other in self.by_prog.get(place.prog_id, ())
+            if other.hook == place.hook and not other.link_id
+            and place.target in ("?", other.target)
+        ]  # fmt: skip
+        return found[0] if found else None
+
+    # --- perf events ---
+
+    def _events(self) -> Iterator[Place]:
+        """Programs of descriptors that are no links (ioctl PERF_EVENT_IOC_SET_BPF)."""
+        from pybpftool.objects.perf import collect
+
+        linked = set(self.by_prog)
+        seen = set()
+        for event in collect(self._kernel):
+            if event.prog_id in linked:
+                continue
+            kind = str(event.fd_type)
+            place = Place(event.prog_id, kind, *_of_event(kind, event.name, event.probe_offset))
+            if place not in seen:
+                seen.add(place)
+                yield place
+
+
+def _order(place: Place) -> tuple[object, ...]:
+    return place.hook, place.key, place.target, place.netns, place.position or 0
+
+
+def _below(path: str, root: str) -> str:
+    """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
+    below = path[len(root.rstrip("/")) :] if path.startswith(root) else path
+    return below or "/"
+
+
+def _of_network(network: Network, netns: str) -> Iterator[Place]:
+    from pybpftool.objects.net import DeviceProgram
+
+    for device in network.xdp:
+        for mode, prog in device.programs:
+            yield Place(prog.id, "xdp", "dev", device.devname, None, netns, 0, mode)
+    counts: dict[tuple[str, str], int] = {}
+    for found in network.tc:
+        at = found.devname, found.kind
+        number = counts[at] = counts.get(at, 0) + 1
+        if isinstance(found, DeviceProgram):
+            where = ("dev", found.devname, number, netns, found.link_id)
+            yield Place(found.prog_id, found.kind, *where)
+        else:
+            for known in (found.prog, *(prog for _, prog in found.actions or ())):
+                if known is not None:
+                    yield Place(known.id, found.kind, "dev", found.devname, number, netns)
+    if network.flow_dissector is not None:
+        yield Place(network.flow_dissector.id, "flow_dissector", netns=netns)
+
+
+def _of_event(kind: str, name: str, offset: int) -> tuple[str, str]:
+    if kind in ("tracepoint", "raw_tracepoint"):
+        return "tracepoint", name
+    suffix = f"+{offset:#x}" if offset else ""
+    return ("file" if "uprobe" in kind else "function"), name + suffix
+
+
+def _of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]:
+    """The places of a link by what it says itself."""
+    from pybpftool.objects.links import network, probes, tracing
+
+    target: Any = link.target
+    rest: dict[str, Any] = {"link_id": link.id}
+    cookie = getattr(target, "cookie", None)
+    if cookie:
+        rest["detail"] = f"cookie {cookie}"
+    prog = link.prog_id
+    if isinstance(target, network.Device):
+        hook = str(target.attach_type or link.type)
+        hook = hook.replace("tcx_", "tcx/").replace("netkit_", "netkit/")
+        if target.ifindex:  # else the device is gone, or the link was detached
+            yield Place(prog, hook, "dev", target.devname or "?", **rest)
+    elif isinstance(target, network.Cgroup):
+        if target.cgroup_id:
+            yield Place(prog, str(target.attach_type), "cgroup", "?", **rest)
+    elif isinstance(target, network.Netns):
+        yield Place(prog, str(target.attach_type), **rest)
+    elif isinstance(target, network.Sockmap):
+        yield Place(prog, str(target.attach_type), "map", names.map(target.map_id), **rest)
+    elif isinstance(target, network.Netfilter):
+        hook = "netfilter/" + "/".join(target.text().split()[:2])
+        yield Place(prog, hook, **{**rest, "detail": f"prio {target.priority}"})
+    elif isinstance(target, tracing.RawTracepoint):
+        yield Place(prog, "raw_tracepoint", "tracepoint", target.tp_name, **rest)
+    elif isinstance(target, tracing.Tracing):
+        yield _of_tracing(link, target, names, targets, rest)
+    elif isinstance(target, tracing.Iter):
+        yield Place(prog, "iter", "target", target.target_name, **rest)
+    elif isinstance(target, tracing.StructOps):
+        yield Place(prog, "struct_ops", "map", names.map(target.map_id), **rest)
+    elif isinstance(target, probes.KprobeMulti):
+        hook = "kretprobe.multi" if target.retprobe else "kprobe.multi"
+        if not target.funcs:
+            yield Place(prog, hook, **rest)
+        for _, _, function, _ in target.funcs or ():
+            yield Place(prog, hook, "function", function or "?", **rest)
+    elif isinstance(target, probes.UprobeMulti):
+        hook = "uretprobe.multi" if target.retprobe else "uprobe.multi"
+        for offset, _, _, _ in target.funcs:
+            yield Place(prog, hook, "file", f"{target.path}+{offset:#x}", **rest)
+    elif isinstance(target, probes.Kprobe):
+        hook = "kretprobe" if target.retprobe else "kprobe"
+        at = f"+{target.offset:#x}" if target.offset else ""
+        yield Place(prog, hook, "function", (target.func or f"{target.addr:#x}") + at, **rest)
+    elif isinstance(target, probes.Uprobe):
+        hook = "uretprobe" if target.retprobe else "uprobe"
+        yield Place(prog, hook, "file", f"{target.file}+{target.offset:#x}", **rest)
+    elif isinstance(target, probes.Tracepoint):
+        yield Place(prog, "tracepoint", "tracepoint", target.tp_name, **rest)
+    elif isinstance(target, probes.PerfEvent):
+        yield Place(prog, "perf_event", "target", f"{target.type}:{target.config}", **rest)
+    else:
+        yield Place(prog, str(link.type), **rest)
+
+
+def _of_tracing(
+    link: Link, target: Any, names: Names, targets: AttachTargets, rest: dict[str, Any]
+) -> Place:
+    hook = str(target.attach_type)
+    object_id, type_id = target.target_obj_id or 0, target.target_btf_id or 0
+    if target.prog_type == "ext":
+        return Place(link.prog_id, "freplace", "prog", names.prog(object_id), **rest)
+    name = targets.name(object_id, type_id)
+    key = "tracepoint" if hook == "trace_raw_tp" else "function"
+    return Place(link.prog_id, hook, key, name or "?", **rest)

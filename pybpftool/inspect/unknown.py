@@ -1,0 +1,32 @@
+"""What stands in place of a value that a kernel does not tell."""
+
+from __future__ import annotations
+
+
+class Hidden:
+    """In place of a value: it is there, and the kernel does not show it to this reader."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TooOld:
+    """In place of a value: the kernel is older than the field; ``since`` is its first version."""
+
+    __slots__ = ("since",)
+
+    def __init__(self, since: str) -> None:
+        self.since = since
+
+    def __str__(self) -> str:
+        return f"told since Linux {self.since}"

@@ -1,0 +1,70 @@
+"""Words of reports: hostile names made harmless, lists and the nearest right word."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+# What turns the direction of text or hides it (Unicode's Cf and line separators).
+_NASTY = frozenset(
+    "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+
+
+def shown(text: str) -> str:
+    """Text for one line: control characters, bytes that are not UTF-8 and the like escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join([c if c.isprintable() and c not in _NASTY else _escaped(c) for c in text])
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def value_text(value: Any) -> str:
+    """A field's value for a person."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(value_text(one) for one in value) if value else "none"
+    return shown(str(value)) or '""'
+
+
+def value_json(value: Any) -> Any:
+    """A field's value as JSON; what is hidden or not told is an object that says so."""
+    if isinstance(value, (tuple, list)):
+        return [value_json(one) for one in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return {"unknown": str(value)}
+
+
+def counted(number: int, what: str, many: str = "") -> str:
+    """``1 rule``, ``3 rules``."""
+    return f"{number} {what}" if number == 1 else f"{number} {many or what + 's'}"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A remark that names the right word that is most like a wrong one, if any is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(words), 1, 0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def glob(pattern: str, text: str) -> bool:
+    """Whether text fits a pattern with ``*``, ``?`` and ``[…]``; case matters."""
+    if not any(mark in pattern for mark in "*?["):
+        return pattern == text
+    from fnmatch import fnmatchcase
+
+    return fnmatchcase(text, pattern)

@@ -1,0 +1,199 @@
+"""A program's instructions without what differs from load to load.
+
+Ids of maps become their names, addresses of helpers, kfuncs and kernel variables the names of
+these, names of subprograms lose the tag: equal sources give equal texts on two machines.
+"""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError
+from pybpftool.insn.disasm import LDIMM64, Image
+from pybpftool.insn.program import XlatedProgram
+from pybpftool.insn.symbols import KernelSymbols
+from pybpftool.kernel.interface import PROG_INFO, unpack_u64
+from pybpftool.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pybpftool.insn.instruction import Instructions
+    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.prog import ProgramReader
+
+_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
+_CALL = 0x85
+_OF_MAPS = (1, 2, 5, 6)  # BPF_PSEUDO_MAP_FD, _MAP_VALUE, _MAP_IDX, _MAP_IDX_VALUE
+_KERNEL_HALF = 1 << 63  # addresses of the kernel have the highest bit
+
+
+class Line(Record):
+    """An instruction as text and the line of source that it comes from, empty if unknown."""
+
+    pc: int
+    text: str
+    source: str
+    place: str
+    """``file:line`` of the source."""
+    target: int | None
+    """Where a jump goes, as a pc."""
+
+    def without_target(self) -> str:
+        """The text without the distance of the jump, which changes with what lies between."""
+        return self.text if self.target is None else self.text.rpartition("pc")[0]
+
+
+class CodeReader:
+    """Reads programs' instructions of one kernel; the kernel's symbols are read once."""
+
+    __slots__ = ("_is_read", "_kernel", "_reader", "_symbols")
+
+    def __init__(self, kernel: Kernel, reader: ProgramReader) -> None:
+        self._kernel = kernel
+        self._reader = reader
+        self._is_read = False
+        self._symbols: KernelSymbols | None = None
+
+    def symbols(self) -> KernelSymbols | None:
+        """The kernel's symbols; None where they cannot be read."""
+        if not self._is_read:
+            self._is_read = True
+            try:
+                self._symbols = KernelSymbols(b"", self._kernel.stream("/proc/kallsyms"))
+            except BpfError:
+                self._symbols = None
+        return self._symbols
+
+    def hides_names(self) -> bool:
+        """Whether the kernel shows no addresses to this reader, so that calls have no names."""
+        symbols = self.symbols()
+        return symbols is None or symbols.restricted or not symbols.call_base
+
+    def raw(self, obj: BpfObject) -> bytes | None:
+        """The instructions as the kernel gives them, None where it withholds them."""
+        try:
+            found: bytes | None = self._kernel.prog_arrays(obj, ("xlated",))["xlated"]
+        except BpfError:
+            return None
+        return found or None
+
+    def instructions(self, obj: BpfObject) -> Instructions | None:
+        """The instructions, None where the kernel withholds them."""
+        from pybpftool.insn.instruction import Instructions
+
+        kernel = self._kernel
+        try:
+            arrays = kernel.prog_arrays(obj, _ARRAYS)
+        except BpfError:
+            return None
+        if not arrays["xlated"]:
+            return None
+        info = PROG_INFO.decode(arrays["info"], kernel.byteorder)
+        btf = None
+        if info["btf_id"]:
+            try:
+                btf = self._reader.btf(info["btf_id"])
+            except BpfError:
+                btf = None  # only source lines are lost
+        prog = XlatedProgram(
+            insns=arrays["xlated"],
+            nr_jited_ksyms=info["nr_jited_ksyms"],
+            jited_ksyms=unpack_u64(arrays["jited_ksyms"] or b"", kernel.byteorder),
+            func_info=arrays["func_info"] or b"",
+            func_info_rec_size=info["func_info_rec_size"],
+            line_info=arrays["line_info"] or b"",
+            line_info_rec_size=info["line_info_rec_size"],
+            btf=btf,
+            symbols=self.symbols,
+            byteorder=kernel.byteorder,
+        )
+        return Instructions(prog)
+
+    def lines(self, obj: BpfObject, map_name: Callable[[int], str]) -> list[Line] | None:
+        """The instructions as comparable lines, None where the kernel withholds them."""
+        code = self.instructions(obj)
+        if code is None:
+            return None
+        lines = []
+        for insn in code:
+            source = insn.line
+            text = _portable(insn.text, insn.code, insn.src_reg, insn.imm, map_name, self._name)
+            place = "" if source is None else f"{source.file}:{source.number}"
+            target = None
+            if insn.code & 7 in (5, 6) and insn.code & 0xF0 not in (0x80, 0x90) and "pc" in text:
+                target = insn.pc + 1 + (insn.imm if insn.code == 0x06 else insn.off)
+            lines.append(Line(insn.pc, text, "" if source is None else source.text, place, target))
+        return lines
+
+    def calls(self, obj: BpfObject) -> set[str] | None:
+        """The helpers and kfuncs that are called, by their names in the kernel.
+
+        None where the kernel withholds the instructions or what they call. A helper that
+        the verifier replaced by instructions is not called any more.
+        """
+        code = self.instructions(obj)
+        if code is None:
+            return None
+        names = set()
+        for insn in code:
+            kind = insn.call_kind
+            if kind in ("helper", "kfunc"):
+                name = insn.text.partition(" call ")[2].partition("#")[0]
+                if name.startswith("0x") or not insn.imm:
+                    return None
+                names.add(name.partition(".")[0])
+        return names
+
+    def _name(self, address: int) -> str | None:
+        symbols = self.symbols()
+        return None if symbols is None else symbols.name(address)
+
+
+def masked(insns: bytes, byteorder: str, map_key: Callable[[int], int]) -> bytes:
+    """Instructions whose map ids are replaced by ``map_key(id)``, a number of 32 bits.
+
+    Cheaper than text: what is equal so on two runs of one kernel is equal.
+    """
+    image = Image(insns, byteorder)
+    if not image.loads:
+        return insns
+    data = bytearray(insns)
+    order = "little" if byteorder == "<" else "big"
+    for slot in image.loads:
+        registers = data[slot * 8 + 1]
+        source = registers >> 4 if byteorder == "<" else registers & 15
+        if source in _OF_MAPS:
+            at = slot * 8 + 4
+            id = int.from_bytes(data[at : at + 4], order)  # type: ignore[arg-type]
+            data[at : at + 4] = map_key(id).to_bytes(4, order)  # type: ignore[arg-type]
+    return bytes(data)
+
+
+def _portable(
+    text: str,
+    code: int,
+    source: int,
+    imm: int,
+    map_name: Callable[[int], str],
+    symbol: Callable[[int], str | None],
+) -> str:
+    """The text of an instruction without ids and addresses."""
+    if code == LDIMM64:
+        if source in _OF_MAPS:
+            id = imm & 0xFFFFFFFF
+            return text.replace(f"[id:{id}]", f"[{map_name(id)}]", 1)
+        if imm & _KERNEL_HALF:
+            name = symbol(imm)
+            if name is not None:
+                return text.rpartition("0x")[0] + name
+        return text
+    if code != _CALL:
+        return text
+    head, _, callee = text.partition(" call ")
+    before, _, after = callee.partition("#")
+    if source == 1:  # a subprogram: pc+12#bpf_prog_<tag>_name
+        name = after
+        if name.startswith("bpf_prog_"):
+            name = name.split("_", 3)[3] if name.count("_") > 2 else name
+        return f"{head} call {name or before}"
+    return f"{head} call {before}"
