@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     # Where a command line meets a kernel.
     "cli.context": {"btf", "kernel.live", "kernel.snapshot"},
     "cli.snapshot": {"kernel.recording", "kernel.snapshot"},
+    "cli.check": {"kernel.snapshot"},
     "cli.diff": {"kernel.snapshot"},
 }
 

@@ -66,10 +66,10 @@ class Value:
 class Encoder:
     """Places values into bytes by a type."""
 
-    def __init__(self, btf: Btf, size: int) -> None:
+    def __init__(self, btf: Btf, size: int, background: int = 0) -> None:
         self.btf = btf
         self.order: str = "<" if btf.byteorder == "little" else ">"
-        self.data = bytearray(size)
+        self.data = bytearray((background,)) * size
         # Bits that were given a value, so that none is given two.
         self.taken: set[tuple[int, int]] = set()
 
@@ -293,6 +293,7 @@ class Encoder:
         little = order == "little"
         word = int.from_bytes(self.data[start:end], "little" if little else "big")
         shift = bit % 8 if little else size * 8 - bit % 8 - width
+        word &= ~(((1 << width) - 1) << shift)
         word |= number << shift
         self.data[start:end] = word.to_bytes(size, "little" if little else "big")
 
@@ -319,14 +320,17 @@ def _listed(names: list[str]) -> str:
     return shown + ", ..." if len(named) > 12 else shown or "none"
 
 
-def fit(btf: Btf, type_id: int, value: Value, size: int) -> bytes:
-    """The ``size`` bytes of a value for a type. Raises BpfError with what does not fit."""
+def fit(btf: Btf, type_id: int, value: Value, size: int, background: int = 0) -> bytes:
+    """The ``size`` bytes of a value for a type. Raises BpfError with what does not fit.
+
+    :param background: the byte that stands where the value names nothing.
+    """
     if not type_id:
         raise BpfError("the map's BTF says nothing of this type; give its bytes instead")
     own = btf.size_of(type_id)
     if own is None or own > size:
         raise BpfError(f"the map's BTF does not fit its size of {size} bytes")
-    encoder = Encoder(btf, size)
+    encoder = Encoder(btf, size, background)
     encoder.value(type_id, 0, 0, value, "the value")
     return bytes(encoder.data)
 

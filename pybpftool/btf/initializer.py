@@ -185,11 +185,12 @@ def _integer(token: str) -> int | None:
     return -number if negative else number
 
 
-def encode(btf: Btf, type_id: int, text: str, size: int) -> bytes:
+def encode(btf: Btf, type_id: int, text: str, size: int, background: int = 0) -> bytes:
     """The ``size`` bytes of an initializer for a type.
 
-    A ``=`` before it is allowed. Raises :class:`BpfError` with what does not fit.
+    A ``=`` before it is allowed; ``background`` is the byte of what it does not name. Raises
+    :class:`BpfError` with what does not fit.
     """
     text = text.strip()
     value = _Reader(text[1:] if text.startswith("=") else text).whole()
-    return fit(btf, type_id, value, size)
+    return fit(btf, type_id, value, size, background)

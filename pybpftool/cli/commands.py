@@ -31,6 +31,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("version", "version"),
     ("snapshot", "snapshot"),
     ("diff", "diff"),
+    ("check", "check"),
 )
 
 

@@ -66,6 +66,8 @@ _OF_OBJECT = {
     "ignore": (True, ("diff",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
+    "since": (True, ("check",)),
+    "wait": (True, ("check",)),
 }
 _LONG.update((name, name) for name in _OF_OBJECT)
 _WITH_VALUE = {"i", "k", "B", "snapshot"}

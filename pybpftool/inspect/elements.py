@@ -26,6 +26,30 @@ def element_diff(old_kernel: Kernel, old: Item, new_kernel: Kernel, new: Item) -
         return f"its elements cannot be compared: {error}"
 
 
+def find_element(kernel: Kernel, item: Item, key: str, value: str | None) -> str | None:
+    """None where a map has an element as described; else what it has instead.
+
+    Members of the value that are not named may have any value. Raises BpfError where the
+    description does not fit the map, or the map cannot be read.
+    """
+    from pybpftool.objects.open_map import OpenMap
+
+    with OpenMap.by_id(item.id, kernel) as map:
+        wanted_key, _ = map.pattern(key, is_key=True)
+        raw = wanted_key.to_bytes(map.info.key_size, "little")
+        try:
+            found = map.raw[raw]
+        except KeyError:
+            return "no such element"
+        if value is None:
+            return None
+        wanted, mask = map.pattern(value)
+        values = found if isinstance(found, list) else [found]
+        if any((int.from_bytes(one, "little") ^ wanted) & mask == 0 for one in values):
+            return None
+        return _value(map, found)
+
+
 def _lines(before: OpenMap, now: OpenMap) -> list[str]:
     old = dict(before.raw.items())
     lines = []

@@ -221,6 +221,25 @@ class OpenMap(Mapping["Any", "Any"]):
         types = self._value_types()
         return _encoded(types, types.value_id if types else 0, value, self.info.value_size, self)
 
+    def pattern(self, text: str, is_key: bool = False) -> tuple[int, int]:
+        """What an initializer says of a value or key: (value, mask), as little-endian numbers.
+
+        The mask has the bits that it names. Without BTF the text is hexadecimal bytes or, as
+        everywhere, a number.
+        """
+        types = self._value_types()
+        size = self.info.key_size if is_key else self.info.value_size
+        type_id = 0
+        if types is not None:
+            type_id = types.key_id if is_key else types.value_id
+        if types is None or not type_id:
+            return int.from_bytes(_plain_bytes(text, size, self.byteorder), "little"), -1
+        from pybpftool.btf.initializer import encode
+
+        first, second = (encode(types.btf, type_id, text, size, fill) for fill in (0, 0xFF))
+        value = int.from_bytes(first, "little")
+        return value, ~(value ^ int.from_bytes(second, "little"))
+
     def _raw_key(self, key: object) -> bytes:
         if isinstance(key, bytes) and len(key) == self.info.key_size:
             return key
@@ -307,3 +326,20 @@ def _encoded(
     from pybpftool.btf.fitting import encode_python
 
     return encode_python(types.btf, type_id, value, size)
+
+
+def _plain_bytes(text: str, size: int, byteorder: Any) -> bytes:
+    """Bytes of a size: all of them in hexadecimal, or a number."""
+    from pybpftool.cnumber import c_number
+
+    words = text.split()
+    number = c_number(words[0]) if len(words) == 1 else None
+    try:
+        if number is not None and len(words[0]) != 2 * size:
+            return number.to_bytes(size, byteorder)
+        data = bytes.fromhex("".join(words))
+    except (ValueError, OverflowError):
+        data = b""
+    if len(data) != size:
+        raise BpfError(f"'{text}' is neither a number nor {size} hexadecimal bytes")
+    return data

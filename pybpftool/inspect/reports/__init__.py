@@ -1,0 +1,1 @@
+"""Reports of a check, each in the syntax of its readers."""
