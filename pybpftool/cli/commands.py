@@ -24,7 +24,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("net", "net"),
     ("feature", None),
     ("btf", "btf"),
-    ("gen", None),
+    ("gen", "gen"),
     ("struct_ops", None),
     ("iter", None),
     ("token", None),

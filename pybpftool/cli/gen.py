@@ -1,0 +1,63 @@
+"""``gen``: C and other things made out of BPF object files."""
+
+from __future__ import annotations
+
+from pybpftool.cli.grammar import select
+from pybpftool.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+
+HELP = """\
+Usage: pybpftool gen skeleton FILE [name OBJECT_NAME]
+       pybpftool gen help
+
+skeleton prints a C header that holds the object FILE: a struct of its maps, programs
+and global variables, and functions that open, load, attach and destroy it through
+libbpf. Its names begin with OBJECT_NAME, or else the file's name without .o.
+"""
+
+
+def run(ctx: Context, args: Args) -> None:
+    """Run a command of ``gen``."""
+    if not args:
+        raise UsageError("expected a command after 'gen'; see 'pybpftool gen help'")
+    select(VERBS, args, "gen")(ctx, args)
+
+
+def _help(ctx: Context, args: Args) -> None:
+    ctx.show_help(HELP)
+
+
+def _names(args: Args) -> tuple[str, str | None]:
+    """``FILE [name OBJECT_NAME]``"""
+    path = args.take("an object file")
+    name = ""
+    while args:
+        word = args.peek()
+        if not args.accept("name"):
+            raise UsageError(f"expected 'name', got '{word}'")
+        if name:
+            raise UsageError("the object has a name already")
+        name = args.take("the object's name")
+    raw = name.encode("utf-8", "surrogateescape")[:63]
+    return path, raw.decode("utf-8", "surrogateescape") or None
+
+
+def _skeleton(ctx: Context, args: Args) -> None:
+    """``gen skeleton FILE [name OBJECT_NAME]``"""
+    from pybpftool.gen.bpf_object import identifier
+    from pybpftool.gen.opening import open_file
+    from pybpftool.gen.skeleton import skeleton
+
+    path, name = _names(args)
+    obj = open_file(path, name)
+    ctx.out.write(skeleton(obj, identifier(obj.name)))
+
+
+VERBS = (
+    ("skeleton", _skeleton),
+    ("help", _help),
+)

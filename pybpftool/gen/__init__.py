@@ -1,0 +1,1 @@
+"""What is made out of BPF object files: skeletons, linked objects, reduced BTF."""

@@ -1,0 +1,153 @@
+"""What a skeleton shows of an object: names that C can have, and types of variables."""
+
+from __future__ import annotations
+
+from pybpftool.btf.c.plain import DeclarationTexts
+from pybpftool.errors import FormatError
+from pybpftool.gen.bpf_object import ARENA, STRUCT_OPS, identifier
+from pybpftool.gen.datasecs import skip_modifiers
+from pybpftool.records import Record
+from pybpftool.uapi.btf import ENUM, ENUM64, FLOAT, FUNC_PROTO, INT, PTR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.btf.table import Btf
+    from pybpftool.gen.bpf_object import BpfObject, Map
+    from pybpftool.gen.datasecs import DataSection, Variable
+
+_SECTIONS = (".data", ".rodata", ".bss", ".kconfig")
+_SCALARS = frozenset((INT, FLOAT, ENUM, ENUM64))
+_MOST_ALIGN = 4  # that of a 32-bit host, on which a skeleton may be compiled as well
+
+
+class Entry(Record):
+    """A map in a skeleton; ``memory`` names its variables where they can be seen."""
+
+    map: Map
+    ident: str
+    memory: str | None
+
+    @property
+    def is_struct_ops(self) -> bool:
+        """Whether it is attached like a program."""
+        return self.map.definition.type == STRUCT_OPS
+
+
+def map_identifier(entry: Map) -> str | None:
+    """A map's name in C; None for a map of variables of a section without a usual name."""
+    if not entry.is_internal:
+        return identifier(entry.name)
+    # Upstream quirk: the first of these anywhere in the name, the object's part included.
+    for section in _SECTIONS:
+        at = entry.name.find(section)
+        if at >= 0:
+            return identifier(entry.name[at + 1 :])
+    return None
+
+
+def section_identifier(name: str) -> str | None:
+    """The name in C of a section of variables; None where a skeleton shows nothing of it."""
+    if name == ".addr_space.1":  # LLVM's name of an arena's variables
+        return "arena"
+    return identifier(name[1:]) if name.startswith(_SECTIONS) else None
+
+
+class Shape:
+    """An object's maps, programs and variables under the names that C gets."""
+
+    def __init__(self, obj: BpfObject) -> None:
+        self.obj = obj
+        self.unnamed: list[str] = []
+        """Maps that a skeleton leaves out."""
+        self.entries: list[Entry] = []
+        for entry in obj.maps:
+            ident = map_identifier(entry)
+            if ident is None:
+                self.unnamed.append(entry.name)
+                continue
+            memory = None
+            if entry.definition.type == ARENA:
+                memory = "arena" if entry.data is not None else None
+            elif entry.is_mmapable:
+                memory = ident
+            self.entries.append(Entry(entry, ident, memory))
+        self.programs = [(identifier(one.name), one) for one in obj.programs]
+        self._sections: dict[str, DataSection] = {}
+        for section in obj.datasecs.values():
+            name = section_identifier(section.name)
+            if name is not None:
+                self._sections.setdefault(name, section)
+
+    @property
+    def struct_ops(self) -> list[Entry]:
+        """Maps of struct_ops."""
+        return [entry for entry in self.entries if entry.is_struct_ops]
+
+    @property
+    def in_memory(self) -> list[tuple[Entry, str, DataSection | None]]:
+        """Maps whose variables can be seen, the name of those, and what BTF says of them."""
+        return [
+            (entry, entry.memory, self._sections.get(entry.memory))
+            for entry in self.entries
+            if entry.memory is not None
+        ]
+
+
+def shown(section: DataSection) -> list[Variable]:
+    """The variables of a section that others may see."""
+    return [variable for variable in section.variables if not variable.is_static]
+
+
+def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]:
+    """C members for a section's variables, with padding that puts each in its place."""
+    lines = []
+    end = pads = 0
+    for variable in shown(section):
+        start = variable.offset
+        if end > start:
+            raise FormatError(
+                f"'{variable.name}' of {section.name} is at {start}, where the one before it"
+                f" reaches to {end}"
+            )
+        align = min(btf.align_of(variable.type_id), _MOST_ALIGN)
+        if align <= 0:
+            raise FormatError(f"'{variable.name}' of {section.name} has a type without alignment")
+        if (end + align - 1) // align * align != start:
+            lines.append(f"char __pad{pads}[{start - end}];")
+            pads += 1
+        name = identifier(variable.name)
+        is_exact = section.name == ".kconfig"
+        lines.append(texts.of(variable.type_id, name, 2, is_exact) + ";")
+        end = start + variable.size
+    return lines
+
+
+def shadow_fields(btf: Btf, type_id: int) -> list[str]:
+    """C members for what a struct_ops map holds: scalars, programs, the rest as bytes."""
+    texts = DeclarationTexts(btf)
+    lines = []
+    end = 0
+    for index, member in enumerate(btf.members(type_id)):
+        start = member.bit_offset // 8
+        if end < start:
+            lines.append(f"char __padding_{index}[{start - end}];")
+        target = skip_modifiers(btf, member.type_id)
+        words, at = btf.at(target)
+        kind = words[at] >> 24 & 0x7F
+        if kind == PTR and btf.kind(skip_modifiers(btf, words[at + 1])) == FUNC_PROTO:
+            lines.append(f"struct bpf_program *{member.name};")
+            end = start + 8
+            continue
+        size = btf.size_of(target)
+        if size is None:
+            raise FormatError(f"the member '{member.name}' of '{btf.name(type_id)}' has no size")
+        if kind in _SCALARS:
+            lines.append(texts.of(target, member.name, 3, True) + ";")
+        else:
+            # Types of others could be defined twice where two skeletons are included.
+            lines.append(f"char __unsupported_{index}[{size}];")
+        end = start + size
+    whole = btf.type(type_id).size_or_type
+    if end < whole:
+        lines.append(f"char __padding_end[{whole - end}];")
+    return lines

@@ -1,0 +1,64 @@
+"""``gen``: its words, and what goes where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import assert_one_sentence, run
+from tests.support.objbuild import small_object
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    made = tmp_path / "small.bpf.o"
+    made.write_bytes(small_object())
+    return str(made)
+
+
+def test_help_names_what_build_systems_look_for() -> None:
+    result = run("gen", "help")
+    assert result.status == 0
+    assert any("gen skeleton" in line and "name" in line for line in result.errors.splitlines())
+    assert run("-j", "gen", "help").out == b"null\n"
+    assert "gen" in run("help").errors.split()
+
+
+def test_skeleton(path: str) -> None:
+    result = run("gen", "skeleton", path)
+    assert result.status == 0
+    assert "#ifndef __SMALL_BPF_SKEL_H__" in result.text
+    assert "static inline struct small_bpf *small_bpf__open_and_load(void)" in result.text
+    assert run("gen", "skeleton", path).out == result.out
+
+
+def test_name(path: str) -> None:
+    text = run("gen", "skel", path, "name", "a-b").text
+    assert "struct a_b {" in text
+    assert "struct t" * 63 not in run("gen", "skeleton", path, "name", "t" * 70).text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "expected a command"),
+        (("skeleton",), "expected an object file"),
+        (("skeleton", "F", "x"), "expected 'name', got 'x'"),
+        (("skeleton", "F", "name"), "the object's name"),
+        (("skeleton", "F", "name", "a", "name", "b"), "has a name already"),
+        (("skeleton", "/none"), "No such file"),
+        (("skeleton", "/"), "not a regular file"),
+    ],
+)
+def test_refused(words: tuple[str, ...], sentence: str, path: str) -> None:
+    assert_one_sentence(run("gen", *[path if word == "F" else word for word in words]), sentence)
+
+
+def test_refused_as_json(tmp_path: Path) -> None:
+    broken = tmp_path / "x.o"
+    broken.write_bytes(small_object()[:100])
+    result = run("-j", "gen", "skeleton", str(broken))
+    assert result.status == 255
+    assert "cannot open the BPF object" in result.json["error"]
+    assert result.err == b""
