@@ -66,8 +66,10 @@ _OF_OBJECT = {
     "ignore": (True, ("diff",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
+    "report": (True, ("check",)),
     "since": (True, ("check",)),
     "wait": (True, ("check",)),
+    "write": (False, ("check",)),
 }
 _LONG.update((name, name) for name in _OF_OBJECT)
 _WITH_VALUE = {"i", "k", "B", "snapshot"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.inspect.wording import counted
+from pybpftool.inspect.wording import counted, shown
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ class Report:
     def kernel_text(self) -> str:
         """Which kernel it was."""
         recorded = ", recorded" if self.recorded_at is not None else ""
-        return f"Linux {self.release} {self.machine}{recorded}"
+        return f"Linux {shown(self.release)} {shown(self.machine)}{recorded}"
 
     def summary(self) -> str:
         """The line that ends every report."""

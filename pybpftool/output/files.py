@@ -45,6 +45,16 @@ def write_file(path: str, data: bytes | bytearray | memoryview, private: bool = 
         raise BpfError(f"cannot write the file '{path}': {reason}") from None
 
 
+def append_file(path: str, data: bytes) -> None:
+    """Add to the end of a file, which others add to as well; make it where there is none."""
+    try:
+        with _closing(os.open(path, _FLAGS | os.O_APPEND | os.O_CREAT, _NEW)) as fd:
+            _write_all(fd, memoryview(data))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BpfError(f"cannot add to the file '{path}': {reason}") from None
+
+
 def _write(path: str, data: memoryview, mode: int) -> None:
     if not path:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))

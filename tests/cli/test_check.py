@@ -436,3 +436,64 @@ def _device(ifindex: int, name: bytes) -> bytes:
     attribute = attribute.ljust((len(attribute) + 3) // 4 * 4, b"\0")
     body = struct.pack("=BxHiII", 0, 1, ifindex, 0, 0) + attribute
     return struct.pack("=IHHII", 16 + len(body), 16, 0, 1, 0) + body
+
+
+class TestReports:
+    RULES = 'schema = 1\n[[rule]]\nid = "r"\nprog = { name = "counter" }\ncount = 0\n'
+
+    @pytest.fixture(autouse=True)
+    def _here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+        monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        (tmp_path / "bpf.toml").write_text(self.RULES)
+
+    @pytest.mark.parametrize("name", ["text", "github", "junit", "json", "tap", "sarif"])
+    def test_to_output_and_file(self, tmp_path: Path, name: str) -> None:
+        result = run("check", "--report", name, kernel=host())
+        assert result.status == 1
+        also = run("check", "--report", f"{name}=x/report", kernel=host())
+        assert also.status == 2  # there is no such directory
+        other = run("check", "--report", f"{name}=report", kernel=host())
+        assert other.status == 1
+        assert (tmp_path / "report").read_bytes() == result.out
+        assert other.text.startswith("FAILED   r\n")
+
+    def test_several(self, tmp_path: Path) -> None:
+        words = ["--report", "junit=a.xml", "--report", "sarif=b.sarif", "--report", "tap"]
+        result = run("check", *words, kernel=host())
+        assert result.text.startswith("TAP version 14\n1..1\nnot ok 1 - r\n")
+        assert (tmp_path / "a.xml").exists() and (tmp_path / "b.sarif").exists()
+
+    def test_github_by_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+        (tmp_path / "summary.md").write_text("before\n")
+        result = run("check", kernel=host())
+        assert result.status == 1
+        assert result.text.startswith(
+            "::error file=bpf.toml,line=2,title=r::prog sched_cls counter"
+        )
+        text = (tmp_path / "summary.md").read_text()
+        assert text.startswith("before\n### BPF policy\n")
+        assert run("check", "--report", "text", kernel=host()).text.startswith("FAILED")
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--report", "xunit"], "there is no report 'xunit'; did you mean 'junit'?"),
+            (["--report", "tap="], "expected a path behind 'tap='"),
+            (["--report", "tap", "--report", "text"], "only one report fits standard output"),
+            (["--report", "tap=a", "--report", "text=a"], "two reports are to be written to 'a'"),
+        ],
+    )
+    def test_refusals(self, words: list[str], sentence: str) -> None:
+        result = run("check", *words, kernel=host())
+        assert (result.status, result.out) == (2, b"")
+        assert sentence in result.errors
+
+    def test_json_twice(self) -> None:
+        result = run("-j", "check", "--report", "tap", kernel=host())
+        assert result.status == 2
+        assert "-j prints JSON" in result.json["error"]
+        assert run("-j", "check", "--report", "json", kernel=host()).json["summary"]["failed"] == 1

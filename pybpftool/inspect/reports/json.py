@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pybpftool.inspect.wording import shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -17,7 +19,7 @@ def document(report: Report) -> dict[str, Any]:
     rules = []
     for outcome in report.outcomes:
         rule: dict[str, Any] = {
-            "id": outcome.rule.id,
+            "id": shown(outcome.rule.id),
             "level": outcome.rule.level,
             "status": outcome.status,
             "objects": outcome.objects,
@@ -25,18 +27,21 @@ def document(report: Report) -> dict[str, Any]:
         if outcome.rule.line:
             rule["line"] = outcome.rule.line
         if outcome.rule.why:
-            rule["why"] = outcome.rule.why
-        rule["findings"] = [finding.json() for finding in outcome.findings]
-        rule["unknown"] = outcome.unknown
-        rule["skipped"] = outcome.skipped
-        rule["notes"] = outcome.notes
+            rule["why"] = shown(outcome.rule.why)
+        rule["findings"] = [{**finding.json(), "rule": rule["id"]} for finding in outcome.findings]
+        rule["unknown"] = list(map(shown, outcome.unknown))
+        rule["skipped"] = list(map(shown, outcome.skipped))
+        rule["notes"] = list(map(shown, outcome.notes))
         rules.append(rule)
-    kernel: dict[str, Any] = {"release": report.release, "machine": report.machine}
+    kernel: dict[str, Any] = {
+        "release": shown(report.release),
+        "machine": shown(report.machine),
+    }
     if report.recorded_at is not None:
         kernel["recorded_at"] = report.recorded_at
     return {
         "$schema": SCHEMA,
-        "policy": report.policy,
+        "policy": shown(report.policy),
         "kernel": kernel,
         "rules": rules,
         "summary": {**report.counts, "exit_status": report.exit_status},

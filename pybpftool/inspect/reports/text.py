@@ -25,14 +25,15 @@ def _lines(outcome: Outcome) -> list[str]:
     why = f"  ({shown(rule.why)})" if rule.why and outcome.status != "passed" else ""
     lines = [f"{_WORDS[outcome.status]:<8} {shown(rule.id)}{why}"]
     for finding in outcome.findings:
-        lines += _finding(finding)
+        lines += finding_lines(finding)
     lines += [f"    cannot be judged: {shown(reason)}" for reason in outcome.unknown]
     lines += [f"    skipped: {shown(reason)}" for reason in outcome.skipped]
     lines += [f"    note: {shown(note)}" for note in outcome.notes]
     return lines
 
 
-def _finding(finding: Finding) -> list[str]:
+def finding_lines(finding: Finding) -> list[str]:
+    """What a finding says, one thing a line."""
     place = f"  [{finding.source}]" if finding.source else ""
     head = f"{finding.object}: " if finding.object else ""
     return [
