@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage: pybpftool gen skeleton FILE [name OBJECT_NAME]
+       pybpftool gen subskeleton FILE [name OBJECT_NAME]
        pybpftool gen help
 
 skeleton prints a C header that holds the object FILE: a struct of its maps, programs
 and global variables, and functions that open, load, attach and destroy it through
 libbpf. Its names begin with OBJECT_NAME, or else the file's name without .o.
+subskeleton prints one for the C code of a library whose object FILE was linked into a
+larger object: pointers to its own maps, programs and variables there.
 """
 
 
@@ -57,7 +60,22 @@ def _skeleton(ctx: Context, args: Args) -> None:
     ctx.out.write(skeleton(obj, identifier(obj.name)))
 
 
+def _subskeleton(ctx: Context, args: Args) -> None:
+    """``gen subskeleton FILE [name OBJECT_NAME]``"""
+    from pybpftool.gen.bpf_object import identifier, object_name
+    from pybpftool.gen.opening import open_file
+    from pybpftool.gen.subskeleton import subskeleton
+
+    path, name = _names(args)
+    if ctx.options.use_loader:
+        raise UsageError("a subskeleton has no loader: leave out -L")
+    # Sections have no name of an object before theirs: nobody knows the whole one's.
+    obj = open_file(path, "")
+    ctx.out.write(subskeleton(obj, identifier(name or object_name(path))))
+
+
 VERBS = (
     ("skeleton", _skeleton),
+    ("subskeleton", _subskeleton),
     ("help", _help),
 )

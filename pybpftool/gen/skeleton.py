@@ -275,7 +275,7 @@ def memory(shape: Shape, name: str, texts: DeclarationTexts | None) -> list[str]
     return parts
 
 
-def maps_table(shape: Shape, is_whole: bool) -> str:
+def maps_table(shape: Shape, is_whole: bool, no_memory: str = _NO_MEMORY) -> str:
     """Statements that fill ``s->maps``; a whole skeleton has memory and links as well."""
     entries = shape.entries
     if not entries:
@@ -288,7 +288,7 @@ def maps_table(shape: Shape, is_whole: bool) -> str:
         f"\n\ts->map_cnt = {len(entries)};\n"
         f"\ts->map_skel_sz = offsetof(struct bpf_map_skeleton, {last}) + sizeof({kind});\n"
         "\ts->maps = (struct bpf_map_skeleton *)calloc(s->map_cnt, sizeof(*s->maps));\n",
-        _NO_MEMORY.format("maps"),
+        no_memory.format("maps"),
     ]
     for index, entry in enumerate(entries):
         where = f"((char *)s->maps + {index} * s->map_skel_sz)" if index else "s->maps"
@@ -302,7 +302,7 @@ def maps_table(shape: Shape, is_whole: bool) -> str:
     return "".join(parts)
 
 
-def programs_table(shape: Shape, has_links: bool) -> str:
+def programs_table(shape: Shape, has_links: bool, no_memory: str = _NO_MEMORY) -> str:
     """Statements that fill ``s->progs``."""
     if not shape.programs:
         return ""
@@ -310,7 +310,7 @@ def programs_table(shape: Shape, has_links: bool) -> str:
         f"\n\ts->prog_cnt = {len(shape.programs)};\n"
         "\ts->prog_skel_sz = sizeof(*s->progs);\n"
         "\ts->progs = (struct bpf_prog_skeleton *)calloc(s->prog_cnt, s->prog_skel_sz);\n",
-        _NO_MEMORY.format("progs"),
+        no_memory.format("progs"),
     ]
     for index, (ident, program) in enumerate(shape.programs):
         parts.append(f"\ts->progs[{index}].name = {c_name(program.name)};\n")

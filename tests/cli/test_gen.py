@@ -62,3 +62,11 @@ def test_refused_as_json(tmp_path: Path) -> None:
     assert result.status == 255
     assert "cannot open the BPF object" in result.json["error"]
     assert result.err == b""
+
+
+def test_subskeleton(path: str) -> None:
+    result = run("gen", "sub", path)
+    assert result.status == 0
+    assert "#ifndef __SMALL_BPF_SUBSKEL_H__" in result.text
+    assert "int *hits;" in result.text
+    assert_one_sentence(run("-L", "gen", "subskeleton", path), "leave out -L")
