@@ -78,7 +78,6 @@ MOVING: dict[str, set[str]] = {
     "cli.cgroup": {"kernel.cgroups"},  # attach and detach, to control/
     "cli.net": {"kernel.net"},  # attach and detach, to control/
     "cli.btf": {"btf"},  # to objects/
-    "cli.prog": {"btf"},
     "cli.prog_dump": {"insn.dump"},
     "cli.prog_jited": {"jit"},
     "cli.prog_joined": {"cfg.dot", "insn.program", "jit.program"},
@@ -88,7 +87,7 @@ MOVING: dict[str, set[str]] = {
 # Groups of modules that may know one another, and why.
 CIRCLES: dict[tuple[str, ...], str] = {
     ("btf.layout", "btf.python"): "a type makes its layout, which shows its type: one thing",
-    ("cli.prog", "cli.prog_dump", "cli.prog_jited", "cli.prog_joined", "cli.prog_visual"): "moving",
+    ("cli.prog_dump", "cli.prog_jited", "cli.prog_joined", "cli.prog_visual"): "moving",
     ("cli.batch", "cli.commands"): "a line of a batch is a command, and `batch` is one",
 }
 

@@ -6,10 +6,11 @@ from pybpftool.errors import KernelError, VanishedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pybpftool.cli.context import Context
     from pybpftool.kernel.interface import BpfObject, Listing
+    from pybpftool.output.jsontext import JsonStream
     from pybpftool.worker import Send
 
 _WORTH_TWO = 2048  # objects
@@ -80,3 +81,18 @@ def _write(
         else:
             write(piece)
     return None
+
+
+def single_or_array(json: JsonStream, records: Iterator[object]) -> None:
+    """Write one record as itself, several as an array: upstream's form for references."""
+    first = next(records)
+    second = next(records, None)
+    if second is None:
+        json.value(first)
+        return
+    json.begin_array()
+    json.value(first)
+    json.value(second)
+    for record in records:
+        json.value(record)
+    json.end()

@@ -74,7 +74,7 @@ def _show(ctx: Context, args: Args) -> None:
     read = MapReader(kernel, pins, listing.held).read
     json = ctx.json
     if found is not None and json is not None:
-        from pybpftool.cli.prog import single_or_array
+        from pybpftool.cli.listing import single_or_array
 
         single_or_array(json, (read(obj).json() for obj in found))
         return

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 from pybpftool.cli.grammar import select
+from pybpftool.cli.listing import single_or_array, write_all
 from pybpftool.cli.refs import PROG_REFERENCE, find_programs
 from pybpftool.errors import UsageError
 from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from pybpftool.btf.table import Btf
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import Kernel
-    from pybpftool.objects.prog import Program
-    from pybpftool.output.jsontext import JsonStream
 
 HELP = """\
 Usage: pybpftool prog { show | list } [PROG]
@@ -117,195 +109,31 @@ def _later(ctx: Context, args: Args) -> None:
     raise UsageError(f"this version has no 'prog {args.previous()}' yet")
 
 
-class _Listing:
-    """Renders programs with what one listing reads once: pins, holders, clocks."""
-
-    __slots__ = ("_boot", "_kernel", "_pins", "_times", "held", "listing", "reader")
-
-    def __init__(self, ctx: Context) -> None:
-        self._kernel = kernel = ctx.kernel
-        self.reader = ProgramReader(kernel)
-        self._pins = kernel.pinned("prog") if ctx.options.bpffs else {}
-        self.listing = kernel.listing("prog")
-        self.held = self.listing.held
-        self._boot = kernel.boot_time_ns()
-        self._times: dict[int, str] = {}
-
-    def text(self, prog: Program) -> str:
-        """The lines of one program."""
-        kernel = self._kernel
-        parts = [header_text(kernel, prog)]
-        if prog.load_time:
-            parts.append(f"\tloaded_at {self._local_time(prog.load_time)}  uid {prog.uid}\n")
-        parts.append(f"\txlated {prog.xlated_size}B")
-        parts.append(f"  jited {prog.jited_size}B" if prog.jited_size else "  not jited")
-        if prog.memlock is not None:
-            parts.append(f"  memlock {prog.memlock}B")
-        if prog.orphaned:
-            parts.append("  orphaned")
-        if prog.map_ids:
-            parts.append("  map_ids " + ",".join(map(str, prog.map_ids)))
-        for path in self._pins.get(prog.id, ()):
-            parts.append(f"\n\tpinned {path}")
-        if prog.btf_id:
-            parts.append(f"\n\tbtf_id {prog.btf_id}")
-        holders = self.held.get(prog.id)
-        if holders:
-            parts.append("\n\tpids " + ", ".join(f"{comm}({pid})" for pid, comm in holders))
-        parts.append("\n")
-        if prog.map_ids:
-            lines = [f"\n\t\t{n} = {v}" for n, v in self.reader.metadata(prog, _metadata_text)]
-            if lines:
-                parts.append("\tmetadata:" + "".join(lines) + "\n")
-        return "".join(parts)
-
-    def record(self, prog: Program) -> dict[str, Any]:
-        """The JSON object of one program."""
-        record = header_record(self._kernel, prog)
-        if prog.load_time:
-            record["loaded_at"] = (self._boot + prog.load_time) // 1_000_000_000
-            record["uid"] = prog.uid
-        record["orphaned"] = prog.orphaned
-        record["bytes_xlated"] = prog.xlated_size
-        record["jited"] = bool(prog.jited_size)
-        if prog.jited_size:
-            record["bytes_jited"] = prog.jited_size
-        if prog.memlock is not None:
-            record["bytes_memlock"] = prog.memlock
-        if prog.map_ids:
-            record["map_ids"] = prog.map_ids
-        if prog.btf_id:
-            record["btf_id"] = prog.btf_id
-        if self._pins:
-            record["pinned"] = self._pins.get(prog.id, ())
-        holders = self.held.get(prog.id)
-        if holders:
-            record["pids"] = [{"pid": pid, "comm": comm} for pid, comm in holders]
-        if prog.map_ids:
-            metadata = dict(self.reader.metadata(prog, _metadata_value))
-            if metadata:
-                record["metadata"] = metadata
-        return record
-
-    def _local_time(self, load_time: int) -> str:
-        second = (self._boot + load_time) // 1_000_000_000
-        text = self._times.get(second)
-        if text is None:
-            try:
-                text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
-            except (OverflowError, ValueError, OSError):
-                text = str(load_time // 1_000_000_000)  # a recorded clock out of any calendar
-            self._times[second] = text
-        return text
-
-
-def _metadata_text(btf: Btf, type_id: int, data: bytes, offset: int) -> str:
-    from pybpftool.btf import values
-
-    try:
-        return values.text(btf, type_id, data, offset)
-    except values.BadValue as bad:
-        return bad.text  # upstream's mark for the part that has no text form
-
-
-def _metadata_value(btf: Btf, type_id: int, data: bytes, offset: int) -> object:
-    from pybpftool.btf.builders import python_value
-
-    return python_value(btf, type_id, data, offset)
-
-
-def header_text(kernel: Kernel, prog: Program) -> str:
-    """The first line of a program, as listings and dumps of several programs show it."""
-    type_name = prog.type_name if prog.type_name is not None else f"type {prog.type}"
-    name = f"name {prog.name}  " if prog.name else ""
-    rest = "  gpl" if prog.gpl_compatible else ""
-    if prog.run_time_ns:
-        rest += f" run_time_ns {prog.run_time_ns} run_cnt {prog.run_cnt}"
-    if prog.recursion_misses:
-        rest += f" recursion_misses {prog.recursion_misses}"
-    device = _device_text(kernel, prog) if prog.ifindex else ""
-    return f"{prog.id}: {type_name}  {name}tag {prog.tag}{device}{rest}\n"
-
-
-def _device_text(kernel: Kernel, prog: Program) -> str:
-    name = kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
-    if name is not None:
-        return f"  offloaded_to {name}"
-    return f"  offloaded_to ifindex {prog.ifindex} ns_dev {prog.netns_dev} ns_ino {prog.netns_ino}"
-
-
-def header_record(kernel: Kernel, prog: Program, device: bool = True) -> dict[str, Any]:
-    """The first properties of a program's JSON object.
-
-    ``device`` is false for dumps, whose objects leave the network device out.
-    """
-    type_name = prog.type_name
-    record: dict[str, Any] = {
-        "id": prog.id,
-        "type": type_name if type_name is not None else prog.type,
-    }
-    if prog.name:
-        record["name"] = prog.name
-    record["tag"] = prog.tag
-    record["gpl_compatible"] = prog.gpl_compatible
-    if prog.run_time_ns:
-        record["run_time_ns"] = prog.run_time_ns
-        record["run_cnt"] = prog.run_cnt
-    if prog.recursion_misses:
-        record["recursion_misses"] = prog.recursion_misses
-    if device and prog.ifindex:
-        record["dev"] = {
-            "ifindex": prog.ifindex,
-            "ns_dev": prog.netns_dev,
-            "ns_inode": prog.netns_ino,
-        }
-        name = kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
-        if name is not None:
-            record["dev"]["ifname"] = name
-    return record
-
-
-def single_or_array(json: JsonStream, records: Iterator[object]) -> None:
-    """Write one record as itself, several as an array: upstream's form for references."""
-    first = next(records)
-    second = next(records, None)
-    if second is None:
-        json.value(first)
-        return
-    json.begin_array()
-    json.value(first)
-    json.value(second)
-    for record in records:
-        json.value(record)
-    json.end()
-
-
 def _show(ctx: Context, args: Args) -> None:
+    """``prog { show | list } [PROG]``"""
     if len(args) not in (0, 2):
         args.choose(PROG_REFERENCE)
         args.take("its value")
         args.end()
-    if not args:
-        from pybpftool.cli.listing import write_all
-
-        listing = _Listing(ctx)
-        read, json = listing.reader.read, ctx.json
-        if json is None:
-            text = listing.text
-            write_all(ctx, listing.listing, lambda obj: text(read(obj)))
-            return
-        element, record = json.text, listing.record
-        json.begin_array()
-        write_all(ctx, listing.listing, lambda obj: element(record(read(obj))))
-        json.end()
+    kernel, json = ctx.kernel, ctx.json
+    found = find_programs(kernel, ProgramReader(kernel), args) if args else None
+    pins = kernel.pinned("prog") if ctx.options.bpffs else None
+    listing = kernel.listing("prog")
+    read = ProgramReader(kernel, pins, listing.held, with_metadata=True).read
+    if found is not None:
+        if json is not None:
+            single_or_array(json, (read(obj).json() for obj in found))
+        else:
+            for obj in found:
+                ctx.out.write(read(obj).text())
         return
-    found = find_programs(ctx.kernel, ProgramReader(ctx.kernel), args)
-    listing = _Listing(ctx)
-    if ctx.json is None:
-        for obj in found:
-            ctx.out.write(listing.text(listing.reader.read(obj)))
+    if json is None:
+        write_all(ctx, listing, lambda obj: read(obj).text())
         return
-    single_or_array(ctx.json, (listing.record(listing.reader.read(obj)) for obj in found))
+    element = json.text
+    json.begin_array()
+    write_all(ctx, listing, lambda obj: element(read(obj).json()))
+    json.end()
 
 
 VERBS = (

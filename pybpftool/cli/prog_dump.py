@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog import header_record, header_text
 from pybpftool.cli.refs import find_programs
 from pybpftool.cli.symbols import SymbolSource, sysctl
 from pybpftool.errors import BpfError, UsageError
@@ -124,7 +123,7 @@ def dump_each(
     form: Dump,
 ) -> None:
     """Dump the programs found: one as itself, each of several below its header."""
-    items = ((reader.read(obj), form.gather(obj)) for obj in found)
+    items = ((reader.read(obj, is_brief=True), form.gather(obj)) for obj in found)
     prog, code = next(items)
     following = next(items, None)
     if following is not None and any(getattr(options, name) is not None for name in _SINGLE):
@@ -145,12 +144,12 @@ def dump_each(
     while True:
         if ctx.json is not None:
             ctx.json.begin_object()
-            ctx.json.fields(header_record(ctx.kernel, prog, device=False))
+            ctx.json.fields(prog.header_json(device=False))
             ctx.json.name("insns")
             form.show(code, options)
             ctx.json.end()
         else:
-            ctx.out.write(header_text(ctx.kernel, prog))
+            ctx.out.write(prog.header_text())
             form.show(code, options)
         if following is None:
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog import header_text
 from pybpftool.cli.prog_dump import Dump, XlatedDump
 from pybpftool.cli.prog_jited import JitedDump
 from pybpftool.errors import BpfError, UsageError
@@ -65,7 +64,7 @@ class JoinedDump(Dump):
         except BpfError as error:
             reason = str(error)
         tables = jump_tables(kernel, obj) if has_indirect_jumps(xlated.insns) else {}
-        header = header_text(kernel, self._reader.read(obj)).strip()
+        header = self._reader.read(obj, is_brief=True).header_text().strip()
         return _Code(xlated, jited, tables, header, reason)
 
     def image(self, code: _Code) -> bytes:

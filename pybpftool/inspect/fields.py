@@ -50,15 +50,15 @@ def _name(inventory: Any, item: Any) -> Any:
 
 
 def _xlated_size(inventory: Any, item: Any) -> Any:
-    size = item.record.xlated_size
+    size = item.record.xlated_prog_len
     if not size and not item.record.orphaned:
         return Hidden("this needs the capability CAP_BPF")
     return size
 
 
 def _jited_size(inventory: Any, item: Any) -> Any:
-    size = item.record.jited_size
-    if not size and not item.record.xlated_size and not item.record.orphaned:
+    size = item.record.jited_prog_len
+    if not size and not item.record.xlated_prog_len and not item.record.orphaned:
         return Hidden("this needs the capability CAP_BPF")
     return size
 
@@ -203,7 +203,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "type": _type,
         "tag": _attribute("tag"),
         "gpl_compatible": _attribute("gpl_compatible"),
-        "uid": _attribute("uid"),
+        "uid": _attribute("created_by_uid"),
         "run_cnt": _attribute("run_cnt"),
         "run_time_ns": _attribute("run_time_ns"),
         "attach_to": _attach_to,

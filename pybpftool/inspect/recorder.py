@@ -62,16 +62,12 @@ def record_programs(kernel: Kernel) -> None:
     from pybpftool.objects.prog import ProgramReader
 
     _tried(kernel.pinned, "prog")
-    _tried(kernel.boot_time_ns)
-    reader = ProgramReader(kernel)
+    # Who holds them, _every() asks.
+    read = ProgramReader(kernel, with_metadata=True).read
     types = set()
 
     def collect(obj: BpfObject) -> None:
-        prog = reader.read(obj)
-        for _ in reader.metadata(prog, lambda *_: None):
-            pass
-        if prog.ifindex:
-            kernel.ifname(prog.ifindex, prog.netns_dev, prog.netns_ino)
+        prog = read(obj)
         if prog.btf_id:
             types.add(prog.btf_id)
         try:

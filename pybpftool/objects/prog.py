@@ -2,193 +2,317 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32
+import time
+
+from pybpftool.errors import BpfError, KernelError, VanishedError
+from pybpftool.kernel.interface import PROG_INFO, unpack_u32
+from pybpftool.records import Record
 from pybpftool.uapi.bpf import BPF_PROG_INFO, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from pybpftool.btf.table import Btf
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.prog_metadata import MetadataReader, Variable
+
+    Json = dict[str, Any]
+    Holders = dict[int, list[tuple[int, str]]]
 
 NAME_LENGTH = 16
 """BPF_OBJ_NAME_LEN: the kernel cuts names at 15 characters."""
 FULL_NAME_LENGTH = 128
 """Upstream's MAX_PROG_FULL_NAME: names completed from BTF are cut at 127 characters."""
 
-_MAP_TYPE_ARRAY = 2
 _BTF_KIND_FUNC = 12
-_BTF_KIND_DATASEC = 15
-_METADATA_PREFIX = "bpf_metadata_"
 
-
-# The fields that Program keeps, in the order of struct bpf_prog_info.
+# The fields that a Program begins with, in the order of struct bpf_prog_info.
 _FIELDS = (
-    "type",
-    "id",
-    "tag",
-    "jited_prog_len",
-    "xlated_prog_len",
-    "load_time",
-    "created_by_uid",
-    "nr_map_ids",
-    "name",
-    "ifindex",
-    "gpl_compatible",
-    "netns_dev",
-    "netns_ino",
-    "btf_id",
-    "nr_func_info",
-    "run_time_ns",
-    "run_cnt",
-    "recursion_misses",
+    *("type", "id", "tag", "jited_prog_len", "xlated_prog_len", "load_time"),
+    *("created_by_uid", "nr_map_ids", "name", "ifindex", "gpl_compatible"),
+    *("netns_dev", "netns_ino", "nr_jited_ksyms", "btf_id", "nr_func_info"),
+    *("run_time_ns", "run_cnt", "recursion_misses"),
+    *("verified_insns", "attach_btf_obj_id", "attach_btf_id"),
+)
+_VERIFIED_INSNS_END = 4 + next(
+    offset for name, offset, _ in BPF_PROG_INFO if name == "verified_insns"
 )
 
+# A second and how it is shown: programs of one load follow one another.
+_last_time: list[Any] = [None, ""]
 
-_LATE = ("verified_insns", "attach_btf_obj_id", "attach_btf_id", "nr_func_info", "nr_jited_ksyms")
-_INFO_AT = {name: offset for name, offset, _ in BPF_PROG_INFO if name in _LATE}
 
+class Program(Record):
+    """One loaded program; the first fields are those of ``struct bpf_prog_info``.
 
-class Program:
-    """One loaded program.
-
-    ``type_name`` is None for a type that this version does not know (``type`` is its
-    number). ``load_time`` is in nanoseconds of the boot clock, ``run_time_ns`` in
-    nanoseconds, sizes in bytes. ``memlock`` is None where the kernel does not tell.
+    Header: include/uapi/linux/bpf.h. ``type`` is the kernel's number, :attr:`type_name` its
+    name. ``name`` is completed from BTF where the kernel cut it. Lengths are in bytes.
+    ``load_time`` counts nanoseconds of the boot clock, ``loaded_at`` seconds since 1970.
     """
 
-    __slots__ = (
-        "_order",
-        "btf_id",
-        "gpl_compatible",
-        "id",
-        "ifindex",
-        "info",
-        "jited_size",
-        "load_time",
-        "map_ids",
-        "memlock",
-        "name",
-        "netns_dev",
-        "netns_ino",
-        "nr_map_ids",
-        "orphaned",
-        "recursion_misses",
-        "run_cnt",
-        "run_time_ns",
-        "tag",
-        "type",
-        "type_name",
-        "uid",
-        "xlated_size",
-    )
-
-    id: int
     type: int
-    type_name: str | None
-    name: str
+    id: int
     tag: str
+    jited_prog_len: int
+    xlated_prog_len: int
+    load_time: int
+    created_by_uid: int
+    nr_map_ids: int
+    name: str
+    ifindex: int
     gpl_compatible: bool
+    netns_dev: int
+    netns_ino: int
+    nr_jited_ksyms: int
+    btf_id: int
+    nr_func_info: int
     run_time_ns: int
     run_cnt: int
     recursion_misses: int
-    ifindex: int
-    netns_dev: int
-    netns_ino: int
-    load_time: int
-    uid: int
+    verified_insns: int | None
+    """Instructions that the verifier walked (v5.16, aba64c7da983); None from older kernels."""
+    attach_btf_obj_id: int
+    """The BTF object of the function that the program is made for (v5.18); 0 for none."""
+    attach_btf_id: int
+    """The function that the program is made for, in that BTF; 0 for none."""
     orphaned: bool
-    xlated_size: int
-    jited_size: int
+    """Whether the device that the program was offloaded to is gone."""
+    ifname: str | None
+    """The device that it is offloaded to, where it is in our own network namespace."""
+    loaded_at: int | None
+    """None where the kernel does not tell, or nobody looked."""
     memlock: int | None
+    """Memory charged for it, by fdinfo; None where the kernel does not tell, or nobody looked."""
     map_ids: tuple[int, ...]
-    nr_map_ids: int
-    btf_id: int
-    _order: str
-    info: bytes
-    """``struct bpf_prog_info``, as long as the kernel filled it."""
+    pinned: Sequence[str] | None
+    """Its paths in bpf file systems; None where nobody looked, or nothing at all is pinned."""
+    pids: Sequence[tuple[int, str]]
+    """The processes that hold it, with their names, where those were looked for."""
+    metadata: Sequence[Variable]
+    """Its ``bpf_metadata_*`` variables, where those were looked for."""
 
     @property
-    def verified_insns(self) -> int | None:
-        """Instructions that the verifier walked (v5.16, aba64c7da983); None from older kernels."""
-        return self._number("verified_insns")
-
-    @property
-    def attach_btf_obj_id(self) -> int:
-        """The BTF object of the function that the program is made for (v5.18); 0 for none."""
-        return self._number("attach_btf_obj_id") or 0
-
-    @property
-    def attach_btf_id(self) -> int:
-        """The function that the program is made for, in that BTF; 0 for none."""
-        return self._number("attach_btf_id") or 0
+    def type_name(self) -> str | None:
+        """The name of the type; None for one that this version does not know."""
+        return PROG_TYPES[self.type] if self.type < len(PROG_TYPES) else None
 
     @property
     def subprograms(self) -> int:
         """How many functions it is made of, the main one included; 0 where that is hidden."""
-        return self._number("nr_func_info") or self._number("nr_jited_ksyms") or 0
+        return self.nr_func_info or self.nr_jited_ksyms
 
-    def _number(self, name: str) -> int | None:
-        offset = _INFO_AT[name]
-        if len(self.info) < offset + 4:
-            return None
-        order: Any = self._order
-        return int.from_bytes(self.info[offset : offset + 4], order)
+    def header_text(self) -> str:
+        """The first line, as listings and dumps of several programs show it."""
+        type = PROG_TYPES[self.type] if self.type < len(PROG_TYPES) else f"type {self.type}"
+        name = f"name {self.name}  " if self.name else ""
+        device = f"  offloaded_to {self._device()}" if self.ifindex else ""
+        rest = "  gpl" if self.gpl_compatible else ""
+        if self.run_time_ns:
+            rest += f" run_time_ns {self.run_time_ns} run_cnt {self.run_cnt}"
+        if self.recursion_misses:
+            rest += f" recursion_misses {self.recursion_misses}"
+        return f"{self.id}: {type}  {name}tag {self.tag}{device}{rest}\n"
+
+    def _device(self) -> str:
+        if self.ifname is not None:
+            return self.ifname
+        return f"ifindex {self.ifindex} ns_dev {self.netns_dev} ns_ino {self.netns_ino}"
+
+    def text(self) -> str:
+        """The lines of a listing."""
+        text = self.header_text()
+        if self.load_time:
+            text += f"\tloaded_at {self._local_time()}  uid {self.created_by_uid}\n"
+        text += f"\txlated {self.xlated_prog_len}B"
+        text += f"  jited {self.jited_prog_len}B" if self.jited_prog_len else "  not jited"
+        if self.memlock is not None:
+            text += f"  memlock {self.memlock}B"
+        if self.orphaned:
+            text += "  orphaned"
+        if self.map_ids:
+            text += "  map_ids " + ",".join(map(str, self.map_ids))
+        for path in self.pinned or ():
+            text += f"\n\tpinned {path}"
+        if self.btf_id:
+            text += f"\n\tbtf_id {self.btf_id}"
+        if self.pids:
+            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in self.pids])
+        text += "\n"
+        if self.metadata:
+            from pybpftool.objects.prog_metadata import texts
+
+            lines = [f"\n\t\t{name} = {value}" for name, value in texts(self.metadata)]
+            if lines:
+                text += "\tmetadata:" + "".join(lines) + "\n"
+        return text
+
+    def _local_time(self) -> Any:
+        second = self.loaded_at
+        if second is None:
+            return str(self.load_time // 1_000_000_000)
+        known, text = _last_time
+        if second != known:
+            try:
+                text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+            except (OverflowError, ValueError, OSError):
+                return str(self.load_time // 1_000_000_000)  # a recorded clock out of any calendar
+            _last_time[:] = second, text
+        return text
+
+    def header_json(self, device: bool = True) -> Json:
+        """The first JSON properties; dumps leave the network ``device`` out."""
+        type = self.type
+        json: Json = {"id": self.id, "type": PROG_TYPES[type] if type < len(PROG_TYPES) else type}
+        if self.name:
+            json["name"] = self.name
+        json["tag"] = self.tag
+        json["gpl_compatible"] = self.gpl_compatible
+        if self.run_time_ns:
+            json["run_time_ns"] = self.run_time_ns
+            json["run_cnt"] = self.run_cnt
+        if self.recursion_misses:
+            json["recursion_misses"] = self.recursion_misses
+        if device and self.ifindex:
+            json["dev"] = {
+                "ifindex": self.ifindex,
+                "ns_dev": self.netns_dev,
+                "ns_inode": self.netns_ino,
+            }
+            if self.ifname is not None:
+                json["dev"]["ifname"] = self.ifname
+        return json
+
+    def json(self) -> Json:
+        """The JSON properties of a listing."""
+        json = self.header_json()
+        if self.load_time:
+            if self.loaded_at is not None:
+                json["loaded_at"] = self.loaded_at
+            json["uid"] = self.created_by_uid
+        json["orphaned"] = self.orphaned
+        json["bytes_xlated"] = self.xlated_prog_len
+        json["jited"] = bool(self.jited_prog_len)
+        if self.jited_prog_len:
+            json["bytes_jited"] = self.jited_prog_len
+        if self.memlock is not None:
+            json["bytes_memlock"] = self.memlock
+        if self.map_ids:
+            json["map_ids"] = self.map_ids
+        if self.btf_id:
+            json["btf_id"] = self.btf_id
+        if self.pinned is not None:
+            json["pinned"] = self.pinned
+        if self.pids:
+            json["pids"] = [{"pid": pid, "comm": comm} for pid, comm in self.pids]
+        if self.metadata:
+            from pybpftool.objects.prog_metadata import values
+
+            metadata = values(self.metadata)
+            if metadata:
+                json["metadata"] = metadata
+        return json
 
 
 class ProgramReader:
-    """Reads programs of one kernel; keeps the BTF objects and maps that several share."""
+    """Reads programs of one kernel; keeps what several share.
 
-    __slots__ = ("_btfs", "_fields", "_gpl", "_kernel", "_metadata_maps", "_order")
+    ``pins`` are the paths of pinned programs and ``held`` the processes that hold programs,
+    by id. ``with_metadata``: look for ``bpf_metadata_*`` variables.
+    """
 
-    def __init__(self, kernel: Kernel) -> None:
+    __slots__ = (
+        *("_boot", "_btfs", "_fields", "_gpl", "_held", "_kernel", "_metadata", "_pins"),
+        "_with_metadata",
+    )
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        pins: dict[int, list[str]] | None = None,
+        held: Holders | None = None,
+        with_metadata: bool = False,
+    ) -> None:
         self._kernel = kernel
+        self._pins = pins or None
+        self._held = held or {}
+        self._with_metadata = with_metadata
         self._fields = PROG_INFO.only(_FIELDS, kernel.byteorder)
         # A one-bit field is the lowest bit of its word, the highest on big-endian machines.
-        self._order = "little" if kernel.byteorder == "<" else "big"
         self._gpl = 1 if kernel.byteorder == "<" else 1 << 31
+        self._boot: int | bool | None = False  # not asked for yet
         self._btfs: dict[int, Btf] = {}
-        self._metadata_maps: dict[int, dict[str, Any] | None] = {}
+        self._metadata: MetadataReader | None = None
 
-    def read(self, obj: BpfObject) -> Program:
-        """Everything that one listing entry needs but its holders, pins and metadata."""
+    def read(self, obj: BpfObject, is_brief: bool = False) -> Program:
+        """The record of an open program; a brief one has what its header shows."""
         data = obj.info
-        if len(data) < self._fields.size:
+        size = len(data)
+        if size < self._fields.size:
             data = data.ljust(self._fields.size, b"\0")  # an older kernel's struct is shorter
-        prog = Program()
         (
-            prog.type,
-            prog.id,
+            type,
+            id,
             tag,
-            prog.jited_size,
-            prog.xlated_size,
-            prog.load_time,
-            prog.uid,
-            prog.nr_map_ids,
-            raw_name,
-            prog.ifindex,
+            jited_len,
+            xlated_len,
+            load_time,
+            uid,
+            nr_map_ids,
+            name,
+            ifindex,
             gpl,
-            prog.netns_dev,
-            prog.netns_ino,
-            prog.btf_id,
+            netns_dev,
+            netns_ino,
+            nr_ksyms,
+            btf_id,
             nr_func_info,
-            prog.run_time_ns,
-            prog.run_cnt,
-            prog.recursion_misses,
+            run_time,
+            run_cnt,
+            misses,
+            verified,
+            attach_obj,
+            attach_id,
         ) = self._fields.unpack_from(data)
-        prog.type_name = PROG_TYPES[prog.type] if prog.type < len(PROG_TYPES) else None
-        prog.name = self._full_name(obj, raw_name, prog.btf_id if nr_func_info else 0)
-        prog.tag = tag.hex()
-        prog.gpl_compatible = bool(gpl & self._gpl)
-        prog.orphaned = obj.orphaned
-        prog.memlock = self._memlock(obj)
-        prog.map_ids = self._map_ids(obj) if prog.nr_map_ids else ()
-        prog.info = obj.info
-        prog._order = self._order
-        return prog
+        map_ids: tuple[int, ...] = ()
+        loaded_at = memlock = None
+        if not is_brief:
+            memlock = self._memlock(obj)
+            if nr_map_ids:
+                map_ids = self._map_ids(obj)
+            if load_time:
+                loaded_at = self._loaded_at(load_time)
+        pins = self._pins
+        # fmt: off
+        return Program._make((
+            type, id, tag.hex(), jited_len, xlated_len, load_time, uid, nr_map_ids,
+            self._full_name(obj, name, btf_id if nr_func_info else 0),
+            ifindex, gpl & self._gpl != 0, netns_dev, netns_ino, nr_ksyms, btf_id, nr_func_info,
+            run_time, run_cnt, misses, verified if size >= _VERIFIED_INSNS_END else None,
+            attach_obj, attach_id, obj.orphaned,
+            self._kernel.ifname(ifindex, netns_dev, netns_ino) if ifindex else None,
+            loaded_at, memlock, map_ids,
+            None if pins is None else pins.get(id, ()),
+            self._held.get(id, ()),
+            self._variables(map_ids) if map_ids and self._with_metadata else (),
+        ))
+        # fmt: on
+
+    def _loaded_at(self, load_time: int) -> int | None:
+        if self._boot is False:
+            try:
+                self._boot = self._kernel.boot_time_ns()
+            except KernelError:
+                self._boot = None  # a recording without it
+        return None if self._boot is None else (self._boot + load_time) // 1_000_000_000
+
+    def _variables(self, map_ids: tuple[int, ...]) -> Sequence[Variable]:
+        if self._metadata is None:
+            from pybpftool.objects.prog_metadata import MetadataReader
+
+            self._metadata = MetadataReader(self._kernel, self.btf)
+        return self._metadata.read(map_ids)
 
     def btf(self, id: int) -> Btf:
         """The parsed BTF object ``id``; raises KernelError or FormatError."""
@@ -239,70 +363,24 @@ class ProgramReader:
             return ()
         return unpack_u32(ids, self._kernel.byteorder)
 
-    def metadata(
-        self, prog: Program, render: Callable[[Btf, int, bytes, int], Any]
-    ) -> Iterator[tuple[str, Any]]:
-        """The ``bpf_metadata_*`` variables of a program: (name without the prefix, value).
 
-        ``render(btf, type_id, data, offset)`` makes the value of a variable of type
-        ``type_id`` that stands at ``offset`` of the map value ``data``.
-        """
-        found = self._metadata_map(prog)
-        if found is None:
-            return
-        info, value = found
+def collect(kernel: Kernel, pins: bool = False) -> Iterator[Program]:
+    """All programs in the order of their ids, with their holders, and their paths if ``pins``.
+
+    Raises KernelError where the kernel refuses details of one.
+    """
+    paths = kernel.pinned("prog") if pins else None
+    listing = kernel.listing("prog")
+    read = ProgramReader(kernel, paths, listing.held, with_metadata=True).read
+    for obj in listing.objects():
         try:
-            btf = self.btf(info["btf_id"])
-            if btf.kind(info["btf_value_type_id"]) != _BTF_KIND_DATASEC:
-                return
-            for var, offset, _ in btf.secinfos(info["btf_value_type_id"]):
-                name = btf.name(var)
-                if name.startswith(_METADATA_PREFIX):
-                    shown = render(btf, btf.type(var).size_or_type, value, offset)
-                    yield name[len(_METADATA_PREFIX) :], shown
-        except BpfError:
-            return  # damaged BTF: what could be read has been shown
-
-    def _metadata_map(self, prog: Program) -> tuple[dict[str, Any], bytes] | None:
-        """The program's first map that can hold metadata, and its only value."""
-        for id in prog.map_ids:
-            try:
-                info = self._rodata_info(id)
-                if info is None:
-                    continue
-                obj = self._kernel.open("map", id)
-                try:
-                    return info, self._kernel.map_value(obj, bytes(4))
-                finally:
-                    self._kernel.close(obj)
-            except KernelError:
-                return None
-        return None
-
-    def _rodata_info(self, id: int) -> dict[str, Any] | None:
-        """The info of map ``id`` if it is a .rodata section with BTF, else None."""
-        if id in self._metadata_maps:
-            return self._metadata_maps[id]
-        obj = self._kernel.open("map", id)
-        self._kernel.close(obj)
-        info: dict[str, Any] | None = MAP_INFO.decode(obj.info, self._kernel.byteorder)
-        if info is None or not (
-            info["type"] == _MAP_TYPE_ARRAY
-            and info["key_size"] == 4
-            and info["max_entries"] == 1
-            and info["btf_value_type_id"]
-            and b".rodata" in info["name"]
-        ):
-            info = None
-        self._metadata_maps[id] = info
-        return info
+            yield read(obj)
+        except VanishedError:
+            continue
 
 
-def programs(kernel: Kernel) -> Iterator[Program]:
-    """All programs of ``kernel`` in the order of their ids."""
-    reader = ProgramReader(kernel)
-    for obj in kernel.objects("prog"):
-        yield reader.read(obj)
+programs = collect
+"""The library's public name."""
 
 
 def by_tag(kernel: Kernel, tag: bytes) -> Iterator[BpfObject]:

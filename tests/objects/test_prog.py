@@ -21,7 +21,7 @@ def test_programs() -> None:
     ]
     assert found[1].map_ids == (5, 6)
     assert (found[1].type, found[1].type_name) == (1, "socket_filter")
-    assert (found[1].uid, found[1].load_time) == (3, 9)
+    assert (found[1].created_by_uid, found[1].load_time) == (3, 9)
     assert kernel.opened == 0
     assert programs is pybpftool.programs
 
@@ -64,3 +64,45 @@ def test_btf_is_read_once() -> None:
 
     kernel.btfs[5] = BtfBuilder().build()
     assert reader.btf(5) is reader.btf(5)
+
+
+def test_a_record_tells_what_a_listing_shows() -> None:
+    kernel = FakeKernel()
+    kernel.prog(1, name=b"one", load_time=5_000_000_000, created_by_uid=3)
+    kernel.held["prog"] = {1: [(7, "agent")]}
+    (prog,) = programs(kernel)
+    assert prog.pids == [(7, "agent")]
+    assert prog.loaded_at == (kernel.boot_time_ns() + prog.load_time) // 10**9
+    assert prog.json()["loaded_at"] == prog.loaded_at
+    assert "\n\tpids agent(7)\n" in prog.text()
+    assert prog == next(iter(programs(kernel)))
+    brief = ProgramReader(kernel).read(kernel.all["prog"][1], is_brief=True)
+    assert brief.header_text() == prog.header_text()
+    assert brief.memlock is None and brief.loaded_at is None
+
+
+def test_what_an_older_kernel_does_not_tell() -> None:
+    kernel = FakeKernel()
+    kernel.prog(1, verified_insns=9)
+    obj = kernel.all["prog"][1]
+    read = ProgramReader(kernel).read
+    assert read(obj).verified_insns == 9
+    obj.info = obj.info[:216]
+    assert read(obj).verified_insns is None
+    obj.info = obj.info[:100]
+    assert (read(obj).btf_id, read(obj).subprograms) == (0, 0)
+
+
+def test_a_recording_without_the_clock_or_beyond_any_calendar() -> None:
+    class NoClock(FakeKernel):
+        def boot_time_ns(self) -> int:
+            raise KernelError(2, "no clock")
+
+    kernel = NoClock()
+    kernel.prog(1, load_time=5_000_000_000)
+    (prog,) = programs(kernel)
+    assert prog.loaded_at is None
+    assert "loaded_at 5  uid 0" in prog.text()
+    assert "loaded_at" not in prog.json()
+    far = prog._replace(loaded_at=1 << 62)
+    assert "loaded_at 5  uid 0" in far.text()
