@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from pybpftool.cli.grammar import Args
 
 HELP = """\
-Usage: pybpftool gen skeleton FILE [name OBJECT_NAME]
+Usage: pybpftool gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]
+       pybpftool gen skeleton FILE [name OBJECT_NAME]
        pybpftool gen subskeleton FILE [name OBJECT_NAME]
        pybpftool gen help
 
-skeleton prints a C header that holds the object FILE: a struct of its maps, programs
-and global variables, and functions that open, load, attach and destroy it through
-libbpf. Its names begin with OBJECT_NAME, or else the file's name without .o.
-subskeleton prints one for the C code of a library whose object FILE was linked into a
-larger object: pointers to its own maps, programs and variables there.
+object links object files into one, or strips a single one of debug information; it
+needs the system's libbpf. skeleton prints a C header that holds the object FILE: a
+struct of its maps, programs and global variables, and functions that open, load,
+attach and destroy it through libbpf. Its names begin with OBJECT_NAME, or else the
+file's name without .o. subskeleton prints one for the C code of a library whose object
+FILE was linked into a larger object: pointers to its own maps, programs and variables
+there.
 """
 
 
@@ -74,7 +77,25 @@ def _subskeleton(ctx: Context, args: Args) -> None:
     ctx.out.write(subskeleton(obj, identifier(name or object_name(path))))
 
 
+def _object(ctx: Context, args: Args) -> None:
+    """``gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]``"""
+    from pybpftool.control.linker import link
+    from pybpftool.output.files import write_file
+    from pybpftool.output.stream import write_stderr
+
+    output = args.take("the file to write")
+    inputs = [args.take("an object file")]
+    while args:
+        inputs.append(args.take("an object file"))
+    aloud = None
+    if ctx.options.debug:
+        ctx.out.flush()
+        aloud = lambda text: write_stderr(text.encode("utf-8", "surrogateescape"))  # noqa: E731
+    write_file(output, link(inputs, aloud))
+
+
 VERBS = (
+    ("object", _object),
     ("skeleton", _skeleton),
     ("subskeleton", _subskeleton),
     ("help", _help),

@@ -56,6 +56,10 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_map__is_pinned": ("0.0.6", ctypes.c_bool, (_Pointer,)),
     "bpf_map__set_ifindex": ("0.0.3", _int, (_Pointer, _u32)),
     "bpf_map__reuse_fd": ("0.0.1", _int, (_Pointer, _int)),
+    "bpf_linker__new": ("0.4", _Pointer, (_Text, _Pointer)),
+    "bpf_linker__add_file": ("0.4", _int, (_Pointer, _Text, _Pointer)),
+    "bpf_linker__finalize": ("0.4", _int, (_Pointer,)),
+    "bpf_linker__free": ("0.4", None, (_Pointer,)),
     "bpf_link__fd": ("0.0.7", _int, (_Pointer,)),
     "bpf_link__disconnect": ("0.0.7", None, (_Pointer,)),
     "bpf_link__destroy": ("0.0.4", _int, (_Pointer,)),
@@ -138,6 +142,11 @@ class Libbpf:
     def version(self) -> str:
         """As ``1.1``."""
         return f"{self.call('libbpf_major_version')}.{self.call('libbpf_minor_version')}"
+
+    @property
+    def errno(self) -> int:
+        """The error of the last call that returns a pointer."""
+        return ctypes.get_errno()
 
     def has(self, name: str) -> bool:
         """Whether the library at hand has a function of the table."""

@@ -55,6 +55,26 @@ def test_refused(words: tuple[str, ...], sentence: str, path: str) -> None:
     assert_one_sentence(run("gen", *[path if word == "F" else word for word in words]), sentence)
 
 
+def test_object(tmp_path: Path) -> None:
+    from pybpftool.control import libbpf
+    from tests.support.bpfc import compile_object
+
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError:
+        pytest.skip("no libbpf")
+    path = compile_object(tmp_path, "int x = 1;")
+    out = str(tmp_path / "out.o")
+    assert run("gen", "object", out, path).status == 0
+    assert run("gen", "skeleton", out).status == 0
+    # The file may be one that is read.
+    assert run("gen", "object", out, out).status == 0
+    assert run("gen", "skeleton", out).status == 0
+    assert_one_sentence(run("gen", "object", out), "an object file")
+    assert_one_sentence(run("gen", "object", out, "/none"), "No such file")
+    assert run("gen", "skeleton", out).status == 0
+
+
 def test_refused_as_json(tmp_path: Path) -> None:
     broken = tmp_path / "x.o"
     broken.write_bytes(small_object()[:100])
