@@ -25,6 +25,7 @@ import math
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -84,13 +85,14 @@ def run_once(command: Sequence[str], output: str) -> Run:
 
 
 def checkout_command(root: Path, python: str) -> list[str]:
-    """The console script of a checkout, with the script's own options for Python."""
-    script = root / "pybpftool" / "_script" / "pybpftool"
-    text = script.read_text()
-    first = text.partition("\n")[0]
-    options = first.removeprefix("#!").split()[1:]
-    before = f"import sys; sys.path.insert(0, {str(root)!r}); __file__ = {str(script)!r}\n"
-    return [python, *options, "-c", before + text]
+    """The installed command, from a checkout: a shell that starts Python as our script does."""
+    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    code = (
+        f"import sys; sys.path[:0] = [{str(root)!r}]; sys.path.append({packages!r})\n"
+        "from pybpftool.cli.main import run; run()"
+    )
+    return ["/bin/sh", "-c", 'exec "$@"', "sh", python, "-I", "-S", "-X", "utf8", "-c", code]
 
 
 def our_command(given: str, python: str) -> list[str]:

@@ -71,7 +71,8 @@ def record_programs(kernel: Kernel) -> None:
         if prog.btf_id:
             types.add(prog.btf_id)
         try:
-            kernel.prog_arrays(obj, tuple(PROG_ARRAYS))
+            if kernel.prog_arrays(obj, tuple(PROG_ARRAYS))["xlated"] is not None:
+                return
         except KernelError:  # a recording need not keep them all
             for name in PROG_ARRAYS:
                 _tried(kernel.prog_arrays, obj, (name,))

@@ -1,7 +1,7 @@
 """The zip file that a recorded kernel is kept in.
 
 ``manifest.json``
-    ``{"format": 1, "program": "pybpftool", "version": …, "machine": …, "release": …,
+    ``{"format": 2, "program": "pybpftool", "version": …, "machine": …, "release": …,
     "byteorder": "<" or ">", "recorded_at": seconds}``.
 ``answers.json``
     ``{"objects": {kind: [[id, info, orphaned], …]}, "answers": {question: answer}}``.
@@ -9,6 +9,8 @@
     a refusal is ``{"errno": n, "message": "…"}``. The elements of a map are
     ``{"batches": [[keys, values, count, errno], …], "end": end}``, where the end is null,
     a refusal, or ``{"kept": n}`` when a map was cut after its first ``n`` elements.
+    The arrays of a program are ``{name: bytes, null or refusal, …, "empty": "name …"}``,
+    the last naming the empty ones; in format 1 each was an answer of its own.
 ``blobs/NAME``
     Bytes that many answers share or that are long, named by their SHA-256.
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -31,11 +34,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 """The format that this version writes, and the newest that it reads."""
 
 # A kernel's answers take some ten MiB; what claims more than this is no snapshot.
 _MAX_MEMBER = 1 << 29
+_LEVEL = 3  # of zlib: three times as fast as its default, for a sixth more bytes
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
 
 
@@ -131,17 +135,20 @@ def archive_bytes(
     """A snapshot's file.
 
     :param kernel: the manifest's fields machine, release, byteorder and recorded_at.
+    :param blobs: bytes by name; those that no answer names (any more) are left out.
     """
+    answers = json.dumps(content, sort_keys=True).encode()
+    named = set(re.findall(rb'{"blob": "([0-9a-f]+)"}', answers))
     manifest = {"format": FORMAT, "program": "pybpftool", "version": __version__, **kernel}
     members = [
         ("manifest.json", json.dumps(manifest, indent=1).encode()),
-        ("answers.json", json.dumps(content, indent=0, sort_keys=True).encode()),
-        *((f"blobs/{name}", blobs[name]) for name in sorted(blobs)),
+        ("answers.json", answers),
+        *((f"blobs/{name}", blobs[name]) for name in sorted(blobs) if name.encode() in named),
     ]
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:
             info = zipfile.ZipInfo(name, _NO_DATE)
             info.external_attr = 0o600 << 16
-            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED, _LEVEL)
     return file.getvalue()

@@ -253,21 +253,23 @@ class LiveKernel(Kernel):
         info = PROG_INFO.decode(prog.info, self.byteorder)
         while True:
             request = bytearray(PROG_INFO.size)
-            buffers = _array_buffers(info, names, request)
+            space, places = _array_space(info, names, request)
             buffer = Buffer.of(bytes(request))
             length = self._get_info(prog.fd, buffer, PROG_INFO.size)
             if length < 0:
                 raise KernelError.of(f"cannot get the info of program {prog.id}", -length)
             answer = PROG_INFO.decode(buffer.data[:length], self.byteorder)
-            if any(_array_size(answer, name) > len(buffers[name].data) for name in names):
-                info = answer  # it grew in between (a program's maps can)
-                continue
             arrays: dict[str, Any] = {"info": bytes(buffer.data[:length])}
             for name in names:
                 size = _array_size(answer, name)
+                at, room = places[name]
+                if size > room:
+                    info = answer  # it grew in between (a program's maps can)
+                    break
                 withheld = size and not answer[PROG_ARRAYS[name][0]]
-                arrays[name] = None if withheld else bytes(buffers[name].data[:size])
-            return arrays
+                arrays[name] = None if withheld else bytes(space.data[at : at + size])
+            else:
+                return arrays
 
     def fdinfo(self, obj: BpfObject) -> bytes:
         if obj.fdinfo is not None:
@@ -583,26 +585,33 @@ def _array_size(info: dict[str, Any], name: str) -> int:
     return int(info[count]) * int(info[element] if isinstance(element, str) else element)
 
 
-def _array_buffers(
+def _array_space(
     info: dict[str, Any], names: tuple[str, ...], request: bytearray
-) -> dict[str, Buffer]:
-    """Buffers for the arrays, with their addresses and sizes set in a zeroed prog info."""
-    wanted: dict[str, int] = {}
-    buffers = {}
+) -> tuple[Buffer, dict[str, tuple[int, int]]]:
+    """One buffer for all arrays, and where each stands in it: name -> (offset, size).
+
+    Their addresses and sizes are set in ``request``, a zeroed prog info.
+    """
+    places = {}
+    total = 0
     for name in names:
-        address, count, element = PROG_ARRAYS[name]
         size = _array_size(info, name)
-        buffers[name] = Buffer(size)
+        places[name] = (total, size)
+        total += -(-size // 8) * 8
+    space = Buffer(total)
+    wanted: dict[str, int] = {}
+    for name, (at, size) in places.items():
         if not size:
             continue
-        wanted[address] = buffers[name].address
+        address, count, element = PROG_ARRAYS[name]
+        wanted[address] = space.address + at
         wanted[count] = info[count]
         if isinstance(element, str):
             wanted[element] = info[element]
     for field, offset, code in uapi.BPF_PROG_INFO:
         if field in wanted:
             struct.pack_into("=" + code, request, offset, wanted[field])
-    return buffers
+    return space, places
 
 
 def _fd_kind(fd: int) -> str | None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import Batch
 
-_INLINE_BYTES = 64  # shorter bytes stand in answers.json itself
+# Shorter bytes stand in answers.json itself: a member of the archive costs more than they do.
+_INLINE_BYTES = 1 << 9
 ELEMENT_BYTES = 1 << 20
 """How much of the elements of one map is kept if nobody says otherwise."""
 
@@ -70,6 +71,7 @@ class RecordingKernel(Kernel):
         """The maps of which only a part is kept: id -> number of elements kept."""
         self._objects: dict[str, dict[int, list[Any]]] = {}
         self._answers: dict[str, Any] = {}
+        self._arrays: dict[int, dict[str, Any]] = {}
         self._blobs: dict[str, bytes] = {}
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
@@ -115,17 +117,18 @@ class RecordingKernel(Kernel):
         return answer
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
-        # Each array is an answer of its own, so that a replay may ask for others together.
-        keys = [question("prog_array", (prog, name)) for name in ("info", *names)]
+        # Each array is kept for itself, so that a replay may ask for others together.
+        kept = self._arrays.setdefault(prog.id, {})
         try:
             arrays = self._kernel.prog_arrays(prog, names)
         except KernelError as error:
             # What was told when less was asked for stays.
-            for key in keys if not isinstance(error, NoAnswer) else ():
-                self._answers.setdefault(key, _refusal(error))
+            for name in ("info", *names) if not isinstance(error, NoAnswer) else ():
+                kept.setdefault(name, _refusal(error))
             raise
-        for name in ("info", *names):
-            self._answers[question("prog_array", (prog, name))] = self._encode(arrays[name])
+        encode = self._encode
+        for name, array in arrays.items():
+            kept[name] = encode(array)
         return arrays
 
     def map_value(self, map: BpfObject, key: bytes) -> bytes:
@@ -194,28 +197,16 @@ class RecordingKernel(Kernel):
             "recorded_at": self.recorded_at,
         }
         objects = {kind: [rows[id] for id in sorted(rows)] for kind, rows in self._objects.items()}
-        content = {"objects": objects, "answers": self._answers}
-        # An answer may have been replaced by a later one, and its bytes with it.
-        names = _blob_names(content)
-        blobs = {name: data for name, data in self._blobs.items() if name in names}
-        return archive_bytes(kernel, content, blobs)
+        arrays = {f"prog_arrays(prog:{id})": _rows(kept) for id, kept in self._arrays.items()}
+        content = {"objects": objects, "answers": {**self._answers, **arrays}}
+        return archive_bytes(kernel, content, self._blobs)
 
 
-def _blob_names(value: Any) -> set[str]:
-    """The names of blobs in encoded answers."""
-    names: set[str] = set()
-    values = [value]
-    while values:
-        value = values.pop()
-        if isinstance(value, list):
-            values += value
-        elif isinstance(value, dict):
-            name = value.get("blob")
-            if isinstance(name, str):
-                names.add(name)
-            else:
-                values += value.values()
-    return names
+def _rows(arrays: dict[str, Any]) -> dict[str, Any]:
+    """A program's arrays as they are kept; most programs have none of most kinds."""
+    empty = [name for name, array in arrays.items() if array == {"hex": ""}]
+    rows = {name: array for name, array in arrays.items() if array != {"hex": ""}}
+    return {**rows, "empty": " ".join(sorted(empty))}
 
 
 def _refusal(error: KernelError) -> dict[str, Any]:

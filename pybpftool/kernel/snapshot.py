@@ -64,13 +64,34 @@ class SnapshotKernel(Kernel):
         pass
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
+        key = question("prog_arrays", (prog,))
+        kept = self._answers.get(key)
         arrays = {}
+        if kept is None:  # format 1: an answer for each
+            for name in ("info", *names):
+                key, array = self._answer("prog_array", (prog, name))
+                arrays[name] = self._array(key, name, array)
+            return arrays
+        try:
+            empty = kept["empty"].split()
+        except (KeyError, TypeError, AttributeError):
+            raise _damaged(key) from None
         for name in ("info", *names):
-            key, array = self._answer("prog_array", (prog, name))
-            if not isinstance(array, bytes) and (array is not None or name == "info"):
-                raise _damaged(key)
-            arrays[name] = array
+            if name in empty:
+                arrays[name] = b""
+                continue
+            if name not in kept:
+                raise NoAnswer(question("prog_array", (prog, name)))
+            array = self._told(key, kept[name])
+            arrays[name] = self._array(key, name, array)
         return arrays
+
+    @staticmethod
+    def _array(key: str, name: str, array: Any) -> bytes | None:
+        """An array of a program, None where the kernel withholds it."""
+        if isinstance(array, bytes) or (array is None and name != "info"):
+            return array
+        raise _damaged(key)
 
     def elements(self, map: BpfObject) -> Iterator[Batch]:
         return self._elements_of(map).batches()
@@ -130,13 +151,16 @@ class SnapshotKernel(Kernel):
         key = question(method, args)
         if key not in self._answers:
             raise NoAnswer(key)
-        answer = self._answers[key]
+        return key, self._told(key, self._answers[key])
+
+    def _told(self, key: str, answer: Any) -> Any:
+        """An answer, decoded; raises a refusal."""
         if isinstance(answer, dict) and "errno" in answer:
             number = answer["errno"]
             if not isinstance(number, int):
                 raise _damaged(key)
             raise KernelError(str(answer.get("message", key)), number)
-        return key, self._decode(answer, key)
+        return self._decode(answer, key)
 
     def _bytes(self, value: Any) -> bytes:
         data = self._decode(value, "an info")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import io
 import json
 import os
 import struct
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from pybpftool.errors import BpfError, FormatError, KernelError
 from pybpftool.kernel import archive
+from pybpftool.kernel.archive import FORMAT
 from pybpftool.kernel.interface import QUESTIONS, Kernel
 from pybpftool.kernel.recording import RecordingKernel
 from pybpftool.kernel.snapshot import SnapshotKernel
@@ -150,6 +152,31 @@ class TestRecording:
         kernel = SnapshotKernel.load(write(tmp_path / "s.zip", parts))
         with pytest.raises(FormatError, match="damaged"):
             kernel.prog_arrays(kernel.open("prog", 1), ())
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *(None, 5, [], {}, {"empty": 5}, {"empty": "", "info": None}),
+            *({"empty": "", "info": "text"}, {"empty": "", "info": {"errno": "x"}}),
+        ],
+    )
+    def test_a_damaged_row_of_arrays(self, tmp_path: Path, answer: Any) -> None:
+        parts = make()
+        parts["content"]["answers"]["prog_arrays(prog:1)"] = answer
+        kernel = SnapshotKernel.load(write(tmp_path / "s.zip", parts))
+        with pytest.raises((FormatError, KernelError), match=r"damaged|no answer"):
+            kernel.prog_arrays(kernel.open("prog", 1), ())
+
+    def test_what_no_answer_names_any_more_is_left_out(self) -> None:
+        kernel = FakeKernel()
+        kernel.prog(1)
+        recording = RecordingKernel(kernel)
+        for fill in (b"a", b"b"):
+            kernel.all["prog"][1].info = fill * 600
+            list(recording.objects("prog"))
+        with zipfile.ZipFile(io.BytesIO(recording.archive())) as archive:
+            kept = [archive.read(name) for name in archive.namelist() if "blobs/" in name]
+        assert kept == [b"b" * 600]
 
     def test_questions_are_methods_of_the_interface(self) -> None:
         for name in QUESTIONS:
@@ -286,7 +313,7 @@ class TestDamaged:
     @pytest.mark.parametrize(
         ("changes", "part"),
         [
-            ({"format": 2}, "newer"),
+            ({"format": FORMAT + 1}, "newer"),
             ({"format": 99999}, "newer"),
             ({"format": 0}, "names no format"),
             ({"format": "1"}, "names no format"),
