@@ -6,6 +6,7 @@ from _bisect import bisect_left
 from operator import le
 
 from pybpftool.cfg.graph import Cfg, Function
+from pybpftool.errors import BpfError
 from pybpftool.insn.dump import insn_texts
 from pybpftool.insn.lines import SPACES
 
@@ -66,6 +67,17 @@ class Listing:
         if self._texts is None:
             self._texts = insn_texts(self._prog)
         return self._texts
+
+    def function(self, name: str) -> int:
+        """The index of the function called ``name`` (or ``func_N``); BpfError for none."""
+        names = self.names
+        if name in names:
+            return names.index(name)
+        number = name.removeprefix("func_")
+        if number.isdecimal() and int(number) < len(names):
+            return int(number)
+        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        raise BpfError(f"the program has no function '{name}'; it has {shown}")
 
     def line_begins(self, function: Function) -> list[tuple[int, int]]:
         """``(slot, line record)`` for each record of a function, ascending by slot.

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
+from pybpftool.cli.prog_form import DumpOptions, VisualOptions
 from pybpftool.cli.refs import find_programs
-from pybpftool.cli.symbols import SymbolSource, sysctl
-from pybpftool.errors import BpfError, UsageError
-from pybpftool.kernel.interface import PROG_INFO, unpack_u64
+from pybpftool.errors import UsageError
 from pybpftool.objects.prog import ProgramReader
+from pybpftool.objects.prog_code import CodeReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.cli.prog_visual import VisualOptions
-    from pybpftool.insn.dump import XlatedProgram
-    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.cli.prog_form import Dump
+    from pybpftool.kernel.interface import BpfObject
 
 # Upstream's order, which decides what a shortened word means; ours come last.
 _MODES = ("jited", "xlated", "joined")
 # Options that write one file or graph.
 _SINGLE = ("file", "visual", "html")
-# A call whose number the kernel hides (bpf_insn_prepare_dump() without bpf_dump_raw_ok()).
-_HIDDEN_CALL = bytes((0x85, 0, 0, 0, 0, 0, 0, 0))
-# Bytes of instructions from which reading symbols beside other work pays for a thread.
-_LONG = 1 << 16
-_XLATED_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
-
-
-class DumpOptions:
-    """What follows PROG on a ``prog dump`` command line."""
-
-    __slots__ = ("file", "html", "linum", "opcodes", "syntax", "visual")
-
-    def __init__(self) -> None:
-        self.file: str | None = None
-        self.html: str | None = None
-        self.opcodes = False
-        self.linum = False
-        self.syntax = "att"
-        self.visual: VisualOptions | None = None
 
 
 def dump(ctx: Context, args: Args) -> None:
@@ -50,24 +29,27 @@ def dump(ctx: Context, args: Args) -> None:
     reader = ProgramReader(ctx.kernel)
     found = find_programs(ctx.kernel, reader, args)
     options = _options(args, mode)
+    code = CodeReader(ctx.kernel, reader, ctx.say)
+    form: Dump
     if mode == "joined":
         from pybpftool.cli.prog_joined import JoinedDump
 
-        dump_each(ctx, reader, found, options, JoinedDump(ctx, reader))
-        return
-    if mode == "jited":
+        form = JoinedDump(ctx, reader, code)
+    elif mode == "jited":
         from pybpftool.cli.prog_jited import JitedDump
 
-        dump_each(ctx, reader, found, options, JitedDump(ctx, reader))
-        return
-    if options.visual is not None:
+        form = JitedDump(ctx, code)
+    elif options.visual is not None:
         from pybpftool.cli.prog_visual import VisualDump
 
         if ctx.json is not None and options.visual.form == "dot":
             raise UsageError("'visual' prints a graph's text, not JSON; see 'visual json'")
-        dump_each(ctx, reader, found, options, VisualDump(ctx, reader, options.visual))
-        return
-    dump_each(ctx, reader, found, options, XlatedDump(ctx, reader))
+        form = VisualDump(ctx, code, options.visual)
+    else:
+        from pybpftool.cli.prog_xlated import XlatedDump
+
+        form = XlatedDump(ctx, code)
+    dump_each(ctx, reader, found, options, form)
 
 
 def _options(args: Args, mode: str) -> DumpOptions:
@@ -78,8 +60,6 @@ def _options(args: Args, mode: str) -> DumpOptions:
         elif args.accept("opcodes"):
             options.opcodes = True
         elif args.accept("visual"):
-            from pybpftool.cli.prog_visual import VisualOptions
-
             options.visual = options.visual or VisualOptions()
             while options.visual.take(args):
                 pass
@@ -97,22 +77,6 @@ def _options(args: Args, mode: str) -> DumpOptions:
     if options.file is not None and (options.opcodes or has_visual or options.linum):
         raise UsageError("'file' cannot be combined with 'opcodes', 'linum' or 'visual'")
     return options
-
-
-class Dump:
-    """One form of dump: how to gather a program's code and how to print it."""
-
-    def gather(self, obj: BpfObject) -> Any:
-        """Everything that printing needs; raises BpfError where the kernel withholds it."""
-        raise NotImplementedError
-
-    def image(self, code: Any) -> bytes:
-        """The raw code, for ``file``."""
-        raise NotImplementedError
-
-    def show(self, code: Any, options: DumpOptions) -> None:
-        """Print, as text or as one JSON value."""
-        raise NotImplementedError
 
 
 def dump_each(
@@ -159,76 +123,3 @@ def dump_each(
         following = next(items, None)
     if ctx.json is not None:
         ctx.json.end()
-
-
-class XlatedDump(Dump):
-    """Instructions as the verifier left them."""
-
-    def __init__(
-        self,
-        ctx: Context,
-        reader: ProgramReader,
-        symbols: SymbolSource | None = None,
-    ) -> None:
-        self._ctx = ctx
-        self._kernel = ctx.kernel
-        self._reader = reader
-        self._symbols = symbols if symbols is not None else SymbolSource(ctx)
-
-    def gather(self, obj: BpfObject) -> XlatedProgram:
-        from pybpftool.insn.dump import XlatedProgram
-
-        kernel = self._kernel
-        arrays = kernel.prog_arrays(obj, _XLATED_ARRAYS)
-        info = PROG_INFO.decode(arrays["info"], kernel.byteorder)
-        if not arrays["xlated"]:
-            raise BpfError(why_no_code(kernel, obj, "xlated"))
-        ksyms = arrays["jited_ksyms"] or b""
-        if arrays["jited_ksyms"] is None and _HIDDEN_CALL in arrays["xlated"]:
-            self._symbols()  # which says why all helpers look like number 0
-        if ksyms and len(arrays["xlated"]) > _LONG:
-            # Names of subprograms come last in the list of symbols.
-            self._symbols.read_ahead()
-        btf = self._reader.btf(info["btf_id"]) if info["btf_id"] else None
-        return XlatedProgram(
-            insns=arrays["xlated"],
-            nr_jited_ksyms=info["nr_jited_ksyms"],
-            jited_ksyms=unpack_u64(ksyms, kernel.byteorder),
-            func_info=arrays["func_info"] or b"",
-            func_info_rec_size=info["func_info_rec_size"],
-            line_info=arrays["line_info"] or b"",
-            line_info_rec_size=info["line_info_rec_size"],
-            btf=btf,
-            symbols=self._symbols,
-            byteorder=kernel.byteorder,
-        )
-
-    def image(self, code: XlatedProgram) -> bytes:
-        return code.insns
-
-    def show(self, code: XlatedProgram, options: DumpOptions) -> None:
-        from pybpftool.insn import dump
-
-        if self._ctx.json is not None:
-            dump.dump_json(self._ctx.json, code, options.opcodes, options.linum)
-        else:
-            dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum)
-
-
-def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
-    """The reason why the kernel gave no instructions, as far as it can be told."""
-    what = f"the {mode} instructions of program {obj.id} are not to be had"
-    if obj.orphaned:
-        return f"{what}: the network device that it was offloaded to is gone"
-    if not PROG_INFO.decode(obj.info, kernel.byteorder)[f"{mode}_prog_len"]:
-        if mode == "jited":
-            return (
-                f"{what}: it is not compiled (sysctl net.core.bpf_jit_enable is"
-                f" {sysctl(kernel, 'net/core/bpf_jit_enable')}) or this needs CAP_BPF"
-            )
-        return f"{what}: this needs the capability CAP_BPF"
-    return (
-        f"{what}: the sysctls kernel.kptr_restrict ({sysctl(kernel, 'kernel/kptr_restrict')})"
-        f" and net.core.bpf_jit_harden ({sysctl(kernel, 'net/core/bpf_jit_harden')})"
-        " hide them"
-    )

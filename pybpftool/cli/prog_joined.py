@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_dump import Dump, XlatedDump
-from pybpftool.cli.prog_jited import JitedDump
+from pybpftool.cli.prog_form import Dump
 from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
@@ -11,15 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pybpftool.cli.context import Context
-    from pybpftool.cli.prog_dump import DumpOptions
-    from pybpftool.insn.program import XlatedProgram
-    from pybpftool.jit.program import JitedProgram
+    from pybpftool.cli.prog_form import DumpOptions
     from pybpftool.joined.model import Joined
     from pybpftool.kernel.interface import BpfObject
     from pybpftool.objects.prog import ProgramReader
-
-# A drawing of more blocks makes a page that browsers handle badly.
-_MANY_BLOCKS = 1500
+    from pybpftool.objects.prog_code import CodeReader, Jited, Xlated
 
 
 class _Code:
@@ -29,8 +24,8 @@ class _Code:
 
     def __init__(
         self,
-        xlated: XlatedProgram,
-        jited: JitedProgram | None,
+        xlated: Xlated,
+        jited: Jited | None,
         tables: Mapping[int, Sequence[int]],
         header: str,
         reason: str,
@@ -45,25 +40,20 @@ class _Code:
 class JoinedDump(Dump):
     """All forms of a program side by side."""
 
-    def __init__(self, ctx: Context, reader: ProgramReader) -> None:
+    def __init__(self, ctx: Context, reader: ProgramReader, code: CodeReader) -> None:
         self._ctx = ctx
         self._reader = reader
-        self._jited = JitedDump(ctx, reader)
-        # One reading of the symbols serves both.
-        self._xlated = XlatedDump(ctx, reader, self._jited.symbols)
+        self._code = code
 
     def gather(self, obj: BpfObject) -> _Code:
-        from pybpftool.cli.prog_visual import has_indirect_jumps, jump_tables
-
-        kernel = self._ctx.kernel
-        xlated = self._xlated.gather(obj)
+        xlated = self._code.xlated(obj)
         jited = None
         reason = ""
         try:
-            jited = self._jited.gather(obj)
+            jited = self._code.jited(obj)
         except BpfError as error:
             reason = str(error)
-        tables = jump_tables(kernel, obj) if has_indirect_jumps(xlated.insns) else {}
+        tables = self._code.jump_tables(obj, xlated)
         header = self._reader.read(obj, is_brief=True).header_text().strip()
         return _Code(xlated, jited, tables, header, reason)
 
@@ -75,8 +65,8 @@ class JoinedDump(Dump):
 
         if code.reason and options.html is None:
             self._ctx.say(f"Without machine code: {code.reason}")
-        if code.jited is not None:
-            self._jited.read_ahead(code.jited)
+        if code.jited is not None and code.jited.ksyms:
+            self._code.symbols.read_ahead()
         joined = Joined(code.xlated, code.jited, code.tables, options.syntax)
         json = self._ctx.json
         if options.html is not None:
@@ -93,7 +83,7 @@ class JoinedDump(Dump):
             write_text(self._ctx.out, joined, options.opcodes, options.linum)
 
     def _write_page(self, joined: Joined, code: _Code, options: DumpOptions) -> None:
-        from pybpftool.joined.html import page
+        from pybpftool.joined.html import drawing, page
         from pybpftool.output.files import write_file
 
         kernel = self._ctx.kernel
@@ -101,21 +91,5 @@ class JoinedDump(Dump):
         details = f"{code.header}, Linux {kernel.release} {kernel.machine}"
         if code.reason:
             details += f". Without machine code: {code.reason}"
-        data = page(joined, title, details, _drawing(joined), options.opcodes)
+        data = page(joined, title, details, drawing(joined), options.opcodes)
         write_file(options.html or "", data)
-
-
-def _drawing(joined: Joined) -> str:
-    """The control-flow graph as SVG, or why there is none."""
-    blocks = sum(len(function.heads) for function in joined.listing.cfg.functions)
-    if blocks > _MANY_BLOCKS:
-        return f"Left out: {blocks} blocks are too many to look at."
-    from pybpftool.adapters.graphviz import picture
-    from pybpftool.cfg.dot import write_dot
-
-    parts: list[str] = []
-    write_dot(parts.append, joined.listing, limit=True)
-    try:
-        return picture("".join(parts), "svg").decode("utf-8", "replace")
-    except BpfError as error:
-        return f"Left out: {error}."

@@ -11,12 +11,16 @@ from __future__ import annotations
 from html import escape
 
 from pybpftool.cfg.graph import FIRST_BLOCK
+from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pybpftool.joined.model import Group, Joined, JoinedFunction
+
+# A drawing of more blocks makes a page that browsers handle badly.
+_MANY_BLOCKS = 1500
 
 # Nothing may be loaded, whatever names and source lines of a program hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -199,3 +203,19 @@ def _machine(function: JoinedFunction, group: Group, native: int, opcodes: bool)
             f'<div class="i" id="m{native}-{pc}"><span class="n">{pc}</span>{text}{code}</div>'
         )
     return rows
+
+
+def drawing(joined: Joined) -> str:
+    """The control-flow graph as SVG, or why there is none."""
+    blocks = sum(len(function.heads) for function in joined.listing.cfg.functions)
+    if blocks > _MANY_BLOCKS:
+        return f"Left out: {blocks} blocks are too many to look at."
+    from pybpftool.adapters.graphviz import picture
+    from pybpftool.cfg.dot import write_dot
+
+    parts: list[str] = []
+    write_dot(parts.append, joined.listing, limit=True)
+    try:
+        return picture("".join(parts), "svg").decode("utf-8", "replace")
+    except BpfError as error:
+        return f"Left out: {error}."

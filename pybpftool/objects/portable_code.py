@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError
 from pybpftool.insn.disasm import LDIMM64, Image
-from pybpftool.insn.program import XlatedProgram
 from pybpftool.insn.symbols import KernelSymbols
-from pybpftool.kernel.interface import PROG_INFO, unpack_u64
+from pybpftool.objects.prog_code import XLATED_ARRAYS, xlated_program
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.prog import ProgramReader
 
-_ARRAYS = ("xlated", "jited_ksyms", "func_info", "line_info")
 _CALL = 0x85
 _OF_MAPS = (1, 2, 5, 6)  # BPF_PSEUDO_MAP_FD, _MAP_VALUE, _MAP_IDX, _MAP_IDX_VALUE
 _KERNEL_HALF = 1 << 63  # addresses of the kernel have the highest bit
@@ -83,31 +81,15 @@ class CodeReader:
 
         kernel = self._kernel
         try:
-            arrays = kernel.prog_arrays(obj, _ARRAYS)
+            arrays = kernel.prog_arrays(obj, XLATED_ARRAYS)
         except BpfError:
             return None
         if not arrays["xlated"]:
             return None
-        info = PROG_INFO.decode(arrays["info"], kernel.byteorder)
-        btf = None
-        if info["btf_id"]:
-            try:
-                btf = self._reader.btf(info["btf_id"])
-            except BpfError:
-                btf = None  # only source lines are lost
-        prog = XlatedProgram(
-            insns=arrays["xlated"],
-            nr_jited_ksyms=info["nr_jited_ksyms"],
-            jited_ksyms=unpack_u64(arrays["jited_ksyms"] or b"", kernel.byteorder),
-            func_info=arrays["func_info"] or b"",
-            func_info_rec_size=info["func_info_rec_size"],
-            line_info=arrays["line_info"] or b"",
-            line_info_rec_size=info["line_info_rec_size"],
-            btf=btf,
-            symbols=self.symbols,
-            byteorder=kernel.byteorder,
-        )
-        return Instructions(prog)
+        try:
+            return Instructions(xlated_program(kernel, arrays, self._reader.btf, self.symbols))
+        except BpfError:  # of the BTF: only source lines are lost
+            return Instructions(xlated_program(kernel, arrays, None, self.symbols))
 
     def lines(self, obj: BpfObject, map_name: Callable[[int], str]) -> list[Line] | None:
         """The instructions as comparable lines, None where the kernel withholds them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.cli.prog_dump import Dump, DumpOptions
+from pybpftool.cli.prog_form import Dump, DumpOptions
 from pybpftool.errors import KernelError
 from tests.support import asm
 from tests.support.cli import assert_one_sentence, run

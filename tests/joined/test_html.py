@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.cli.prog_joined import _drawing
-from pybpftool.joined.html import page
+from pybpftool.joined.html import drawing, page
 from pybpftool.joined.model import Joined
 from tests.support.hostile import HOSTILE, hostile_program, needs_dot
 from tests.support.recorded import programs
@@ -76,7 +75,7 @@ def test_page_is_well_formed(name: str) -> None:
 def test_page_loads_nothing() -> None:
     prog = programs()["count_ports"]
     view = Joined(prog.xlated(), prog.jited())
-    text = page(view, "t", "d", _drawing(view)).decode()
+    text = page(view, "t", "d", drawing(view)).decode()
     checker = checked(text)
     assert '<svg width="' in text
     assert "<?xml" not in text
@@ -104,21 +103,21 @@ def test_hostile_source_lines(hostile: str) -> None:
     assert "\x1b" not in text and "\x07" not in text
 
 
-def test_too_large_a_drawing() -> None:
+def test_too_large_adrawing() -> None:
     from pybpftool.insn.program import XlatedProgram
     from tests.support.asm import exit_, ja
 
     view = Joined(XlatedProgram(ja(0) * 2000 + exit_()), None)
-    assert _drawing(view) == "Left out: 2001 blocks are too many to look at."
+    assert drawing(view) == "Left out: 2001 blocks are too many to look at."
 
 
 def test_without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     prog = programs()["pt_alu64"]
     view = Joined(prog.xlated(), prog.jited())
-    drawing = _drawing(view)
-    assert drawing.startswith("Left out: drawing needs the program 'dot'")
-    assert "Left out: drawing needs" in page(view, "t", "d", drawing).decode()
+    picture = drawing(view)
+    assert picture.startswith("Left out: drawing needs the program 'dot'")
+    assert "Left out: drawing needs" in page(view, "t", "d", picture).decode()
 
 
 def browse(path: Path, tmp_path: Path, *flags: str) -> str:
@@ -148,7 +147,7 @@ def test_hover_in_a_browser(tmp_path: Path) -> None:
     """Pointing at a row lights up its line in all columns and its blocks in the graph."""
     prog = programs()["count_ports"]
     view = Joined(prog.xlated(), prog.jited())
-    text = page(view, "t", "d", _drawing(view)).decode()
+    text = page(view, "t", "d", drawing(view)).decode()
     probe = """<script>
 addEventListener('load',()=>{
  const row=document.querySelector('tr[data-k="3"]');
@@ -181,7 +180,7 @@ addEventListener('load',()=>{
 def test_without_scripts_all_is_there(tmp_path: Path) -> None:
     prog = programs()["callbacks"]
     view = Joined(prog.xlated(), prog.jited())
-    text = page(view, "t", "d", _drawing(view)).decode()
+    text = page(view, "t", "d", drawing(view)).decode()
     # The page's own policy is the surest switch that a browser has.
     off = text.replace("script-src 'unsafe-inline'", "script-src 'none'")
     assert off != text

@@ -6,20 +6,26 @@ from pybpftool.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.cli.context import Context
+    from collections.abc import Callable
+
     from pybpftool.insn.symbols import KernelSymbols
     from pybpftool.kernel.interface import Kernel
 
 KALLSYMS = "/proc/kallsyms"
 
 
+def silent(sentence: str) -> None:
+    """Nobody listens."""
+
+
 class SymbolSource:
-    """Call it for the symbols; None, with a remark on stderr, where they cannot be read."""
+    """Call it for the symbols; None, and a sentence to ``say``, where they cannot be read."""
 
-    __slots__ = ("_ahead", "_ctx", "_is_read", "_symbols")
+    __slots__ = ("_ahead", "_is_read", "_kernel", "_say", "_symbols")
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, kernel: Kernel, say: Callable[[str], object] = silent) -> None:
+        self._kernel = kernel
+        self._say = say
         self._ahead: _ReadAhead | None = None
         self._is_read = False
         self._symbols: KernelSymbols | None = None
@@ -29,9 +35,9 @@ class SymbolSource:
 
         Worth it where all of them are needed and there is much else to do.
         """
-        if self._ctx.kernel.is_live and not self._is_read and self._ahead is None:
+        if self._kernel.is_live and not self._is_read and self._ahead is None:
             try:
-                self._ahead = _ReadAhead(self._ctx.kernel)
+                self._ahead = _ReadAhead(self._kernel)
             except RuntimeError:
                 pass  # no thread to be had: read when they are asked for
 
@@ -44,17 +50,17 @@ class SymbolSource:
     def _read(self) -> KernelSymbols | None:
         from pybpftool.insn.symbols import KernelSymbols
 
-        kernel = self._ctx.kernel
+        kernel = self._kernel
         try:
             if self._ahead is not None:
                 symbols = KernelSymbols(self._ahead.result())
             else:
                 symbols = KernelSymbols(b"", kernel.stream(KALLSYMS))
         except KernelError as error:
-            self._ctx.say(f"Functions are shown without their names: {error}")
+            self._say(f"Functions are shown without their names: {error}")
             return None
         if symbols.restricted:
-            self._ctx.say(
+            self._say(
                 "Functions are shown without their names: the sysctl kernel.kptr_restrict"
                 f" ({sysctl(kernel, 'kernel/kptr_restrict')}) hides the kernel's addresses"
             )
