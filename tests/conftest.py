@@ -9,7 +9,10 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.support import load
+from tests.support import load, plugin
+
+# The plugin is there already where the package was installed with its entry points.
+pytest_plugins = ["pytester", *plugin.missing()]
 
 # How long an example takes says nothing on a machine that is busy with other things.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -39,3 +42,10 @@ def utc() -> Iterator[None]:
     else:
         os.environ["TZ"] = before
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _no_bpf_leaks(request: pytest.FixtureRequest) -> None:
+    """No live test leaves BPF objects in this process or those below it."""
+    if request.node.get_closest_marker("live"):
+        request.getfixturevalue("bpf_leaks")

@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "": {"control", "btf", "cfg", "insn", "jit", "kernel", "objects", "writable"},  # public names
     "__main__": {"cli"},
     "host": {"btf", "cfg", "insn", "jit", "kernel", "objects"},
-    "pytest_plugin": {"inspect", "objects", "kernel"},
+    "pytest_plugin": {"inspect", "objects", "kernel", "output.files"},
     "writable": {"control", "kernel.interface", "objects"},
     "worker": set(),
     "uapi": set(),

@@ -155,7 +155,7 @@ def _write(ctx: Context, path: str, options: dict[str, str]) -> None:
     from pybpftool.output.files import write_file
 
     inventory = Inventory(ctx.kernel)
-    lock = lock_path(path)
+    lock = baseline.lock_path(path)
     known = baseline.load(lock) if os.path.exists(lock) else baseline.Baseline(lock, [])
     written = []
     if not os.path.lexists(path):
@@ -215,13 +215,8 @@ def _baseline(policy: Policy) -> Baseline | None:
 
     if not any("grows" in rule.checks for rule in policy.rules):
         return None
-    path = lock_path(policy.path)
+    path = baseline.lock_path(policy.path)
     return baseline.load(path) if os.path.exists(path) else None
-
-
-def lock_path(path: str) -> str:
-    """Where the baseline of a policy is: ``bpf.lock`` for ``bpf.toml``."""
-    return (path[: -len(".toml")] if path.endswith(".toml") else path) + ".lock"
 
 
 def _seconds(word: str) -> float:

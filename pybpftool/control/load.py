@@ -225,9 +225,11 @@ def _pin_link(obj: BpfObjectFile, prog: Program, path: str, pins: PinSet) -> boo
     if not link:
         return False
     try:
-        pins.pin(lib.call("bpf_link__fd", link), path)
+        descriptor = lib.call("bpf_link__fd", link)
+        pins.pin(descriptor, path)
         # Else the library disables the perf event of the link that stays.
         lib.call("bpf_link__disconnect", link)
+        os.close(descriptor)  # which is ours from here on
     finally:
         lib.call("bpf_link__destroy", link)
     return True

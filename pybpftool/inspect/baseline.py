@@ -81,6 +81,11 @@ class Baseline:
         return "\n".join(lines) + "\n"
 
 
+def lock_path(path: str) -> str:
+    """Where the baseline of a policy is: ``bpf.lock`` for ``bpf.toml``."""
+    return (path[: -len(".toml")] if path.endswith(".toml") else path) + ".lock"
+
+
 def quoted(text: str) -> str:
     """A basic string of TOML; bytes that are not UTF-8 become question marks."""
     text = text.encode("utf-8", "replace").decode()
