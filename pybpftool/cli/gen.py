@@ -14,6 +14,7 @@ HELP = """\
 Usage: pybpftool gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]
        pybpftool gen skeleton FILE [name OBJECT_NAME]
        pybpftool gen subskeleton FILE [name OBJECT_NAME]
+       pybpftool gen min_core_btf INPUT OUTPUT OBJECT [OBJECT...]
        pybpftool gen help
 
 object links object files into one, or strips a single one of debug information; it
@@ -22,7 +23,8 @@ struct of its maps, programs and global variables, and functions that open, load
 attach and destroy it through libbpf. Its names begin with OBJECT_NAME, or else the
 file's name without .o. subskeleton prints one for the C code of a library whose object
 FILE was linked into a larger object: pointers to its own maps, programs and variables
-there.
+there. min_core_btf writes to OUTPUT what the CO-RE relocations of objects need of the
+BTF in INPUT.
 """
 
 
@@ -94,9 +96,23 @@ def _object(ctx: Context, args: Args) -> None:
     write_file(output, link(inputs, aloud))
 
 
+def _min_core_btf(ctx: Context, args: Args) -> None:
+    """``gen min_core_btf INPUT OUTPUT OBJECT [OBJECT...]``"""
+    from pybpftool.gen.min_core_btf import reduce_file
+    from pybpftool.output.files import write_file
+
+    source = args.take("the BTF to reduce")
+    output = args.take("the file to write")
+    objects = [args.take("an object file")]
+    while args:
+        objects.append(args.take("an object file"))
+    write_file(output, reduce_file(source, objects))
+
+
 VERBS = (
     ("object", _object),
     ("skeleton", _skeleton),
     ("subskeleton", _subskeleton),
+    ("min_core_btf", _min_core_btf),
     ("help", _help),
 )

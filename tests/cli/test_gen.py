@@ -75,6 +75,21 @@ def test_object(tmp_path: Path) -> None:
     assert run("gen", "skeleton", out).status == 0
 
 
+def test_min_core_btf(tmp_path: Path) -> None:
+    from pybpftool.btf.load import from_file
+    from tests.support.bpfc import compile_object
+    from tests.support.coreobjects import KERNEL, PROGRAM
+
+    kernel = compile_object(tmp_path, KERNEL, "kernel")
+    program = compile_object(tmp_path, PROGRAM, "program")
+    out = str(tmp_path / "out.btf")
+    assert run("gen", "min", kernel, out, program).status == 0
+    assert from_file(out).find("task")
+    assert_one_sentence(run("gen", "min_core_btf", kernel, out), "an object file")
+    assert_one_sentence(run("gen", "min_core_btf", "/none", out, program), "'/none'")
+    assert_one_sentence(run("gen", "min_core_btf", kernel, str(tmp_path), program), "directory")
+
+
 def test_refused_as_json(tmp_path: Path) -> None:
     broken = tmp_path / "x.o"
     broken.write_bytes(small_object()[:100])
