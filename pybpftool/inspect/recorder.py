@@ -109,8 +109,16 @@ def record_maps(kernel: Kernel, elements: bool = True) -> None:
 
 def record_btf(kernel: Kernel) -> None:
     """What ``btf show`` and ``btf dump`` ask, and all commands that show types."""
+    from pybpftool.objects.btf import BtfReader
+
+    try:
+        read = BtfReader(kernel).read
+    except BpfError:  # programs or maps may not be listed
+        read = None
 
     def collect(obj: BpfObject) -> None:
+        if read is not None:
+            read(obj)
         kernel.btf_name(obj.id)
         kernel.btf_data(obj.id)
 

@@ -96,7 +96,7 @@ def test_what_an_older_kernel_does_not_tell() -> None:
 def test_a_recording_without_the_clock_or_beyond_any_calendar() -> None:
     class NoClock(FakeKernel):
         def boot_time_ns(self) -> int:
-            raise KernelError(2, "no clock")
+            raise KernelError("no clock", 2)
 
     kernel = NoClock()
     kernel.prog(1, load_time=5_000_000_000)

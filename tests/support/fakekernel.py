@@ -70,6 +70,12 @@ class FakeKernel(Kernel):
         obj = self.all["map"][id] = BpfObject("map", id, -1, info)
         return obj
 
+    def btf(self, id: int, **fields: Any) -> BpfObject:
+        """Add a BTF object with these fields of ``struct bpf_btf_info``."""
+        info = pack(uapi.BPF_BTF_INFO, uapi.BPF_BTF_INFO_SIZE, self.byteorder, id=id, **fields)
+        obj = self.all["btf"][id] = BpfObject("btf", id, -1, info)
+        return obj
+
     # --- answering ---
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
