@@ -30,6 +30,13 @@ _REPEATED = (
     "supported section(type) names are",
     "Failed to bump RLIMIT_MEMLOCK",
 )
+# What an older libbpf stumbles over, and the version that copes with it.
+_NEWER = (
+    (".addr_space.1", "1.4"),  # globals of arenas
+    ("exception_callback:", "1.3"),
+    (".struct_ops.link", "1.2"),
+    (".percpu", "1.8"),
+)
 _SHOWN = 3  # warnings that a sentence quotes
 _MOST_ERRNO = 4000  # above are libbpf's own numbers
 
@@ -157,7 +164,20 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
             log = warning[begin + len(_LOG_BEGIN) :].partition(_LOG_END)[0]
     if log.strip():
         return _by_verifier(what, program, log, errno)
-    return LoadError(f"{what}: {_reason(list(_telling(warnings)), errno)}", errno)
+    reason = _reason(list(_telling(warnings)), errno)
+    return LoadError(f"{what}: {reason}{_age(reason, lib)}", errno)
+
+
+def _age(reason: str, lib: Libbpf) -> str:
+    """What to add if the library at hand is too old for this."""
+    for sign, version in _NEWER:
+        if sign in reason and _numbers(lib.version) < _numbers(version):
+            return f" (this needs libbpf {version} or newer, and libbpf {lib.version} is installed)"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:

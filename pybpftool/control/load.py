@@ -210,6 +210,8 @@ def _pin_programs(
             if may_attach and _pin_link(obj, prog, place, pins):
                 continue
             why = obj.lib.messages.warnings()[heard:]
+            if obj.lib.prog_type(prog.section) is None:
+                why = [f"libbpf {obj.lib.version} does not know the section '{prog.section}'"]
             reason = f" ({'; '.join(why)})" if why else ""
             say(
                 f"The program '{prog.name}' has no way to be attached by itself; it is pinned"

@@ -34,9 +34,9 @@ class PinSet:
         self._mount(directory)
 
     def prepare_directory(self, path: str) -> None:
-        """See to it that ``path`` is a directory in a bpf file system, by mounting one.
+        """See to it that ``path`` can be a directory in a bpf file system, by mounting one.
 
-        Its parent must be there.
+        Its parent must be there. Within a bpf file system it is made by the first pin.
         """
         _refuse_null(path)
         if is_bpffs(path):
@@ -47,16 +47,17 @@ class PinSet:
         parent = os.path.dirname(path.rstrip("/")) or "."
         if not os.access(parent, os.F_OK):
             raise BpfError(f"cannot make the directory '{path}': there is no '{parent}'")
-        in_bpffs = is_bpffs(parent)
-        if not in_bpffs:
+        if not is_bpffs(parent):
             self._refuse_mount(path)
-        try:
-            os.mkdir(path, 0o700)
-        except OSError as error:
-            raise BpfError(f"cannot make the directory '{path}': {error.strerror}") from None
-        self._directories.append(path)
-        if not in_bpffs:
+            self._make(path)
             self._mount(path)
+
+    def _make(self, directory: str) -> None:
+        try:
+            os.mkdir(directory, 0o700)
+        except OSError as error:
+            raise BpfError(f"cannot make the directory '{directory}': {error.strerror}") from None
+        self._directories.append(directory)
 
     def _refuse_mount(self, directory: str) -> None:
         if not self._may_mount:
@@ -71,6 +72,9 @@ class PinSet:
 
     def pin(self, fd: int, path: str) -> None:
         """Pin an open program, map or link at a path that was prepared."""
+        directory = os.path.dirname(path) or "."
+        if not os.path.lexists(directory):
+            self._make(directory)
         pin_object(fd, path)
         self._paths.append(path)
 

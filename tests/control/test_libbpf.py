@@ -61,6 +61,8 @@ def test_aloud() -> None:
 
 
 class FakeLibrary:
+    version = "1.1"
+
     def __init__(self, *said: str) -> None:
         self.messages = Messages()
         for text in said:
@@ -82,6 +84,14 @@ class FakeLibrary:
 def test_sentences(said: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert str(refused("cannot load", FakeLibrary(*said), 22)) == sentence  # type: ignore[arg-type]
+
+
+def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    lib = FakeLibrary("prog 'p': bad map relo against 'x' in section '.addr_space.1'")
+    sentence = str(refused("cannot open", lib, 22))  # type: ignore[arg-type]
+    assert sentence.endswith(" (this needs libbpf 1.4 or newer, and libbpf 1.1 is installed)")
+    lib.version = "1.10"
+    assert "newer" not in str(refused("cannot open", lib, 22))  # type: ignore[arg-type]
 
 
 def test_numbers_of_libbpf_itself() -> None:
