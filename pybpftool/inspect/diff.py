@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from pybpftool.errors import BpfError
 from pybpftool.inspect.identity import match, ordinals
 from pybpftool.inspect.inventory import KINDS, Inventory, Item
@@ -11,7 +13,7 @@ from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pybpftool.objects.portable_code import Line
@@ -50,6 +52,27 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "link": ("prog", "attached", "detail", "pinned", "owner"),
 }
 """The fields that are compared, in the order in which they are shown."""
+
+# What is the same for most pairs is compared at one blow: kind -> attributes of the record, and
+# the fields that they are. A value that is zero or None may be hidden and is looked at alone.
+_AT_ONCE: dict[str, tuple[Callable[[Any], tuple[Any, ...]], frozenset[str]]] = {
+    "prog": (
+        attrgetter("xlated_prog_len", "memlock", "gpl_compatible", "btf_id"),
+        frozenset(("bytes_xlated", "bytes_memlock", "gpl_compatible", "btf")),
+    ),
+    "map": (
+        attrgetter(
+            "memlock", "key_size", "value_size", "max_entries", "map_flags", "map_extra",
+            "frozen", "btf_id",
+        ),
+        frozenset(
+            ("bytes_memlock", "bytes_key", "bytes_value", "max_entries", "flags", "map_extra",
+             "frozen", "btf")
+        ),
+    ),
+    "link": (attrgetter("prog_name"), frozenset()),
+}  # fmt: skip
+_SURE = {"prog": 2, "map": 1, "link": 0}
 
 # What another kernel makes of the same program.
 _OF_ONE_KERNEL = frozenset(("bytes_jited", "bytes_memlock"))
@@ -265,8 +288,9 @@ class Difference:
             self.changes.append(Change(before, after, fields, number, code, elements))
 
     def _fields(self, kind: str, before: Item, after: Item) -> Iterator[FieldChange]:
+        known = self._equal_at_once(kind, before, after)
         for name in COMPARED[kind]:
-            if name in self._options.ignore:
+            if name in known or name in self._options.ignore:
                 continue
             if name in _OF_ONE_KERNEL and not self._is_one_build:
                 continue
@@ -284,6 +308,17 @@ class Difference:
                     yield FieldChange("content", old[0], new[0])
             elif old != new:
                 yield FieldChange(name, old, new)
+
+    def _equal_at_once(self, kind: str, before: Item, after: Item) -> frozenset[str]:
+        """The fields that are the same for sure."""
+        values, fields = _AT_ONCE[kind]
+        sure = _SURE[kind]
+        if not sure:
+            return fields
+        old, new = values(before.record), values(after.record)
+        # BTF objects have other ids elsewhere: only whether there is one counts.
+        is_same = old[:-1] == new[:-1] and bool(old[-1]) == bool(new[-1])
+        return fields if is_same and all(old[:sure]) else frozenset()
 
     def _code(self, before: Item, after: Item) -> Iterator[FieldChange]:
         old = self._old.code.lines(before.obj, self._old.map)

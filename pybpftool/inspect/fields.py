@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def _pinned(inventory: Any, item: Any) -> Any:
     try:
-        return tuple(sorted(inventory.pins(item.kind).get(item.id, ())))
+        paths = inventory.pins(item.kind).get(item.id)
+        return tuple(sorted(paths)) if paths else ()
     except BpfError as error:
         return Hidden(str(error))
 

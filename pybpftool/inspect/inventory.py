@@ -49,9 +49,10 @@ class Item:
     def get(self, field: str) -> Any:
         """A field's value; None where there is none, :class:`Hidden`, or :class:`TooOld`
         (both of :mod:`pybpftool.inspect.unknown`)."""
-        if field not in self._found:
-            self._found[field] = FIELDS[self.kind][field](self._inventory, self)
-        return self._found[field]
+        found = self._found
+        if field not in found:
+            found[field] = FIELDS[self.kind][field](self._inventory, self)
+        return found[field]
 
     def label(self) -> str:
         """``prog xdp drop_bogons``: what a person calls it."""

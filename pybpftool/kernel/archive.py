@@ -23,12 +23,11 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
 
 from pybpftool import __version__
 from pybpftool.errors import BpfError, FormatError
+from pybpftool.kernel.zipread import BadZip, ZipFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ class Archive:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, ValueError, NotImplementedError) as error:
+            self._zip = ZipFile(path)
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise BpfError(f"cannot open the snapshot '{path}': {reason}") from None
-        except zipfile.BadZipFile:
+        except BadZip:
             raise FormatError(f"'{path}' is no snapshot, or a truncated one") from None
 
     def _damaged(self, why: str) -> FormatError:
@@ -62,26 +61,12 @@ class Archive:
     def member(self, name: str) -> bytes:
         """The content of one member."""
         try:
-            info = self._zip.getinfo(name)
-            if info.file_size > _MAX_MEMBER:
-                raise self._damaged(f"{name} claims {info.file_size} bytes")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise self._damaged(f"{name} is compressed in a way that no snapshot is")
-            with self._zip.open(name) as stream:
-                # zipfile stops at the size that the member claims and checks its CRC.
-                return stream.read()
+            return self._zip.read(name, _MAX_MEMBER)
         except KeyError:
             raise self._damaged(f"it has no {name}") from None
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            struct.error,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise self._damaged(f"{name}: {error}") from None
+        except (OSError, ValueError, FormatError) as error:
+            reason = str(error)
+            raise self._damaged(reason if name in reason else f"{name}: {reason}") from None
 
     def _json(self, name: str) -> Any:
         try:
@@ -145,6 +130,7 @@ def archive_bytes(
         ("answers.json", answers),
         *((f"blobs/{name}", blobs[name]) for name in sorted(blobs) if name.encode() in named),
     ]
+
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:

@@ -24,6 +24,8 @@ ELEMENT_BYTES = 1 << 20
 
 def question(method: str, args: tuple[Any, ...]) -> str:
     """The name under which an answer is kept."""
+    if len(args) == 1 and isinstance(args[0], BpfObject):  # most of them
+        return f"{method}({args[0].kind}:{args[0].id})"
     return f"{method}({','.join(_argument(arg) for arg in args)})"
 
 

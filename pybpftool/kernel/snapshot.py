@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pybpftool.kernel.recorded_elements import RecordedElements
 
 
+_SMALL = 512  # bytes; larger than any struct bpf_*_info
+
+
 class SnapshotKernel(Kernel):
     """A kernel that was recorded. Make one with :meth:`load`."""
 
@@ -31,6 +34,7 @@ class SnapshotKernel(Kernel):
         self.recorded_at: int = manifest["recorded_at"]
         self._objects, self._answers = archive.content()
         self._elements: dict[int, RecordedElements] = {}
+        self._small: dict[str, bytes] = {}
 
     @classmethod
     def load(cls, path: str) -> SnapshotKernel:
@@ -163,6 +167,11 @@ class SnapshotKernel(Kernel):
         return self._decode(answer, key)
 
     def _bytes(self, value: Any) -> bytes:
+        if isinstance(value, dict) and len(value) == 1:
+            name = value.get("blob")
+            known = self._small.get(name) if isinstance(name, str) else None
+            if known is not None:
+                return known
         data = self._decode(value, "an info")
         if not isinstance(data, bytes):
             raise FormatError("the snapshot is damaged: an info is not bytes")
@@ -185,9 +194,12 @@ class SnapshotKernel(Kernel):
             name = str(value["blob"])
         except (KeyError, TypeError, ValueError):
             raise _damaged(key) from None
-        if name not in read:
-            read[name] = self._archive.member(f"blobs/{name}")
-        return read[name]
+        data = read.get(name) or self._small.get(name)
+        if data is None:
+            data = self._archive.member(f"blobs/{name}")
+            # The info of an object is asked for again and again.
+            (self._small if len(data) <= _SMALL else read)[name] = data
+        return data
 
 
 def _damaged(key: str) -> FormatError:

@@ -7,7 +7,7 @@ these, names of subprograms lose the tag: equal sources give equal texts on two 
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.insn.disasm import LDIMM64, Image
+from pybpftool.insn.disasm import LDIMM64
 from pybpftool.insn.symbols import KernelSymbols
 from pybpftool.objects.prog_code import XLATED_ARRAYS, xlated_program
 from pybpftool.records import Record
@@ -15,6 +15,7 @@ from pybpftool.records import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pybpftool.insn.instruction import Instructions
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -136,18 +137,19 @@ def masked(insns: bytes, byteorder: str, map_key: Callable[[int], int]) -> bytes
 
     Cheaper than text: what is equal so on two runs of one kernel is equal.
     """
-    image = Image(insns, byteorder)
-    if not image.loads:
+    codes = insns[::8]
+    slot = codes.find(LDIMM64)
+    if slot < 0:
         return insns
     data = bytearray(insns)
-    order = "little" if byteorder == "<" else "big"
-    for slot in image.loads:
-        registers = data[slot * 8 + 1]
-        source = registers >> 4 if byteorder == "<" else registers & 15
-        if source in _OF_MAPS:
-            at = slot * 8 + 4
-            id = int.from_bytes(data[at : at + 4], order)  # type: ignore[arg-type]
-            data[at : at + 4] = map_key(id).to_bytes(4, order)  # type: ignore[arg-type]
+    order: Any = "little" if byteorder == "<" else "big"
+    while slot >= 0:
+        at = slot * 8
+        registers = data[at + 1]
+        if (registers >> 4 if byteorder == "<" else registers & 15) in _OF_MAPS:
+            id = int.from_bytes(data[at + 4 : at + 8], order)
+            data[at + 4 : at + 8] = map_key(id).to_bytes(4, order)
+        slot = codes.find(LDIMM64, slot + 2)
     return bytes(data)
 
 
