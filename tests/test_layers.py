@@ -93,6 +93,7 @@ CIRCLES: dict[tuple[str, ...], str] = {
 
 # Modules that may import ctypes, and what for.
 CTYPES = {
+    "control.loader": "what libbpf hands out by address",
     "kernel.syscall": "bpf(2) and the other calls of the C library",
     "control.mounts": "mount(2)",
     "control.libbpf": "the system's libbpf",

@@ -7,6 +7,8 @@ from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
 
@@ -21,10 +23,13 @@ object links object files into one, or strips a single one of debug information;
 needs the system's libbpf. skeleton prints a C header that holds the object FILE: a
 struct of its maps, programs and global variables, and functions that open, load,
 attach and destroy it through libbpf. Its names begin with OBJECT_NAME, or else the
-file's name without .o. subskeleton prints one for the C code of a library whose object
-FILE was linked into a larger object: pointers to its own maps, programs and variables
-there. min_core_btf writes to OUTPUT what the CO-RE relocations of objects need of the
-BTF in INPUT.
+file's name without .o. With -L it needs no libbpf when it runs: a loader program in
+BPF does the work, which the system's libbpf makes. subskeleton prints one for the C
+code of a library whose object FILE was linked into a larger object: pointers to its
+own maps, programs and variables there. min_core_btf writes to OUTPUT what the CO-RE
+relocations of objects need of the BTF in INPUT.
+
+Options: -L (skeleton: with a loader program), -d (what libbpf says)
 """
 
 
@@ -61,8 +66,27 @@ def _skeleton(ctx: Context, args: Args) -> None:
     from pybpftool.gen.skeleton import skeleton
 
     path, name = _names(args)
+    if ctx.options.sign:
+        raise UsageError("this version cannot sign loader programs")
     obj = open_file(path, name)
-    ctx.out.write(skeleton(obj, identifier(obj.name)))
+    if not ctx.options.use_loader:
+        ctx.out.write(skeleton(obj, identifier(obj.name)))
+        return
+    from pybpftool.control.loader import loader
+    from pybpftool.gen.light_skeleton import light_skeleton
+
+    made = loader(path, obj.name, _aloud(ctx))
+    ctx.out.write(light_skeleton(obj, identifier(obj.name), *made))
+
+
+def _aloud(ctx: Context) -> Callable[[str], None] | None:
+    """Where what libbpf says goes: with -d to stderr."""
+    if not ctx.options.debug:
+        return None
+    from pybpftool.output.stream import write_stderr
+
+    ctx.out.flush()
+    return lambda text: write_stderr(text.encode("utf-8", "surrogateescape"))
 
 
 def _subskeleton(ctx: Context, args: Args) -> None:
@@ -83,17 +107,12 @@ def _object(ctx: Context, args: Args) -> None:
     """``gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]``"""
     from pybpftool.control.linker import link
     from pybpftool.output.files import write_file
-    from pybpftool.output.stream import write_stderr
 
     output = args.take("the file to write")
     inputs = [args.take("an object file")]
     while args:
         inputs.append(args.take("an object file"))
-    aloud = None
-    if ctx.options.debug:
-        ctx.out.flush()
-        aloud = lambda text: write_stderr(text.encode("utf-8", "surrogateescape"))  # noqa: E731
-    write_file(output, link(inputs, aloud))
+    write_file(output, link(inputs, _aloud(ctx)))
 
 
 def _min_core_btf(ctx: Context, args: Args) -> None:

@@ -24,6 +24,7 @@ class Options:
         "of_object",
         "pretty",
         "resolve",
+        "sign",
         "snapshot",
         "use_loader",
     )
@@ -36,6 +37,7 @@ class Options:
         self.debug = False  # -d
         self.mapcompat = False  # -m
         self.use_loader = False  # -L
+        self.sign = False  # -S
         self.base_btf: str | None = None  # -B
         self.snapshot: str | None = None
         self.resolve = False
@@ -154,7 +156,6 @@ def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageEr
 def parse(argv: Sequence[str], options: Options) -> list[str]:
     """Fill ``options`` from ``argv`` and return the words of the command."""
     found, words, error = scan(argv)
-    signing = False
     keys = False
     version = False
     for letter, value in found:
@@ -169,7 +170,7 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
         elif letter == "p":
             options.json = options.pretty = True
         elif letter == "S":
-            signing = options.use_loader = True
+            options.sign = options.use_loader = True
         elif letter in ("i", "k"):
             keys = True
         elif letter == "B":
@@ -182,6 +183,6 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
         owners = _OF_OBJECT[name][1]
         if not any(words and owner.startswith(words[0]) for owner in owners):
             raise UsageError(f"option '--{name}' belongs to '{owners[0]}'")
-    if signing != keys:
+    if options.sign != keys:
         raise UsageError("-S (sign) and the keys -k and -i have to be given together")
     return ["version"] if version else words

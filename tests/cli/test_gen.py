@@ -55,6 +55,21 @@ def test_refused(words: tuple[str, ...], sentence: str, path: str) -> None:
     assert_one_sentence(run("gen", *[path if word == "F" else word for word in words]), sentence)
 
 
+def test_light_skeleton(path: str) -> None:
+    from pybpftool.control import libbpf
+
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError:
+        pytest.skip("no libbpf")
+    result = run("-L", "gen", "skeleton", path)
+    assert result.status == 0
+    assert "#include <bpf/skel_internal.h>" in result.text
+    assert "static inline int small_bpf__main__attach(struct small_bpf *skel)" in result.text
+    signed = run("-S", "-k", "key", "-i", "cert", "gen", "skeleton", path)
+    assert_one_sentence(signed, "cannot sign")
+
+
 def test_object(tmp_path: Path) -> None:
     from pybpftool.control import libbpf
     from tests.support.bpfc import compile_object
