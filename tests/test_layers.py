@@ -93,11 +93,9 @@ CIRCLES: dict[tuple[str, ...], str] = {
 
 # Modules that may import ctypes, and what for.
 CTYPES = {
-    "control.loader": "what libbpf hands out by address",
     "kernel.syscall": "bpf(2) and the other calls of the C library",
     "control.mounts": "mount(2)",
     "control.libbpf": "the system's libbpf",
-    "control.bpf_object": "what libbpf is given and gives back",
     "adapters.capstone": "the options of a disassembler that its package does not offer",
 }
 

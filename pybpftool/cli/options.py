@@ -17,8 +17,10 @@ class Options:
     __slots__ = (
         "base_btf",
         "bpffs",
+        "certificate",
         "debug",
         "json",
+        "key",
         "mapcompat",
         "nomount",
         "of_object",
@@ -39,6 +41,8 @@ class Options:
         self.use_loader = False  # -L
         self.sign = False  # -S
         self.base_btf: str | None = None  # -B
+        self.key: str | None = None  # -k
+        self.certificate: str | None = None  # -i; with -k: sign
         self.snapshot: str | None = None
         self.resolve = False
         self.of_object: list[tuple[str, str]] = []
@@ -156,7 +160,6 @@ def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageEr
 def parse(argv: Sequence[str], options: Options) -> list[str]:
     """Fill ``options`` from ``argv`` and return the words of the command."""
     found, words, error = scan(argv)
-    keys = False
     version = False
     for letter, value in found:
         if letter == "h":
@@ -171,8 +174,10 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
             options.json = options.pretty = True
         elif letter == "S":
             options.sign = options.use_loader = True
-        elif letter in ("i", "k"):
-            keys = True
+        elif letter == "i":
+            options.certificate = value
+        elif letter == "k":
+            options.key = value
         elif letter == "B":
             options.base_btf = value
         elif letter == "snapshot":
@@ -183,6 +188,6 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
         owners = _OF_OBJECT[name][1]
         if not any(words and owner.startswith(words[0]) for owner in owners):
             raise UsageError(f"option '--{name}' belongs to '{owners[0]}'")
-    if options.sign != keys:
+    if {options.sign} != {options.key is not None, options.certificate is not None}:
         raise UsageError("-S (sign) and the keys -k and -i have to be given together")
     return ["version"] if version else words

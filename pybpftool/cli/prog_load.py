@@ -29,7 +29,8 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
     kernel = ctx.kernel
     require_live(kernel)
     if ctx.options.use_loader and not all_programs:
-        raise UsageError("this version has no light loader (-L) yet")
+        _load_light(ctx, args)
+        return
     words = _Words(ctx, args)
     try:
         words.read()
@@ -47,6 +48,30 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
     finally:
         for obj in words.opened:
             kernel.close(obj)
+    if ctx.json is not None:
+        ctx.json.value(None)
+
+
+def _load_light(ctx: Context, args: Args) -> None:
+    """``-L prog load OBJ``: what the loader loads is not pinned; words that follow go unread."""
+    from pybpftool.control import run_loader
+    from pybpftool.control.loader import loader
+
+    path = args.take("an object file")
+    options = ctx.options
+    aloud = ctx.debug if options.debug else None
+    try:
+        made = loader(path, None, aloud, options.sign)
+        signature = None
+        if options.key is not None and options.certificate is not None:
+            from pybpftool.control import signing
+
+            signature = signing.sign(made.insns, options.key, options.certificate)
+            signing.register(options.certificate)
+        run_loader.run(ctx.kernel, made, f"cannot load '{path}'", signature, aloud)
+    except LoadError as error:
+        show_log(ctx, error)
+        raise
     if ctx.json is not None:
         ctx.json.value(None)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from errno import EACCES, EPERM
 
 from pybpftool.control import verifier_log
-from pybpftool.control.libbpf import Messages, OpenOptions, library
+from pybpftool.control.libbpf import Messages, as_numbers, library
 from pybpftool.errors import BpfError, FormatError, LoadError
 
 TYPE_CHECKING = False
@@ -87,6 +86,11 @@ class Map:
         return self._lib.text("bpf_map__pin_path", self.handle)
 
     @property
+    def initial_value(self) -> bytes | None:
+        """What it holds at first, if it is one of global variables."""
+        return self._lib.initial_value(self.handle)
+
+    @property
     def is_pinned(self) -> bool:
         """Whether it is pinned there."""
         return bool(self._lib.call("bpf_map__is_pinned", self.handle))
@@ -96,7 +100,8 @@ class BpfObjectFile:
     """An object file that libbpf has opened; a context manager that closes it.
 
     ``aloud`` hears everything that libbpf says at once, the whole logs of the verifier
-    included; without it only failures make a log. Raises FormatError, BpfError, LoadError.
+    included; without it only failures make a log. ``name`` is given to the object in place of
+    the file's. Raises FormatError, BpfError, LoadError.
     """
 
     __slots__ = ("_obj", "lib", "maps", "path", "programs")
@@ -108,20 +113,26 @@ class BpfObjectFile:
         relaxed_maps: bool = False,
         log_level: int = 0,
         aloud: Callable[[str], None] | None = None,
+        name: str | None = None,
     ) -> None:
         check_file(path)
         self.path = path
         self.lib = lib = library()
         lib.messages = Messages(aloud)
-        options = OpenOptions(sz=ctypes.sizeof(OpenOptions), relaxed_maps=relaxed_maps)
-        if kernel_btf is not None:
-            options.btf_custom_path = os.fsencode(kernel_btf)
-        options.kernel_log_level = log_level
-        self._obj = lib.call("bpf_object__open_file", os.fsencode(path), ctypes.byref(options))
+        self._obj = lib.open_object(path, name, kernel_btf, relaxed_maps, log_level)
         if not self._obj:
-            raise refused(f"cannot open '{path}'", lib, ctypes.get_errno())
+            raise refused(f"cannot open '{path}'", lib, lib.errno)
         self.programs = [Program(lib, handle) for handle in lib.each("program", self._obj)]
         self.maps = [Map(lib, handle) for handle in lib.each("map", self._obj)]
+
+    def make_loader(self, signed: bool) -> tuple[bytes, bytes]:
+        """The instructions and the data of a light loader, which libbpf makes in place of loading.
+
+        ``signed``: it checks its data, so that a signature covers them.
+        """
+        options = self.lib.generate_loader(self._obj, signed)
+        self.load()
+        return options.made()
 
     def load(self) -> None:
         """Create the maps and load the programs."""
@@ -163,7 +174,7 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
             program = _quoted(warning)
             log = warning[begin + len(_LOG_BEGIN) :].partition(_LOG_END)[0]
     if log.strip():
-        return _by_verifier(what, program, log, errno)
+        return by_verifier(what, program, log, errno)
     reason = _reason(list(_telling(warnings)), errno)
     return LoadError(f"{what}: {reason}{_age(reason, lib)}", errno)
 
@@ -171,16 +182,13 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
 def _age(reason: str, lib: Libbpf) -> str:
     """What to add if the library at hand is too old for this."""
     for sign, version in _NEWER:
-        if sign in reason and _numbers(lib.version) < _numbers(version):
+        if sign in reason and as_numbers(lib.version) < as_numbers(version):
             return f" (this needs libbpf {version} or newer, and libbpf {lib.version} is installed)"
     return ""
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
-
-
-def _by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
+def by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
+    """The error for a program that the verifier refused; ``program`` may be unknown (empty)."""
     found = verifier_log.refusal(log)
     where = ""
     if found.place:
@@ -188,8 +196,9 @@ def _by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
     if found.source:
         where += f" `{found.source}`"
     reason = found.reason or _strerror(errno)
+    name = f"the program '{program}'" if program else "a program"
     return LoadError(
-        f"{what}: the verifier refuses the program '{program}'{where}: {reason}",
+        f"{what}: the verifier refuses {name}{where}: {reason}",
         errno,
         program,
         log,

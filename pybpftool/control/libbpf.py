@@ -74,7 +74,7 @@ class LibbpfError(BpfError):
     """There is no libbpf here, or one that is too old."""
 
 
-class OpenOptions(ctypes.Structure):
+class _OpenOptions(ctypes.Structure):
     """``struct bpf_object_open_opts`` as libbpf 1.1 has it; later ones are longer."""
 
     _fields_ = (
@@ -89,6 +89,24 @@ class OpenOptions(ctypes.Structure):
         ("kernel_log_size", ctypes.c_size_t),
         ("kernel_log_level", _u32),
     )
+
+
+class LoaderOptions(ctypes.Structure):
+    """``struct gen_loader_opts``: what becomes of a light loader; ``gen_hash`` since 1.7."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data", _Pointer),
+        ("insns", _Pointer),
+        ("data_sz", _u32),
+        ("insns_sz", _u32),
+        ("gen_hash", ctypes.c_bool),
+    )
+
+    def made(self) -> tuple[bytes, bytes]:
+        """The loader's instructions and data, while its object is open and loaded."""
+        insns = ctypes.string_at(self.insns, self.insns_sz)
+        return insns, ctypes.string_at(self.data, self.data_sz)
 
 
 class Messages:
@@ -154,6 +172,13 @@ class Libbpf:
         """Whether the library at hand has a function of the table."""
         return hasattr(self._dll, name)
 
+    def require(self, version: str, what: str) -> None:
+        """Raise LibbpfError unless the library is of this version or newer."""
+        if as_numbers(self.version) < as_numbers(version):
+            raise LibbpfError(
+                f"{what} need libbpf {version} or newer, and libbpf {self.version} is installed"
+            )
+
     def call(self, name: str, *arguments: object) -> Any:
         """Call a function of the table; its C result. errno is :func:`ctypes.get_errno`'s."""
         function = self._functions.get(name)
@@ -178,6 +203,44 @@ class Libbpf:
             raise KernelError.of(what, -result)
         return result
 
+    def open_object(
+        self,
+        path: str,
+        name: str | None,
+        kernel_btf: str | None,
+        relaxed_maps: bool,
+        log_level: int,
+    ) -> int | None:
+        """Open an object file; its handle, None with :attr:`errno` set."""
+        options = _OpenOptions(
+            sz=ctypes.sizeof(_OpenOptions),
+            object_name=None if name is None else os.fsencode(name),
+            relaxed_maps=relaxed_maps,
+            btf_custom_path=None if kernel_btf is None else os.fsencode(kernel_btf),
+            kernel_log_level=log_level,
+        )
+        handle: int | None = self.call(
+            "bpf_object__open_file", os.fsencode(path), ctypes.byref(options)
+        )
+        return handle
+
+    def generate_loader(self, obj: object, signed: bool) -> LoaderOptions:
+        """Have loading an object make a light loader instead. Raises BpfError."""
+        if signed:
+            self.require("1.7", "light loaders that can be signed")
+        size = ctypes.sizeof(LoaderOptions) if signed else LoaderOptions.gen_hash.offset
+        options = LoaderOptions(sz=size, gen_hash=signed)
+        self.checked(
+            "cannot make a light loader", "bpf_object__gen_loader", obj, ctypes.byref(options)
+        )
+        return options
+
+    def initial_value(self, map: int) -> bytes | None:
+        """What a map of global variables holds at first."""
+        size = ctypes.c_size_t()
+        data = self.call("bpf_map__initial_value", map, ctypes.byref(size))
+        return ctypes.string_at(data, size.value) if data else None
+
     def each(self, name: str, obj: object) -> Iterator[int]:
         """The handles that ``bpf_object__next_NAME`` goes through."""
         handle = self.call(f"bpf_object__next_{name}", obj, None)
@@ -199,6 +262,11 @@ class Libbpf:
             ctypes.byref(attach_type),
         )
         return None if error else (prog_type.value, attach_type.value)
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """A version in a form that compares."""
+    return tuple(map(int, version.split(".")))
 
 
 _library: Libbpf | None = None

@@ -136,14 +136,24 @@ def _set_up(
     if common is not None:
         # A type that was given takes the section's own behaviour away.
         return bool(before == section.prog_type)
-    if lib.prog_type(prog.section) is None:
-        _stand_in(obj, prog, section)
+    _stand_in(obj, prog, section)
     return True
 
 
+def stand_in_unknown(obj: BpfObjectFile, prog: Program) -> None:
+    """Set up a program whose section the library at hand does not know, if that is possible."""
+    section = prog_sections.find(prog.section)
+    if section is not None and obj.lib.prog_type(prog.section) is None:
+        obj.lib.call("bpf_program__set_type", prog.handle, section.prog_type)
+        obj.lib.call("bpf_program__set_expected_attach_type", prog.handle, section.attach_type)
+        _stand_in(obj, prog, section)
+
+
 def _stand_in(obj: BpfObjectFile, prog: Program, section: prog_sections.Section) -> None:
-    """Do for a section what a libbpf does that knows it."""
+    """Do for a section that the library does not know what one does that knows it."""
     lib = obj.lib
+    if lib.prog_type(prog.section) is not None:
+        return
     flags = lib.call("bpf_program__flags", prog.handle)
     if SLEEPABLE in section.flags:
         flags |= _F_SLEEPABLE

@@ -51,6 +51,25 @@ _NR_KCMP = {
     "parisc64": 332,
 }
 _NR_KCMP_GENERIC = 272
+# __NR_add_key, likewise.
+_NR_ADD_KEY = {
+    "x86_64": 248,
+    "i386": 286,
+    "i586": 286,
+    "i686": 286,
+    "armv6l": 309,
+    "armv7l": 309,
+    "armv8l": 309,
+    "s390x": 278,
+    "ppc64": 269,
+    "ppc64le": 269,
+    "mips": 4280,
+    "mips64": 5239,
+    "sparc64": 281,
+    "alpha": 439,
+    "parisc64": 264,
+}
+_NR_ADD_KEY_GENERIC = 217
 # __NR_perf_event_open, likewise.
 _NR_PERF_EVENT_OPEN = {
     "x86_64": 298,
@@ -219,6 +238,21 @@ def perf_event_open(attr: Buffer, pid: int, cpu: int) -> int:
         ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
     )
     return -ctypes.get_errno() if fd < 0 else fd
+
+
+def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
+    """Add a key to a keyring (add_key(2)); its serial number, or ``-errno``."""
+    function = _libc["syscall"]
+    function.restype = ctypes.c_long
+    serial: int = function(
+        ctypes.c_long(_NR_ADD_KEY.get(_machine, _NR_ADD_KEY_GENERIC)),
+        ctypes.c_char_p(kind.encode()),
+        ctypes.c_char_p(os.fsencode(description)),
+        ctypes.c_char_p(payload),
+        ctypes.c_size_t(len(payload)),
+        ctypes.c_int(keyring),
+    )
+    return -ctypes.get_errno() if serial < 0 else serial
 
 
 def if_indextoname(index: int) -> str | None:

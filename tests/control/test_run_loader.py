@@ -1,0 +1,140 @@
+"""Light loaders and their signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pybpftool.control import libbpf, run_loader, signing
+from pybpftool.control.loader import Loader, loader
+from pybpftool.errors import BpfError
+from pybpftool.kernel.live import LiveKernel
+from tests.support import load
+from tests.support.bpfc import compile_object
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
+
+GOOD = """
+int hits;
+SEC("xdp") int first(struct xdp_md *ctx) { hits++; return XDP_PASS; }
+SEC("tcx/ingress") int second(struct __sk_buff *skb) { return hits; }
+"""
+REFUSED = """
+SEC("xdp")
+int wrong(struct xdp_md *ctx)
+{
+    return *(int *)(long)ctx->data;
+}
+"""
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("objects")
+    sources = {"good": GOOD, "refused": REFUSED}
+    return {name: compile_object(directory, text, name) for name, text in sources.items()}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    directory = tmp_path_factory.mktemp("keys")
+    key, certificate = str(directory / "key.pem"), str(directory / "certificate.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"]
+    words += ["-keyout", key, "-out", certificate]
+    subprocess.run(words, check=True, capture_output=True)
+    return key, certificate
+
+
+@needs_openssl
+def test_a_signature_that_openssl_verifies(keys: tuple[str, str], tmp_path: Path) -> None:
+    insns = os.urandom(800)
+    signature = signing.sign(insns, *keys)
+    assert signature.digest == hashlib.sha256(insns).digest()
+    (tmp_path / "insns").write_bytes(insns)
+    (tmp_path / "signature").write_bytes(signature.data)
+    words = ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-noverify"]
+    words += ["-in", f"{tmp_path}/signature", "-content", f"{tmp_path}/insns"]
+    words += ["-certfile", keys[1], "-out", "/dev/null"]
+    subprocess.run(words, check=True, capture_output=True)
+    (tmp_path / "insns").write_bytes(insns + b"x")
+    assert subprocess.run(words, check=False, capture_output=True).returncode
+
+
+@needs_openssl
+def test_keys_that_are_none(keys: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(BpfError, match="cannot read '/no/such'"):
+        signing.sign(b"x", "/no/such", keys[1])
+    (tmp_path / "k").write_text("no key")
+    with pytest.raises(BpfError, match=r"cannot sign with the key .*: openssl says: "):
+        signing.sign(b"x", f"{tmp_path}/k", keys[1])
+    with pytest.raises(BpfError, match=r"cannot read the certificate .*: openssl says: "):
+        signing.register(f"{tmp_path}/k")
+
+
+def test_no_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/no/such")
+    with pytest.raises(BpfError, match="install the package openssl"):
+        signing.sign(b"x", __file__, __file__)
+
+
+def test_a_recorded_kernel_stays_as_it_is() -> None:
+    nothing = Loader(b"", b"", {})
+    with pytest.raises(BpfError, match="a recorded kernel cannot be changed"):
+        run_loader.run(FakeKernel(), nothing, "x")
+    result = run("-L", "prog", "load", "a.o", kernel=FakeKernel())
+    assert_one_sentence(result, "a recorded kernel cannot be changed")
+
+
+def test_words() -> None:
+    assert_one_sentence(run("-L", "prog", "load"), "expected an object file")
+    # The path goes unread, as all that follows.
+    assert_one_sentence(run("-L", "prog", "load", "/no/such"), "No such file")
+    for words in (("-S",), ("-k", "a"), ("-S", "-k", "a"), ("-k", "a", "-i", "b")):
+        assert_one_sentence(run(*words, "prog", "load", "x"), "have to be given together")
+
+
+def test_what_an_old_library_lacks(
+    objects: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libbpf.Libbpf, "version", "1.6")
+    with pytest.raises(BpfError, match=r"need libbpf 1\.7 or newer, and libbpf 1\.6 is installed"):
+        loader(objects["good"], signed=True)
+
+
+@pytest.mark.live
+class TestRun:
+    def test_loaded_and_gone(self, objects: dict[str, str]) -> None:
+        before = set(load.all_ids("prog"))
+        files = os.listdir("/proc/self/fd")
+        made = loader(objects["good"])
+        assert len(made.insns) % 8 == 0
+        run_loader.run(LiveKernel(), made, "cannot load")
+        assert os.listdir("/proc/self/fd") == files
+        assert set(load.all_ids("prog")) <= before
+        result = run("-L", "prog", "load", objects["good"])
+        assert (result.status, result.out, result.err) == (0, b"", b"")
+        assert run("-j", "-L", "prog", "load", objects["good"], "words").text == "null\n"
+
+    def test_refused(self, objects: dict[str, str]) -> None:
+        result = run("-L", "prog", "load", objects["refused"])
+        assert result.status == 255
+        sentence = result.errors.splitlines()[-1]
+        assert "the verifier refuses a program" in sentence
+        assert "return *(int *)(long)ctx->data;" in sentence
+        assert run("-j", "-L", "prog", "load", objects["refused"]).json["error"] in sentence
+
+    def test_debug(self, objects: dict[str, str]) -> None:
+        result = run("-d", "-L", "prog", "load", objects["good"])
+        assert result.status == 0
+        assert "processed" in result.errors
