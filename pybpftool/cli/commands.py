@@ -26,7 +26,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("btf", "btf"),
     ("gen", "gen"),
     ("struct_ops", None),
-    ("iter", None),
+    ("iter", "iter"),
     ("token", None),
     ("version", "version"),
     ("snapshot", "snapshot"),

@@ -49,6 +49,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_program__set_attach_target": ("0.0.7", _int, (_Pointer, _int, _Text)),
     "bpf_program__fd": ("0.0.1", _int, (_Pointer,)),
     "bpf_program__attach": ("0.0.4", _Pointer, (_Pointer,)),
+    "bpf_program__attach_iter": ("0.1", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__name": ("0.0.1", _Text, (_Pointer,)),
     "bpf_map__type": ("0.8", _int, (_Pointer,)),
     "bpf_map__fd": ("0.0.1", _int, (_Pointer,)),
@@ -107,6 +108,16 @@ class LoaderOptions(ctypes.Structure):
         """The loader's instructions and data, while its object is open and loaded."""
         insns = ctypes.string_at(self.insns, self.insns_sz)
         return insns, ctypes.string_at(self.data, self.data_sz)
+
+
+class _IterOptions(ctypes.Structure):
+    """``struct bpf_iter_attach_opts``."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("link_info", _Pointer),
+        ("link_info_len", _u32),
+    )
 
 
 class Messages:
@@ -240,6 +251,17 @@ class Libbpf:
         size = ctypes.c_size_t()
         data = self.call("bpf_map__initial_value", map, ctypes.byref(size))
         return ctypes.string_at(data, size.value) if data else None
+
+    def attach_iterator(self, prog: int, map_fd: int | None) -> int | None:
+        """Attach a program as an iterator, over a map's elements; the link's handle or None."""
+        # union bpf_iter_link_info, which begins with map.map_fd.
+        info = (_u32 * 4)(map_fd or 0)
+        options = _IterOptions(sz=ctypes.sizeof(_IterOptions))
+        if map_fd is not None:
+            options.link_info = ctypes.addressof(info)
+            options.link_info_len = ctypes.sizeof(info)
+        link: int | None = self.call("bpf_program__attach_iter", prog, ctypes.byref(options))
+        return link
 
     def each(self, name: str, obj: object) -> Iterator[int]:
         """The handles that ``bpf_object__next_NAME`` goes through."""

@@ -124,7 +124,7 @@ class TestRun:
         assert set(load.all_ids("prog")) <= before
         result = run("-L", "prog", "load", objects["good"])
         assert (result.status, result.out, result.err) == (0, b"", b"")
-        assert run("-j", "-L", "prog", "load", objects["good"], "words").text == "null\n"
+        assert run("-j", "-L", "prog", "load", objects["good"], "words").text == "\n"
 
     def test_refused(self, objects: dict[str, str]) -> None:
         result = run("-L", "prog", "load", objects["refused"])

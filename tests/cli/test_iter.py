@@ -1,0 +1,104 @@
+"""``iter``: its words, and iterators of this kernel."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pybpftool.control import libbpf
+from tests.support import load
+from tests.support.bpfc import compile_object
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
+
+MAPS = """
+struct bpf_iter__bpf_map { void *meta; void *map; };
+static long (*bpf_seq_write)(void *seq, const void *data, __u32 len) = (void *)127;
+SEC("iter/bpf_map") int maps(struct bpf_iter__bpf_map *ctx) { return 0; }
+"""
+ELEMENTS = """
+struct bpf_iter__bpf_map_elem { void *meta; void *map; void *key; void *value; };
+SEC("iter/bpf_map_elem") int elements(struct bpf_iter__bpf_map_elem *ctx) { return 0; }
+"""
+NO_ITERATOR = 'SEC("xdp") int passes(struct xdp_md *ctx) { return XDP_PASS; }'
+
+
+def test_help() -> None:
+    assert run("iter", "help").errors.startswith("Usage: pybpftool iter pin OBJ PATH")
+    assert run("iter").status == 0
+    result = run("-j", "iter", "help")  # as upstream
+    assert result.out == b"\n"
+    assert result.errors.startswith("Usage")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pin"], "expected an object file"),
+        (["pin", "a.o"], "expected a path to pin at"),
+        (["pin", "a.o", "p", "map"], "expected 'id', 'name' or 'pinned'"),
+        (["pin", "/no/such.o", "p"], "No such file or directory"),
+        (["bogus"], "unknown command 'bogus' for 'iter'"),
+    ],
+)
+def test_words(words: list[str], sentence: str) -> None:
+    assert_one_sentence(run("iter", *words), sentence)
+
+
+def test_a_recorded_kernel_stays_as_it_is() -> None:
+    result = run("iter", "pin", "a.o", "p", kernel=FakeKernel())
+    assert_one_sentence(result, "a recorded kernel cannot be changed")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("objects")
+    sources = {"maps": MAPS, "elements": ELEMENTS, "none": NO_ITERATOR, "empty": "int x = 1;"}
+    return {name: compile_object(directory, text, name) for name, text in sources.items()}
+
+
+@pytest.mark.live
+class TestPin:
+    @pytest.fixture
+    def bpffs(self) -> Iterator[Path]:
+        with load.temp_bpffs() as directory:
+            yield Path(directory)
+
+    @pytest.mark.parametrize("option", [[], ["-j"]])
+    def test_pinned(self, option: list[str], objects: dict[str, str], bpffs: Path) -> None:
+        result = run(*option, "iter", "pin", objects["maps"], f"{bpffs}/i", "words", "unread")
+        assert (result.status, result.err) == (0, b"")
+        assert result.text == ("\n" if option else "")
+        assert (bpffs / "i").read_bytes() == b""
+        link = run("-j", "link", "show", "pinned", f"{bpffs}/i").json
+        assert (link["type"], link["target_name"]) == ("iter", "bpf_map")
+
+    def test_elements_of_a_map(self, objects: dict[str, str], bpffs: Path) -> None:
+        result = run("iter", "pin", objects["elements"], f"{bpffs}/i")
+        assert_one_sentence(result, "cannot attach the program 'elements' as an iterator")
+        with load.map_create("array", 4, 4, 1, name="t_iter") as fd:
+            load.map_update(fd, struct.pack("=I", 0), b"abcd")
+            id = load.object_id(fd, "map")
+            words = (objects["elements"], f"{bpffs}/i", "map", "id", str(id))
+            assert run("iter", "pin", *words).status == 0
+            link = run("-j", "link", "show", "pinned", f"{bpffs}/i").json
+            assert link["map_id"] == id
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [("none", "cannot attach the program 'passes'"), ("empty", "there is no program in")],
+    )
+    def test_refused(self, name: str, sentence: str, objects: dict[str, str], bpffs: Path) -> None:
+        assert_one_sentence(run("iter", "pin", objects[name], f"{bpffs}/i"), sentence)
+        assert list(bpffs.iterdir()) == []
+
+    def test_a_path_that_is_taken(self, objects: dict[str, str], bpffs: Path) -> None:
+        for expected in (0, 255):
+            assert run("iter", "pin", objects["maps"], f"{bpffs}/i").status == expected
