@@ -5,6 +5,7 @@ from __future__ import annotations
 from pybpftool.elf.relocatable import Relocatable
 from pybpftool.gen.map_defs import MapDefinition
 from pybpftool.gen.section_names import program_type
+from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES
 
 TYPE_CHECKING = False
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from pybpftool.btf.table import Btf
     from pybpftool.elf.relocatable import Section
     from pybpftool.gen.datasecs import DataSection, Extern
-    from pybpftool.gen.relocated import Relocated
 
 INSN_BYTES = 8
 _NAME_BYTES = 15  # BPF_OBJ_NAME_LEN without its end
@@ -21,6 +21,19 @@ STRUCT_OPS = MAP_TYPES.index("struct_ops")
 F_RDONLY_PROG, F_MMAPABLE, F_LINK = 1 << 7, 1 << 10, 1 << 13
 STRUCT_OPS_SECTIONS = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 ARENA_SECTION, JUMP_TABLES = ".addr_space.1", ".jumptables"
+
+
+class Relocated(Record):
+    """An instruction (by its number in its program) and what it refers to.
+
+    ``kind`` is "map", "data" (``offset`` bytes into a map of variables), "call", "address"
+    (of a function), "extern", "extern call" or "jump table".
+    """
+
+    insn: int
+    kind: str
+    name: str
+    offset: int
 
 
 class Program:

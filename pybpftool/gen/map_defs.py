@@ -137,9 +137,9 @@ def _set_values(btf: Btf, found: MapDefinition, member: Member) -> None:
 
 def _ringbuf_size(size: int) -> int:
     """A ring buffer's size as the kernel takes it: pages, a power of two of them."""
-    import mmap
+    import os
 
-    page = mmap.PAGESIZE
+    page = os.sysconf("SC_PAGESIZE")
     if not size or (size % page == 0 and not size // page & size // page - 1):
         return size
     pages = 1

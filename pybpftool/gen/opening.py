@@ -230,10 +230,10 @@ class _Opener:
         obj.arena = arenas[0]
         if section is None:
             return
-        import mmap
+        import os
 
         data = self.elf.content(section)
-        pages = -(-len(data) // mmap.PAGESIZE)
+        pages = -(-len(data) // os.sysconf("SC_PAGESIZE"))
         if pages > obj.arena.definition.max_entries:
             raise FormatError(f"the arena '{obj.arena.name}' is too small for its variables")
         obj.arena.data = data

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pybpftool.elf.relocatable import STB_LOCAL, STT_FUNC, STT_SECTION
 from pybpftool.errors import FormatError
-from pybpftool.gen.bpf_object import ARENA_SECTION, INSN_BYTES, JUMP_TABLES
+from pybpftool.gen.bpf_object import ARENA_SECTION, INSN_BYTES, JUMP_TABLES, Relocated
 from pybpftool.gen.datasecs import skip_modifiers
 from pybpftool.gen.map_defs import OF_MAPS, PROG_ARRAY
-from pybpftool.gen.relocated import Relocated
 from pybpftool.uapi.bpf import MAP_TYPES
 from pybpftool.uapi.btf import FUNC_PROTO, PTR
 

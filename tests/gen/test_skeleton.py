@@ -96,7 +96,9 @@ def test_bytes() -> None:
     body = literal[1:-1].replace("\\\n", "")
     # The same as in Python, but for the short zero.
     assert eval(f'"{body}"').encode("latin-1") == data  # noqa: S307
-    assert max(map(len, literal.splitlines())) <= 100
+    assert max(map(len, literal.splitlines())) <= 260
+    assert c_string(b"") == '""'
+    assert c_string(b"\0") == '"\\\n\\0"'
 
 
 HEADER = """
