@@ -46,7 +46,7 @@ def test_members_and_attaching(tmp_path: Path) -> None:
         "skel_link_create(prog_fd, 0, BPF_TRACE_ITER);",
         "((void)prog_fd, 0); /* nothing that attaches by itself */",
     }
-    assert '= "\\\n\\003\\0\\0\\0";' in text
+    assert '= "\\\n\\x03\\0\\0\\0";' in text
     assert "skel->maps.rodata.initial_value, 4096, PROT_READ,\n" in text
     assert "skel->maps.data.initial_value, 4096, PROT_READ | PROT_WRITE,\n" in text
 
