@@ -32,6 +32,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("snapshot", "snapshot"),
     ("diff", "diff"),
     ("check", "check"),
+    ("obj", "obj"),
 )
 
 

@@ -67,6 +67,7 @@ _LONG = {
 }
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
+    "against": (True, ("obj",)),
     "code": (False, ("diff",)),
     "elements": (False, ("diff",)),
     "ignore": (True, ("diff",)),
