@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pybpftool.errors import BpfError as BpfError
     from pybpftool.errors import FormatError as FormatError
     from pybpftool.errors import KernelError as KernelError
+    from pybpftool.errors import NotFoundError as NotFoundError
+    from pybpftool.host import Host as Host
+    from pybpftool.host import live as live
+    from pybpftool.host import load as load
     from pybpftool.kernel.interface import Kernel as Kernel
     from pybpftool.kernel.live import LiveKernel as LiveKernel
     from pybpftool.kernel.snapshot import SnapshotKernel as SnapshotKernel
@@ -31,14 +35,18 @@ _HOMES = {
     "Btf": "pybpftool.btf.table",
     "BpfError": "pybpftool.errors",
     "FormatError": "pybpftool.errors",
+    "Host": "pybpftool.host",
     "Kernel": "pybpftool.kernel.interface",
     "KernelError": "pybpftool.errors",
     "LiveKernel": "pybpftool.kernel.live",
     "Map": "pybpftool.objects.map",
+    "NotFoundError": "pybpftool.errors",
     "OpenMap": "pybpftool.objects.open_map",
     "Program": "pybpftool.objects.prog",
     "SnapshotKernel": "pybpftool.kernel.snapshot",
     "WritableMap": "pybpftool.writable",
+    "live": "pybpftool.host",
+    "load": "pybpftool.host",
     "maps": "pybpftool.objects.map",
     "programs": "pybpftool.objects.prog",
 }
