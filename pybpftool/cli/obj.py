@@ -20,6 +20,7 @@ Usage: pybpftool obj { show | list } FILE...
        pybpftool obj dis FILE [name FUNCTION]
        pybpftool obj relocs FILE...
        pybpftool obj check FILE... [--against KERNEL]
+       pybpftool obj verify FILE... [--csv] [--compare BASE]
        pybpftool obj help
 
 show tells what object files have: programs, maps, variables, what they declare, their
@@ -28,6 +29,12 @@ to. relocs lists what instructions refer to, and CO-RE relocations. check looks 
 that an object needs of a kernel in its BTF: KERNEL is a snapshot or a file with BTF
 (raw or ELF); without it, the running kernel or the one of --snapshot. Exit status of
 check: 0 all is there, 1 something is not, 2 it could not be told.
+
+verify has the running kernel's verifier judge each program, and prints what that took;
+nothing stays loaded, or is attached or pinned. It needs the system's libbpf. BASE is
+what --csv or -j printed before, or a CSV of veristat. Exit status of verify: 0 all
+programs are verified, 1 one is refused (with BASE: that was not before), 2 it could not
+be told.
 """
 
 EXIT_MISSING = 1
@@ -174,11 +181,19 @@ def _against(ctx: Context) -> str:
     return path
 
 
+def _verify(ctx: Context, args: Args) -> None:
+    """``obj verify FILE... [--csv] [--compare BASE]``"""
+    from pybpftool.cli.obj_verify import verify
+
+    verify(ctx, args)
+
+
 VERBS = (
     ("show", _show),
     ("list", _show),
     ("dis", _dis),
     ("relocs", _relocs),
     ("check", _check),
+    ("verify", _verify),
     ("help", _help),
 )

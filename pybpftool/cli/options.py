@@ -68,6 +68,8 @@ _LONG = {
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
     "against": (True, ("obj",)),
+    "compare": (True, ("obj",)),
+    "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
     "elements": (False, ("diff",)),
     "ignore": (True, ("diff",)),

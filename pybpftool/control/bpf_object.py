@@ -9,6 +9,7 @@ from errno import EACCES, EPERM
 from pybpftool.control import verifier_log
 from pybpftool.control.libbpf import Messages, as_numbers, library
 from pybpftool.errors import BpfError, FormatError, LoadError
+from pybpftool.kernel.syscall import ENOTSUPP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
     from pybpftool.control.libbpf import Libbpf
 
-LOG_ALL = 1 | 2 | 4
-"""BPF_LOG_LEVEL1, BPF_LOG_LEVEL2 and BPF_LOG_STATS (include/linux/bpf_verifier.h)."""
+LOG_STATISTICS = 4
+"""BPF_LOG_STATS (include/linux/bpf_verifier.h)."""
+
+LOG_ALL = 1 | 2 | LOG_STATISTICS
+"""BPF_LOG_LEVEL1 and BPF_LOG_LEVEL2 as well."""
 
 _LOG_BEGIN = "-- BEGIN PROG LOAD LOG --\n"
 _LOG_END = "-- END PROG LOAD LOG --"
@@ -164,17 +168,12 @@ def check_file(path: str) -> None:
 
 def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
     """The error for a call that libbpf refused: one sentence made of all that it said."""
-    program = log = ""
-    warnings = []
-    for warning in lib.messages.warnings():
-        begin = warning.find(_LOG_BEGIN)
-        if begin < 0:
-            warnings.append(warning)
-        else:
-            program = _quoted(warning)
-            log = warning[begin + len(_LOG_BEGIN) :].partition(_LOG_END)[0]
-    if log.strip():
-        return by_verifier(what, program, log, errno)
+    warnings = lib.messages.warnings()
+    for program, log in reversed(_logs(warnings)):
+        if log.strip():
+            return by_verifier(what, program, log, errno)
+        break
+    warnings = [warning for warning in warnings if _LOG_BEGIN not in warning]
     reason = _reason(list(_telling(warnings)), errno)
     return LoadError(f"{what}: {reason}{_age(reason, lib)}", errno)
 
@@ -185,6 +184,22 @@ def _age(reason: str, lib: Libbpf) -> str:
         if sign in reason and as_numbers(lib.version) < as_numbers(version):
             return f" (this needs libbpf {version} or newer, and libbpf {lib.version} is installed)"
     return ""
+
+
+def _logs(said: list[str]) -> list[tuple[str, str]]:
+    """Programs and the logs of the verifier among what libbpf said."""
+    found = []
+    for text in said:
+        begin = text.find(_LOG_BEGIN)
+        if begin >= 0:
+            log = text[begin + len(_LOG_BEGIN) :].partition(_LOG_END)[0]
+            found.append((_quoted(text[:begin]), log))
+    return found
+
+
+def logs(lib: Libbpf) -> dict[str, str]:
+    """The verifier's logs of what was just loaded, by program."""
+    return dict(_logs([text for _, text in lib.messages.said]))
 
 
 def by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
@@ -227,6 +242,8 @@ def _reason(warnings: list[str], errno: int) -> str:
 
 
 def _strerror(errno: int) -> str:
+    if errno == ENOTSUPP:
+        return "the kernel does not support that (ENOTSUPP)"
     return os.strerror(errno) if errno < _MOST_ERRNO else f"error {errno} of libbpf"
 
 

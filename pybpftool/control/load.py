@@ -129,24 +129,33 @@ def _set_up(
         lib.call("bpf_program__set_ifindex", prog.handle, request.xdpmeta_ifindex)
     else:
         lib.call("bpf_program__set_ifindex", prog.handle, request.offload_ifindex)
-    before = lib.call("bpf_program__type", prog.handle)
-    if before != section.prog_type:
+    if common is None:
+        set_type(obj, prog, section)
+        return True
+    before: int = lib.call("bpf_program__type", prog.handle)
+    _set_types(obj, prog, section)
+    # A type that was given takes the section's own behaviour away.
+    return before == section.prog_type
+
+
+def _set_types(obj: BpfObjectFile, prog: Program, section: prog_sections.Section) -> None:
+    lib = obj.lib
+    if lib.call("bpf_program__type", prog.handle) != section.prog_type:
         lib.call("bpf_program__set_type", prog.handle, section.prog_type)
     lib.call("bpf_program__set_expected_attach_type", prog.handle, section.attach_type)
-    if common is not None:
-        # A type that was given takes the section's own behaviour away.
-        return bool(before == section.prog_type)
+
+
+def set_type(obj: BpfObjectFile, prog: Program, section: prog_sections.Section) -> None:
+    """Set a program's types and what else its section asks for."""
+    _set_types(obj, prog, section)
     _stand_in(obj, prog, section)
-    return True
 
 
 def stand_in_unknown(obj: BpfObjectFile, prog: Program) -> None:
     """Set up a program whose section the library at hand does not know, if that is possible."""
     section = prog_sections.find(prog.section)
     if section is not None and obj.lib.prog_type(prog.section) is None:
-        obj.lib.call("bpf_program__set_type", prog.handle, section.prog_type)
-        obj.lib.call("bpf_program__set_expected_attach_type", prog.handle, section.attach_type)
-        _stand_in(obj, prog, section)
+        set_type(obj, prog, section)
 
 
 def _stand_in(obj: BpfObjectFile, prog: Program, section: prog_sections.Section) -> None:

@@ -9,7 +9,17 @@ _TAIL = 16  # lines of a log that are worth showing
 # kernel/bpf/verifier.c).
 _STATISTICS = ("processed ", "verification time ", "stack depth ", "insns processed ")
 # Lines between the instructions that explain how the verifier goes on.
-_WORK = ("from ", "mark_precise: ", "propagating ", "parent ", "last_idx ", "caller:", "callee:")
+_WORK = (
+    "from ",
+    "mark_precise: ",
+    "propagating ",
+    "parent ",
+    "last_idx ",
+    "caller:",
+    "callee:",
+    "cur state:",
+    "old state:",
+)
 _REASONS = 3  # lines
 
 

@@ -160,7 +160,7 @@ def test_check_against_a_snapshot(tmp_path: Path, path: str) -> None:
         (("dis", "F", "x"), "expected 'name'"),
         (("show", "F", "--against", "x"), "No such file"),
         (("show", "/"), "not a regular file"),
-        (("verify", "F"), "unknown command 'verify'"),
+        (("bogus", "F"), "unknown command 'bogus'"),
     ],
 )
 def test_refused(words: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""``obj verify``: what the verifier makes of the programs of object files."""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, UsageError
+from pybpftool.inspect import verdicts
+from pybpftool.inspect.verdicts import Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.control.verify import Outcome
+
+EXIT_REFUSED = 1
+EXIT_TROUBLE = 2
+
+
+def verify(ctx: Context, args: Args) -> None:
+    """``obj verify FILE... [--csv] [--compare BASE]``"""
+    ctx.failure_status = EXIT_TROUBLE
+    as_csv, base = _options(ctx)
+    paths = [args.take("an object file")]
+    while args:
+        paths.append(args.take("an object file"))
+    before = None if base is None else _read(base)
+    found = _verified(ctx, paths)
+    if before is not None:
+        _compare(ctx, before, found)
+        return
+    if ctx.json is not None:
+        ctx.json.value([verdict.json() for verdict in found])
+    elif as_csv:
+        ctx.out.write(verdicts.csv(found))
+    elif found:
+        ctx.out.write(verdicts.table(found))
+    if any(verdict.verdict != "success" for verdict in found):
+        ctx.status = EXIT_REFUSED
+
+
+def _options(ctx: Context) -> tuple[bool, str | None]:
+    as_csv, base = False, None
+    for name, value in ctx.options.of_object:
+        if name == "csv":
+            as_csv = True
+        elif name == "compare":
+            base = value
+    if as_csv and ctx.json is not None:
+        raise UsageError("--csv and JSON (-j, -p) exclude one another")
+    if as_csv and base is not None:
+        raise UsageError("--csv and --compare exclude one another")
+    return as_csv, base
+
+
+def _verified(ctx: Context, paths: list[str]) -> list[Verdict]:
+    from pybpftool.control.verify import verify as verify_file
+
+    found: list[Verdict] = []
+    for path in paths:
+        try:
+            found += [_verdict(outcome) for outcome in verify_file(ctx.kernel, path)]
+        except BpfError as error:
+            ctx.error_aside(error)
+    return found
+
+
+def _verdict(outcome: Outcome) -> Verdict:
+    numbers = outcome.statistics
+    return Verdict(
+        outcome.path, outcome.program, outcome.verdict, numbers.insns, numbers.states,
+        numbers.peak_states, numbers.stack_depths, numbers.duration_us, outcome.reason,
+    )  # fmt: skip
+
+
+def _read(path: str) -> list[Verdict]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "impossible name"
+        raise BpfError(f"cannot read '{path}': {reason}") from None
+    try:
+        return verdicts.read(text)
+    except BpfError as error:
+        raise BpfError(f"cannot compare with '{path}': {error}") from None
+
+
+def _compare(ctx: Context, before: list[Verdict], found: list[Verdict]) -> None:
+    comparisons = verdicts.compare(before, found)
+    if ctx.json is not None:
+        ctx.json.value([comparison.json() for comparison in comparisons])
+    else:
+        ctx.out.write(verdicts.comparison_table(comparisons))
+    if any(comparison.is_worse for comparison in comparisons):
+        ctx.status = EXIT_REFUSED

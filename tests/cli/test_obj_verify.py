@@ -1,0 +1,115 @@
+"""``obj verify``: programs that clang made, on this kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pybpftool.control import libbpf
+from tests.support import load
+from tests.support.bpfc import compile_object
+from tests.support.cli import Result, run
+from tests.support.fakekernel import FakeKernel
+
+SOURCE = """
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __uint(pinning, 1);
+         __type(key, int); __type(value, long); } pybpftool_t_verify SEC(".maps");
+SEC("xdp") int fine(struct xdp_md *ctx)
+{
+    int key = 0;
+    return bpf_map_lookup_elem(&pybpftool_t_verify, &key) ? XDP_PASS : XDP_DROP;
+}
+SEC("?xdp") int wrong(struct xdp_md *ctx)
+{
+    return *(int *)(long)ctx->data;
+}
+SEC("weird") int odd(void *ctx) { return 0; }
+"""
+FINE = 'SEC("tcx/ingress") int fine(struct __sk_buff *skb) { return 0; }'
+
+
+def sentence(result: Result, status: int = 2) -> str:
+    assert result.status == status, result
+    (line,) = result.errors.splitlines()
+    return line
+
+
+def test_words(tmp_path: Path) -> None:
+    assert "expected an object file" in sentence(run("obj", "verify"))
+    assert "No such file" in sentence(run("obj", "verify", "/no/such.o"))
+    assert "No such file" in sentence(run("obj", "verify", "a.o", "--compare", "/no/such"))
+    (tmp_path / "base").write_text("nothing")
+    result = run("obj", "verify", "a.o", "--compare", f"{tmp_path}/base")
+    assert "cannot compare with" in sentence(result)
+    result = run("obj", "verify", "a.o", "--csv", "--compare", "b")
+    assert "exclude one another" in sentence(result)
+    assert run("-j", "obj", "verify", "a.o", "--csv").json["error"].endswith("one another")
+
+
+def test_a_recorded_kernel_is_not_loaded_into() -> None:
+    result = run("obj", "verify", "a.o", kernel=FakeKernel())
+    assert "a recorded kernel cannot be changed" in sentence(result)
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("objects")
+    sources = {"three": SOURCE, "fine": FINE}
+    return {name: compile_object(directory, text, name) for name, text in sources.items()}
+
+
+@pytest.mark.live
+class TestVerify:
+    def test_table(self, objects: dict[str, str]) -> None:
+        before = set(load.all_ids("prog"))
+        result = run("obj", "verify", objects["three"])
+        assert result.status == 1
+        lines = result.text.splitlines()
+        assert lines[0].split()[:4] == ["FILE", "PROGRAM", "VERDICT", "INSNS"]
+        verdicts = {line.split()[1]: line.split()[2] for line in lines[1:4]}
+        assert verdicts == {"fine": "success", "wrong": "failure", "odd": "failure"}
+        assert "invalid access to packet" in result.text
+        assert "its section 'weird'" in result.text
+        assert set(load.all_ids("prog")) <= before
+        assert not os.path.exists("/sys/fs/bpf/pybpftool_t_verify")
+
+    def test_json(self, objects: dict[str, str]) -> None:
+        result = run("-j", "obj", "verify", objects["three"], objects["fine"])
+        records = {(r["file"], r["program"]): r for r in result.json}
+        fine = records[objects["three"], "fine"]
+        assert fine["verdict"] == "success"
+        assert fine["insns"] >= 8
+        assert fine["stack_depths"][0] >= 4
+        assert "reason" not in fine
+        assert "data" in records[objects["three"], "wrong"]["reason"]
+        assert len(records) == 4
+
+    def test_the_rest_is_verified_when_a_file_is_none(self, objects: dict[str, str]) -> None:
+        result = run("obj", "verify", "/no/such.o", objects["fine"])
+        assert result.status == 2
+        assert "success" in result.text
+        assert "No such file" in result.errors
+
+    def test_compare(self, objects: dict[str, str], tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        base.write_bytes(run("obj", "verify", objects["three"], "--csv").out)
+        result = run("obj", "verify", objects["three"], "--compare", str(base))
+        assert result.status == 0
+        assert "+0 (+0.00%)" in result.text
+        base.write_text(base.read_text().replace("wrong,failure", "wrong,success"))
+        result = run("obj", "verify", objects["three"], "--compare", str(base))
+        assert result.status == 1
+        assert "success -> failure" in result.text
+        answer = run("-j", "obj", "verify", objects["three"], "--compare", str(base)).json
+        assert answer[0]["old"]["insns"] == answer[0]["new"]["insns"]
+
+    def test_base_as_json(self, objects: dict[str, str], tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        base.write_bytes(run("-j", "obj", "verify", objects["fine"]).out)
+        assert run("obj", "verify", objects["fine"], "--compare", str(base)).status == 0
