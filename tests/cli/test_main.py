@@ -394,3 +394,28 @@ class TestRun:
             capture_output=True, check=True,
         )  # fmt: skip
         assert done.stderr == b"[]\n"
+
+    @pytest.mark.parametrize("words", [["prog", "show"], ["map", "show"], ["btf", "show"]])
+    def test_listings_of_a_recorded_kernel_import_nothing_slow(self, words: list[str]) -> None:
+        """Every import statement counts, that of a module which is loaded already as well."""
+        code = (
+            "import builtins, sys\n"
+            "from pybpftool.cli.main import main\n"
+            "from pybpftool.kernel.snapshot import SnapshotKernel\n"
+            "kernel = SnapshotKernel.load('fixtures/host/snapshot.zip')\n"
+            "list(kernel.objects('prog')); kernel.holders('prog')\n"
+            "asked, real = set(), builtins.__import__\n"
+            "def watched(name, *rest, **named):\n"
+            "    asked.add(name.partition('.')[0]); return real(name, *rest, **named)\n"
+            "builtins.__import__ = watched\n"
+            f"status = main({words!r}, kernel)\n"
+            "slow = {'typing', 're', 'enum', 'dataclasses', 'json', 'argparse', 'pathlib',"
+            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'importlib'}\n"
+            "print(status, 'pybpftool' in asked, sorted(slow & asked), file=sys.stderr)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        assert done.stderr == b"0 True []\n"
+        assert done.stdout
