@@ -105,14 +105,22 @@ def _subskeleton(ctx: Context, args: Args) -> None:
 
 def _object(ctx: Context, args: Args) -> None:
     """``gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]``"""
-    from pybpftool.control.linker import link
+    from pybpftool.control.linker import link, link_bytes
     from pybpftool.output.files import write_file
 
     output = args.take("the file to write")
     inputs = [args.take("an object file")]
     while args:
         inputs.append(args.take("an object file"))
-    write_file(output, link(inputs, _aloud(ctx)))
+    from pybpftool.gen.byteorder import turned, turned_files
+
+    # libbpf before 1.6 links in this machine's byte order only.
+    foreign = turned_files(inputs)
+    if foreign is not None:
+        linked = turned(link_bytes(foreign, inputs, _aloud(ctx)))
+    else:
+        linked = link(inputs, _aloud(ctx))
+    write_file(output, linked)
 
 
 def _min_core_btf(ctx: Context, args: Args) -> None:

@@ -7,6 +7,7 @@ import os
 from pybpftool.control.apart import made_apart
 from pybpftool.control.bpf_object import check_file, refused
 from pybpftool.control.libbpf import Messages, library
+from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,30 @@ def link(paths: Sequence[str], aloud: Callable[[str], None] | None = None) -> by
         check_file(path)
     library()  # fails here, not in the other process
     return made_apart("', '".join(paths), lambda fd: _link(paths, fd, aloud))
+
+
+def link_bytes(
+    contents: Sequence[bytes], names: Sequence[str], aloud: Callable[[str], None] | None = None
+) -> bytes:
+    """As :func:`link`, of files that are in memory; ``names`` are what messages call them."""
+    places = []
+    try:
+        for data in contents:
+            fd = os.memfd_create("object")
+            places.append(fd)
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+        paths = [f"/proc/self/fd/{fd}" for fd in places]
+        try:
+            return link(paths, aloud)
+        except BpfError as error:
+            text = str(error)
+            for path, name in zip(paths, names):
+                text = text.replace(path, name)
+            raise BpfError(text) from None
+    finally:
+        for fd in places:
+            os.close(fd)
 
 
 def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) -> None:

@@ -82,6 +82,13 @@ def test_object(tmp_path: Path) -> None:
     out = str(tmp_path / "out.o")
     assert run("gen", "object", out, path).status == 0
     assert run("gen", "skeleton", out).status == 0
+    # For machines of the other byte order, too.
+    from pybpftool.gen.byteorder import turned
+
+    foreign = tmp_path / "foreign.o"
+    foreign.write_bytes(turned(Path(path).read_bytes()))
+    assert run("gen", "object", str(foreign), str(foreign)).status == 0
+    assert turned(foreign.read_bytes()) == Path(out).read_bytes()
     # The file may be one that is read.
     assert run("gen", "object", out, out).status == 0
     assert run("gen", "skeleton", out).status == 0
