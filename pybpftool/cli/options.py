@@ -72,6 +72,7 @@ _OF_OBJECT = {
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
     "elements": (False, ("diff",)),
+    "full": (False, ("prog",)),
     "ignore": (True, ("diff",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),

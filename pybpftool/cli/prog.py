@@ -40,7 +40,8 @@ Usage: pybpftool prog { show | list } [PROG]
                  syscall | fentry | fexit | lsm | sk_lookup | struct_ops | … }: an ELF section
        CTX := {…}, members of the context by name
        Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
-                -L (light loader), -S -k KEY -i CERTIFICATE (signed), --snapshot PATH
+                -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (load: what
+                the verifier did), --snapshot PATH
 
 show lists all loaded programs, or those that PROG names, with the processes that
 hold them. dump xlated prints a program's instructions as the verifier left them,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
+    from pybpftool.output.jsontext import JsonStream
 
 
 def load_first(ctx: Context, args: Args) -> None:
@@ -32,6 +33,7 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
         _load_light(ctx, args)
         return
     words = _Words(ctx, args)
+    is_full = any(name == "full" for name, _ in ctx.options.of_object)
     try:
         words.read()
         request = load.Request(
@@ -39,17 +41,67 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
             relaxed_maps=ctx.options.mapcompat,
             may_mount=not ctx.options.nomount,
             maps=tuple(words.maps),
+            with_logs=is_full,
             **words.given,
         )
-        load.load(kernel, request, ctx.say, ctx.debug if ctx.options.debug else None)
+        loaded = load.load(kernel, request, ctx.say, ctx.debug if ctx.options.debug else None)
     except LoadError as error:
+        if is_full and ctx.json is not None:
+            _full_error(ctx, ctx.json, error)
+            return
         show_log(ctx, error)
         raise
     finally:
         for obj in words.opened:
             kernel.close(obj)
-    if ctx.json is not None:
+    if is_full:
+        _show_full(ctx, request.path, loaded)
+    elif ctx.json is not None:
         ctx.json.value(None)
+
+
+def _show_full(ctx: Context, path: str, loaded: list[load.Loaded]) -> None:
+    """``--full``: what the verifier did for each program, in JSON with its log."""
+    from pybpftool.control.verifier_log import statistics
+    from pybpftool.inspect.verdicts import Verdict, table
+
+    found = []
+    for prog in loaded:
+        numbers = statistics(prog.log)
+        found.append(
+            Verdict(
+                path, prog.name, "success", numbers.insns, numbers.states,
+                numbers.peak_states, numbers.stack_depths, numbers.duration_us,
+            )
+        )  # fmt: skip
+    if ctx.json is None:
+        ctx.out.write(table(found))
+        return
+    records = []
+    for prog, verdict in zip(loaded, found):
+        record = verdict.json()
+        record = {"name": prog.name, "id": prog.id, "verified_insns": record["insns"], **record}
+        for name in ("file", "program", "verdict", "insns"):
+            del record[name]
+        records.append({**record, "log": prog.log})
+    ctx.json.value({"programs": records})
+
+
+def _full_error(ctx: Context, json: JsonStream, error: LoadError) -> None:
+    from pybpftool.control.verifier_log import statistics
+
+    numbers = statistics(error.log)
+    ctx.failed = True
+    json.value(
+        {
+            "error": str(error),
+            "program": error.program,
+            "verified_insns": numbers.insns,
+            "states": numbers.states,
+            "duration_us": numbers.duration_us,
+            "log": error.log,
+        }
+    )
 
 
 def _load_light(ctx: Context, args: Args) -> None:

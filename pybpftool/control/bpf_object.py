@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from errno import EACCES, EPERM
 
 from pybpftool.control import verifier_log
 from pybpftool.control.libbpf import Messages, as_numbers, library
-from pybpftool.errors import BpfError, FormatError, LoadError
-from pybpftool.kernel.syscall import ENOTSUPP
+from pybpftool.errors import BpfError, FormatError, KernelError, LoadError
+from pybpftool.kernel.syscall import ENOTSUPP, Buffer, bpf
+from pybpftool.uapi.bpf import BPF_OBJ_GET_INFO_BY_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 LOG_STATISTICS = 4
 """BPF_LOG_STATS (include/linux/bpf_verifier.h)."""
 
+LOG_WHOLE = 1 | LOG_STATISTICS
+"""BPF_LOG_LEVEL1 as well: what the verifier says of a program that it refuses."""
+
 LOG_ALL = 1 | 2 | LOG_STATISTICS
 """BPF_LOG_LEVEL1 and BPF_LOG_LEVEL2 as well."""
 
+_INFO = struct.Struct("=IIQ")  # union bpf_attr: bpf_fd, info_len, info
 _LOG_BEGIN = "-- BEGIN PROG LOAD LOG --\n"
 _LOG_END = "-- END PROG LOAD LOG --"
 # Warnings that only repeat that something failed, or that are followed by another attempt.
@@ -200,6 +206,22 @@ def _logs(said: list[str]) -> list[tuple[str, str]]:
 def logs(lib: Libbpf) -> dict[str, str]:
     """The verifier's logs of what was just loaded, by program."""
     return dict(_logs([text for _, text in lib.messages.said]))
+
+
+def object_info(fd: int) -> bytes:
+    """The first 64 bytes of what the kernel tells of an open program, map or link."""
+    info = Buffer(64)
+    attr = Buffer.of(_INFO.pack(fd, len(info.data), info.address))
+    result = bpf(BPF_OBJ_GET_INFO_BY_FD, attr.address, len(attr.data))
+    if result < 0:
+        raise KernelError.of("cannot ask the kernel what was loaded", -result)
+    return bytes(info.data)
+
+
+def object_id(fd: int) -> int:
+    """The id of an open program, map or link."""
+    id: int = struct.unpack_from("=I", object_info(fd), 4)[0]
+    return id
 
 
 def by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:

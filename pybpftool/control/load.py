@@ -6,7 +6,7 @@ import os
 from errno import EINVAL
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile
+from pybpftool.control.bpf_object import LOG_ALL, LOG_WHOLE, BpfObjectFile, logs, object_id
 from pybpftool.control.pin_set import PinSet
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
@@ -37,6 +37,14 @@ class Replacement(Record):
     fd: int
 
 
+class Loaded(Record):
+    """A program that was loaded; ``log`` is what the verifier said, if that was asked for."""
+
+    name: str
+    id: int
+    log: str
+
+
 class Request(Record):
     """What is to be loaded, how, and where it is pinned."""
 
@@ -51,6 +59,7 @@ class Request(Record):
     auto_attach: bool = False
     kernel_btf: str | None = None
     relaxed_maps: bool = False
+    with_logs: bool = False
     may_mount: bool = True
 
 
@@ -59,8 +68,8 @@ def load(
     request: Request,
     say: Callable[[str], None],
     aloud: Callable[[str], None] | None = None,
-) -> None:
-    """Load an object file's programs and pin the first one, or all.
+) -> list[Loaded]:
+    """Load an object file's programs and pin the first one, or all; the programs.
 
     :param say: hears remarks.
     :param aloud: hears all that libbpf and the verifier say.
@@ -73,7 +82,7 @@ def load(
         request.path,
         request.kernel_btf,
         request.relaxed_maps,
-        0 if aloud is None else LOG_ALL,
+        LOG_ALL if aloud is not None else LOG_WHOLE if request.with_logs else 0,
         aloud,
     ) as obj:
         attachable = [_set_up(obj, prog, common, request) for prog in obj.programs]
@@ -91,6 +100,12 @@ def load(
                 for map in obj.maps:
                     if map.is_wanted:
                         _pin_map(map, request.pin_maps, pins)
+            said = logs(obj.lib) if request.with_logs else {}
+            return [
+                Loaded(prog.name, object_id(prog.fd), said.get(prog.name, ""))
+                for prog in obj.programs
+                if prog.fd >= 0
+            ]
         except BaseException:
             pins.undo()
             raise

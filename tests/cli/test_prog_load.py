@@ -154,6 +154,27 @@ class TestLoad:
         assert answer.json == {"error": sentence.removeprefix("Error: ")}
         assert answer.err == b""
 
+    def test_full(self, objects: dict[str, str], bpffs: Path) -> None:
+        words = ("--full", "prog", "loadall", objects["two"], f"{bpffs}/all")
+        programs = run("-j", *words).json["programs"]
+        assert [program["name"] for program in programs] == ["first", "second"]
+        for program in programs:
+            shown = run("-j", "prog", "show", "id", str(program["id"])).json
+            assert shown["name"] == program["name"]
+            assert program["verified_insns"] > 2
+            assert "processed" in program["log"]
+        words = ("--full", "prog", "loadall", objects["two"], f"{bpffs}/again")
+        assert "first    success" in run(*words).text
+
+    def test_full_refusal(self, objects: dict[str, str], bpffs: Path) -> None:
+        result = run("-j", "--full", "prog", "loadall", objects["refused"], f"{bpffs}/all")
+        assert result.status == 255
+        assert result.json["program"] == "wrong"
+        assert "invalid access to packet" in result.json["log"]
+        assert "invalid access to packet" in result.json["error"]
+        assert result.json["verified_insns"] == 2
+        assert list(bpffs.iterdir()) == []
+
     def test_debug_prints_whole_logs(self, objects: dict[str, str], bpffs: Path) -> None:
         result = run("-d", "prog", "loadall", objects["refused"], f"{bpffs}/all")
         assert "libbpf: prog 'fine': -- BEGIN PROG LOAD LOG --" in result.errors
