@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "elf": {"adapters", "uapi"},
     "output": {"uapi"},
     "kernel": {"elf", "uapi", "worker"},
-    "control": {"kernel", "elf", "uapi"},
+    "control": {"adapters", "kernel", "elf", "uapi"},
     "btf": {"output.jsontext", "uapi", "worker"},
     "btf.load": {"elf", "kernel.interface"},
     "insn": {"btf", "output", "uapi"},
@@ -80,12 +80,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli.prog_visual", "cfg.record"): "a graph is written block by block",
 }
 
-# Arrows that go when these modules have moved; no new ones.
-MOVING: dict[str, set[str]] = {
-    "cli.cgroup": {"kernel.cgroups"},  # attach and detach, to control/
-    "cli.net": {"kernel.net"},  # attach and detach, to control/
-}
-
 # Groups of modules that may know one another, and why.
 CIRCLES: dict[tuple[str, ...], str] = {
     ("host", "hosted"): "a host makes records, which ask their host for more: one thing",
@@ -127,7 +121,6 @@ def is_allowed(module: str, target: str) -> bool:
     if target in LEAVES or prefixes(module)[-1] == prefixes(target)[-1]:
         return True
     allowed = set().union(*(ALLOWED.get(row, set()) for row in prefixes(module)))
-    allowed |= MOVING.get(module, set())
     return not allowed.isdisjoint(prefixes(target))
 
 

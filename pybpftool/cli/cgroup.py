@@ -101,24 +101,23 @@ def _attach_type(args: Args) -> int:
 
 def _change(ctx: Context, args: Args, verb: str) -> None:
     from pybpftool.cli.refs import one_program
-    from pybpftool.kernel import cgroups
+    from pybpftool.control import cgroup, require_live
 
     kernel = ctx.kernel
-    if not kernel.is_live:
-        raise UsageError("a recorded kernel cannot be changed")
+    require_live(kernel)
     path = args.take("the path of a cgroup")
     number = _attach_type(args)
     prog = one_program(kernel, args)
     try:
         if verb == "detach":
             args.end()
-            cgroups.detach(path, prog, number)
+            cgroup.detach(kernel, path, prog, number)
         else:
             flags = 0
             while args:
                 word = args.choose(("multi", "override"))
                 flags |= BPF_F_ALLOW_MULTI if word == "multi" else BPF_F_ALLOW_OVERRIDE
-            cgroups.attach(path, prog, number, flags)
+            cgroup.attach(kernel, path, prog, number, flags)
     finally:
         kernel.close(prog)
     if ctx.json is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.errors import BpfError, UsageError
+from pybpftool.errors import BpfError
 from pybpftool.objects.link import LinkReader
 
 TYPE_CHECKING = False
@@ -91,12 +91,13 @@ def _detach(ctx: Context, args: Args) -> None:
         args.choose(("id", "pinned"))
         args.take("its value")
         args.end()
+    from pybpftool.control import link, require_live
+
     kernel = ctx.kernel
-    if not kernel.is_live:
-        raise UsageError("a recorded kernel cannot be changed")
+    require_live(kernel)
     obj = find_link(kernel, args)
     try:
-        kernel.link_detach(obj)
+        link.detach(kernel, obj)
     finally:
         kernel.close(obj)
     if ctx.json is not None:

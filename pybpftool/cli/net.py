@@ -29,10 +29,6 @@ network namespace or another one; with all, in every one that has a name or a ta
 overwrite replaces an XDP program, prepend puts a tcx program before the others.
 """
 
-_XDP_UPDATE_IF_NOEXIST = 1  # linux/if_link.h: XDP_FLAGS_*
-_XDP_FLAGS = {"xdp": 0, "xdpgeneric": 2, "xdpdrv": 4, "xdpoffload": 8}
-_TCX = ("tcx_ingress", "tcx_egress")
-
 
 def run(ctx: Context, args: Args) -> None:
     """Run a command of ``net``."""
@@ -97,35 +93,28 @@ def _show_all(ctx: Context) -> None:
         ctx.out.write(netfilter_text(programs))
 
 
-def _attach_type(args: Args) -> str:
-    return args.choose((*_XDP_FLAGS, *_TCX))
-
-
 def _device(ctx: Context, args: Args) -> int:
     args.choose(("dev",))
     return ctx.kernel.device_index(args.take("the name of a network device"), "")
 
 
 def _attach(ctx: Context, args: Args) -> None:
+    """``net attach ATTACH_TYPE PROG dev NAME [overwrite | prepend]``"""
     from pybpftool.cli.refs import one_program
-    from pybpftool.kernel import net
+    from pybpftool.control import net, require_live
 
-    _require_live(ctx)
-    kind = _attach_type(args)
+    require_live(ctx.kernel)
+    kind = args.choose((*net.XDP_FLAGS, *net.TCX))
     prog = one_program(ctx.kernel, args)
     try:
         ifindex = _device(ctx, args)
         option = args.choose(("overwrite", "prepend")) if args else ""
         args.end()
-        if option == "overwrite" and kind in _TCX:
+        if option == "overwrite" and kind in net.TCX:
             raise UsageError("'overwrite' is for XDP only")
-        if option == "prepend" and kind not in _TCX:
+        if option == "prepend" and kind not in net.TCX:
             raise UsageError("'prepend' is for tcx_ingress and tcx_egress only")
-        if kind in _TCX:
-            net.attach_tcx(prog.fd, ifindex, _number(kind), option == "prepend")
-        else:
-            flags = _XDP_FLAGS[kind] | (0 if option else _XDP_UPDATE_IF_NOEXIST)
-            _set_xdp(ifindex, prog.fd, flags, "cannot attach the program to the device")
+        net.attach(ctx.kernel, kind, prog, ifindex, option == "overwrite", option == "prepend")
     finally:
         ctx.kernel.close(prog)
     if ctx.json is not None:
@@ -133,37 +122,16 @@ def _attach(ctx: Context, args: Args) -> None:
 
 
 def _detach(ctx: Context, args: Args) -> None:
-    from pybpftool.kernel import net
+    """``net detach ATTACH_TYPE dev NAME``"""
+    from pybpftool.control import net, require_live
 
-    _require_live(ctx)
-    kind = _attach_type(args)
+    require_live(ctx.kernel)
+    kind = args.choose((*net.XDP_FLAGS, *net.TCX))
     ifindex = _device(ctx, args)
     args.end()
-    if kind in _TCX:
-        net.detach_tcx(ifindex, _number(kind))
-    else:
-        flags = _XDP_FLAGS[kind] | _XDP_UPDATE_IF_NOEXIST
-        _set_xdp(ifindex, -1, flags, "cannot detach the program from the device")
+    net.detach(ctx.kernel, kind, ifindex)
     if ctx.json is not None:
         ctx.json.value(None)
-
-
-def _number(kind: str) -> int:
-    from pybpftool.uapi.bpf import ATTACH_TYPES
-
-    return ATTACH_TYPES.index(kind)
-
-
-def _set_xdp(ifindex: int, fd: int, flags: int, what: str) -> None:
-    from pybpftool.adapters.netlink import request_set_xdp
-    from pybpftool.kernel.net import netlink_change
-
-    netlink_change(request_set_xdp(ifindex, fd, flags), what)
-
-
-def _require_live(ctx: Context) -> None:
-    if not ctx.kernel.is_live:
-        raise UsageError("a recorded kernel cannot be changed")
 
 
 VERBS = (

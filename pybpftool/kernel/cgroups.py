@@ -9,7 +9,6 @@ from itertools import starmap
 from stat import S_ISDIR
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.syscall import Buffer, bpf, repeated_call
 from pybpftool.uapi import bpf as uapi
 
@@ -49,7 +48,7 @@ def cgroup_programs(
     are there too and the flags are 0. Attach types that the kernel does not know are
     left out; raises KernelError when it refuses others.
     """
-    fd = _open(path)
+    fd = open_cgroup(path)
     try:
         return _Query(attach_types, query_flags).programs(fd, path)
     finally:
@@ -63,7 +62,7 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
     other file systems are left out, and those that vanish meanwhile. Raises
     KernelError when the root itself cannot be queried.
     """
-    fd = _open(root)
+    fd = open_cgroup(root)
     try:
         if not S_ISDIR(os.fstat(fd).st_mode):
             return []  # a walk over a file finds no directories
@@ -76,7 +75,7 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
         os.close(fd)
 
 
-def _open(path: str, parent: int | None = None) -> int:
+def open_cgroup(path: str, parent: int | None = None) -> int:
     try:
         name = path if parent is None else path.rpartition("/")[2]
         return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
@@ -103,7 +102,7 @@ def _walk(
     for name in names:
         below = prefix + name
         try:
-            fd = _open(below, parent)
+            fd = open_cgroup(below, parent)
         except KernelError as error:
             if error.errno not in _GONE:
                 rows.append((below, level, [], str(error)))
@@ -211,26 +210,3 @@ def _query_error(path: str, errno: int) -> KernelError:
     if errno == EPERM:
         return KernelError(f"{what}: this needs the capability CAP_NET_ADMIN (try as root)", errno)
     return KernelError.of(what, errno)
-
-
-def attach(path: str, prog: BpfObject, attach_type: int, flags: int) -> None:
-    """``BPF_PROG_ATTACH`` of an open program to a cgroup."""
-    _change("attach", uapi.BPF_PROG_ATTACH, path, prog, attach_type, flags)
-
-
-def detach(path: str, prog: BpfObject, attach_type: int) -> None:
-    """``BPF_PROG_DETACH`` of an open program from a cgroup."""
-    _change("detach", uapi.BPF_PROG_DETACH, path, prog, attach_type, 0)
-
-
-def _change(verb: str, cmd: int, path: str, prog: BpfObject, attach_type: int, flags: int) -> None:
-    fd = _open(path)
-    try:
-        # union bpf_attr: target_fd, attach_bpf_fd, attach_type, attach_flags
-        attr = Buffer.of(struct.pack("=IIII", fd, prog.fd, attach_type, flags))
-        result = bpf(cmd, attr.address, 16)
-    finally:
-        os.close(fd)
-    if result < 0:
-        where = "to" if verb == "attach" else "from"
-        raise KernelError.of(f"cannot {verb} program {prog.id} {where} '{path}'", -result)

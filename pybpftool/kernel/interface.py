@@ -287,10 +287,6 @@ class Kernel:
         """What the info of a link points to; see :func:`pybpftool.kernel.links.link_details`."""
         raise NotImplementedError
 
-    def link_detach(self, link: BpfObject) -> None:
-        """Take a link's program off its target (``BPF_LINK_DETACH``)."""
-        raise NotImplementedError
-
     def task_fds(self) -> list[tuple[int, int, int, int, bytes, int, int]]:
         """All tasks' events with programs; see :func:`pybpftool.kernel.perf.task_fds`."""
         raise NotImplementedError

@@ -142,11 +142,3 @@ def held_infos(pid: int, numbers: list[int]) -> dict[int, bytes] | None:
     finally:
         os.close(pidfd)
     return infos
-
-
-def link_detach(link: BpfObject) -> None:
-    """``BPF_LINK_DETACH``: the link stays, attached to nothing."""
-    struct.pack_into("=I", _attr.data, 0, link.fd)
-    result = bpf(uapi.BPF_LINK_DETACH, _attr.address, 4)
-    if result < 0:
-        raise KernelError.of(f"cannot detach link {link.id}", -result)

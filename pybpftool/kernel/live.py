@@ -458,11 +458,6 @@ class LiveKernel(Kernel):
         finally:
             self.close(opened)
 
-    def link_detach(self, link: BpfObject) -> None:
-        from pybpftool.kernel.links import link_detach
-
-        link_detach(link)
-
     def task_fds(self) -> list[tuple[int, int, int, int, bytes, int, int]]:
         from pybpftool.kernel.perf import task_fds
 

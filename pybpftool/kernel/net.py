@@ -143,8 +143,8 @@ def _check(message: bytes, what: str) -> None:
         raise KernelError.of(what, errno)
 
 
-def netlink_change(request: bytes, what: str) -> None:
-    """Send a request that changes something and wait for its acknowledgement."""
+def netlink_acknowledged(request: bytes, what: str) -> None:
+    """Send a request and wait until it is done; ``what`` begins the sentence of a refusal."""
     sock = _socket_of("")
     try:
         for type, _, message in _answers(sock, request):
@@ -298,22 +298,3 @@ def namespace_path(word: str) -> str:
         if word not in ("", ".", "..") and os.path.exists(path):
             return path
     raise BpfError(f"there is no network namespace with the name or process id '{word}'")
-
-
-def attach_tcx(prog_fd: int, ifindex: int, attach_type: int, is_first: bool) -> None:
-    """``BPF_PROG_ATTACH`` to a device, behind the others or (BPF_F_BEFORE) before them."""
-    # union bpf_attr: target_ifindex, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd,
-    # relative_fd, expected_revision
-    flags = 1 << 3 if is_first else 0
-    attr = Buffer.of(struct.pack("=IIIIIIQ", ifindex, prog_fd, attach_type, flags, 0, 0, 0))
-    result = bpf(uapi.BPF_PROG_ATTACH, attr.address, 32 if is_first else 20)
-    if result < 0:
-        raise KernelError.of("cannot attach the program to the device", -result)
-
-
-def detach_tcx(ifindex: int, attach_type: int) -> None:
-    """``BPF_PROG_DETACH`` of a device's last program of an attach type."""
-    attr = Buffer.of(struct.pack("=IIIII", ifindex, 0, attach_type, 0, 0))
-    result = bpf(uapi.BPF_PROG_DETACH, attr.address, 20)
-    if result < 0:
-        raise KernelError.of("cannot detach a program from the device", -result)
