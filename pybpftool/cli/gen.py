@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage: pybpftool gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]
-       pybpftool gen skeleton FILE [name OBJECT_NAME]
+       pybpftool gen skeleton FILE [name OBJECT_NAME] [--libbpf VERSION]
        pybpftool gen subskeleton FILE [name OBJECT_NAME]
        pybpftool gen min_core_btf INPUT OUTPUT OBJECT [OBJECT...]
        pybpftool gen help
@@ -29,7 +29,8 @@ code of a library whose object FILE was linked into a larger object: pointers to
 own maps, programs and variables there. min_core_btf writes to OUTPUT what the CO-RE
 relocations of objects need of the BTF in INPUT.
 
-Options: -L (skeleton: with a loader program), -d (what libbpf says)
+Options: -L (skeleton: with a loader program), -d (what libbpf says), --libbpf VERSION
+         (skeleton: leave out what this version's header lacks)
 """
 
 
@@ -70,13 +71,28 @@ def _skeleton(ctx: Context, args: Args) -> None:
         raise UsageError("this version cannot sign loader programs")
     obj = open_file(path, name)
     if not ctx.options.use_loader:
-        ctx.out.write(skeleton(obj, identifier(obj.name)))
+        ctx.out.write(skeleton(obj, identifier(obj.name), _libbpf(ctx)))
         return
     from pybpftool.control.loader import loader
     from pybpftool.gen.light_skeleton import light_skeleton
 
     made = loader(path, obj.name, _aloud(ctx))
     ctx.out.write(light_skeleton(obj, identifier(obj.name), *made))
+
+
+def _libbpf(ctx: Context) -> tuple[int, int]:
+    """The version of libbpf's header that ``--libbpf`` names."""
+    from pybpftool.gen.skeleton import NEWEST
+
+    version = NEWEST
+    for name, value in ctx.options.of_object:
+        if name == "libbpf":
+            major, _, minor = value.removeprefix("v").partition(".")
+            minor = minor.partition(".")[0]
+            if not (major.isdecimal() and minor.isdecimal()):
+                raise UsageError(f"cannot read '{value}' as a version of libbpf, like 1.1")
+            version = int(major), int(minor)
+    return version
 
 
 def _aloud(ctx: Context) -> Callable[[str], None] | None:

@@ -74,6 +74,7 @@ _OF_OBJECT = {
     "elements": (False, ("diff",)),
     "full": (False, ("prog",)),
     "ignore": (True, ("diff",)),
+    "libbpf": (True, ("gen",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
     "report": (True, ("check",)),

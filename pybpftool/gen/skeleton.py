@@ -189,22 +189,37 @@ def guard(name: str, suffix: str) -> str:
     return f"__{name}_{suffix}__".upper()
 
 
-def skeleton(obj: BpfObject, name: str) -> str:
-    """The header; ``name`` is an identifier.  Raises :class:`FormatError`."""
+# Versions of libbpf's header that brought what a skeleton may use.
+_HAS_SHADOWS, _HAS_LINKS_OF_MAPS = (1, 4), (1, 5)
+NEWEST = (1 << 30, 0)
+
+
+def skeleton(obj: BpfObject, name: str, libbpf: tuple[int, int] = NEWEST) -> str:
+    """The header; ``name`` is an identifier.
+
+    What libbpf's header of version ``libbpf`` lacks is left out: the contents of struct_ops
+    maps before 1.4, and attaching them through the skeleton before 1.5.
+
+    Raises :class:`FormatError`.
+    """
     shape = Shape(obj)
     texts = _texts(obj)
     macro = guard(name, "SKEL_H")
+    beginning = _HEAD
+    if libbpf < _HAS_LINKS_OF_MAPS:
+        # Programs ask for the macro to know.
+        beginning = _HEAD[: _HEAD.index("/* Attaching")] + _HEAD[_HEAD.index("struct @ {") :]
     parts = [
-        _HEAD.replace("GUARD", macro).replace("@", name),
+        beginning.replace("GUARD", macro).replace("@", name),
         *pointers("maps", "bpf_map", [entry.ident for entry in shape.entries]),
-        *shadows(shape, name),
+        *(shadows(shape, name) if libbpf >= _HAS_SHADOWS else ()),
         *pointers("progs", "bpf_program", [ident for ident, _ in shape.programs]),
-        *pointers("links", "bpf_link", linked(shape)),
+        *pointers("links", "bpf_link", linked(shape, libbpf >= _HAS_LINKS_OF_MAPS)),
         *memory(shape, name, texts),
         _METHODS.replace("@", name),
-        shadow_values(shape),
+        shadow_values(shape) if libbpf >= _HAS_SHADOWS else "\n",
         _FUNCTIONS.replace("@", name),
-        maps_table(shape, True),
+        maps_table(shape, True, has_links=libbpf >= _HAS_LINKS_OF_MAPS),
         programs_table(shape, True),
         _CREATED,
         _BYTES.replace("@", name).replace("LITERAL", c_string(obj.elf.bytes)),
@@ -220,9 +235,10 @@ def _texts(obj: BpfObject) -> DeclarationTexts | None:
     return None if obj.btf is None else DeclarationTexts(obj.btf)
 
 
-def linked(shape: Shape) -> list[str]:
-    """What can be attached: programs, then struct_ops maps."""
-    return [ident for ident, _ in shape.programs] + [one.ident for one in shape.struct_ops]
+def linked(shape: Shape, has_maps: bool) -> list[str]:
+    """What can be attached: programs, then struct_ops maps if wanted."""
+    maps = [one.ident for one in shape.struct_ops] if has_maps else []
+    return [ident for ident, _ in shape.programs] + maps
 
 
 def pointers(group: str, kind: str, idents: list[str]) -> list[str]:
@@ -275,14 +291,16 @@ def memory(shape: Shape, name: str, texts: DeclarationTexts | None) -> list[str]
     return parts
 
 
-def maps_table(shape: Shape, is_whole: bool, no_memory: str = _NO_MEMORY) -> str:
-    """Statements that fill ``s->maps``; a whole skeleton has memory and links as well."""
+def maps_table(
+    shape: Shape, is_whole: bool, no_memory: str = _NO_MEMORY, has_links: bool = False
+) -> str:
+    """Statements that fill ``s->maps``; a whole skeleton has memory, a newer one links as well."""
     entries = shape.entries
     if not entries:
         return ""
     # Old libbpf counts on rows that end before the link, which it does not know.
     last, kind = "mmaped", "void *"
-    if is_whole and shape.struct_ops:
+    if has_links and shape.struct_ops:
         last, kind = "link", "struct bpf_link *"
     parts = [
         f"\n\ts->map_cnt = {len(entries)};\n"
@@ -297,7 +315,7 @@ def maps_table(shape: Shape, is_whole: bool, no_memory: str = _NO_MEMORY) -> str
         parts.append(f"\tmap->map = &obj->maps.{entry.ident};\n")
         if is_whole and entry.memory is not None:
             parts.append(f"\tmap->mmaped = (void **)&obj->{entry.memory};\n")
-        if is_whole and entry.is_struct_ops:
+        if has_links and entry.is_struct_ops:
             parts.append(f"\tmap->link = &obj->links.{entry.ident};\n")
     return "".join(parts)
 

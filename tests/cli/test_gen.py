@@ -55,6 +55,29 @@ def test_refused(words: tuple[str, ...], sentence: str, path: str) -> None:
     assert_one_sentence(run("gen", *[path if word == "F" else word for word in words]), sentence)
 
 
+OPS = """
+struct ops { int flags; void (*init)(void *); };
+SEC("struct_ops") void on_init(void *x) {}
+SEC(".struct_ops.link") struct ops mine = { .init = (void *)on_init };
+"""
+
+
+def test_for_an_older_libbpf(tmp_path: Path) -> None:
+    from tests.support.bpfc import compile_object
+
+    path = compile_object(tmp_path, OPS)
+    newest = run("gen", "skeleton", path).text
+    assert run("gen", "skeleton", path, "--libbpf", "1.5").text == newest
+    assert "map->link" in newest and "BPF_SKEL_SUPPORTS_MAP_AUTO_ATTACH" in newest
+    middle = run("gen", "skeleton", path, "--libbpf", "v1.4.3").text
+    assert "->link = &obj->links.mine" not in middle and "} struct_ops;" in middle
+    assert "BPF_SKEL_SUPPORTS_MAP_AUTO_ATTACH" not in middle
+    oldest = run("gen", "skeleton", path, "--libbpf=1.1").text
+    assert "struct_ops;" not in oldest and "initial_value" not in oldest
+    assert "struct bpf_map *mine;" in oldest
+    assert_one_sentence(run("gen", "skeleton", path, "--libbpf", "new"), "cannot read 'new'")
+
+
 def test_light_skeleton(path: str) -> None:
     from pybpftool.control import libbpf
 
