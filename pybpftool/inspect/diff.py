@@ -280,10 +280,7 @@ class Difference:
                 continue
             code: list[str] = []
             if self._options.code and any(field.name == "code" for field in fields):
-                code = code_diff(
-                    self._old.code.lines(before.obj, self._old.map) or [],
-                    self._new.code.lines(after.obj, self._new.map) or [],
-                )
+                code = code_diff(_lines(self._old, before) or [], _lines(self._new, after) or [])
             number = numbers.get(after.id, 0)
             self.changes.append(Change(before, after, fields, number, code, elements))
 
@@ -321,8 +318,7 @@ class Difference:
         return fields if is_same and all(old[:sure]) else frozenset()
 
     def _code(self, before: Item, after: Item) -> Iterator[FieldChange]:
-        old = self._old.code.lines(before.obj, self._old.map)
-        new = self._new.code.lines(after.obj, self._new.map)
+        old, new = _lines(self._old, before), _lines(self._new, after)
         if old is None or new is None:
             self._note(after, "code", "the kernel does not show its instructions")
         elif [line.text for line in old] != [line.text for line in new]:
@@ -336,6 +332,14 @@ class Difference:
             self._note(after, "elements", found)
             return []
         return found
+
+
+def _lines(inventory: Inventory, item: Item) -> list[Line] | None:
+    """The instructions of a program, None where the kernel withholds them."""
+    try:
+        return item.asked(lambda obj: inventory.code.lines(obj, inventory.map))
+    except BpfError:
+        return None
 
 
 def _without(values: tuple[Any, ...], others: tuple[Any, ...]) -> list[Any]:

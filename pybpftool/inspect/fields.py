@@ -106,14 +106,20 @@ def _code(inventory: Any, item: Any) -> Any:
     """A checksum of the instructions, whatever the ids of their maps are."""
     from pybpftool.objects.portable_code import masked
 
-    insns = inventory.code.raw(item.obj)
+    try:
+        insns = item.asked(inventory.code.raw)
+    except KernelError as error:
+        return Hidden(str(error))
     if insns is None:
         return Hidden("the kernel does not show its instructions")
     return masked(insns, inventory.kernel.byteorder, inventory.map_key)
 
 
 def _calls(inventory: Any, item: Any) -> Any:
-    found = inventory.code.calls(item.obj)
+    try:
+        found = item.asked(inventory.code.calls)
+    except KernelError as error:
+        return Hidden(str(error))
     if found is None:
         return Hidden("the kernel does not show its instructions or what they call")
     return tuple(sorted(found))
@@ -138,21 +144,27 @@ def _content(inventory: Any, item: Any) -> Any:
     traits = map.traits
     if traits.is_queue or traits.holds or not traits.order:
         return None  # they cannot be listed, or are ids, which differ from load to load
-    pairs = []
-    try:
-        for batch in inventory.kernel.elements(item.obj):
+
+    def pairs(obj: Any) -> list[bytes] | None:
+        found = []
+        for batch in inventory.kernel.elements(obj):
             if batch.values is None:
                 return None
             keys, values = len(batch.keys) // batch.count, len(batch.values) // batch.count
-            pairs += [
+            found += [
                 batch.keys[at * keys : (at + 1) * keys]
                 + batch.values[at * values : (at + 1) * values]
                 for at in range(batch.count)
             ]
+        return sorted(found)
+
+    try:
+        elements = item.asked(pairs)
     except BpfError:
         return None
-    pairs.sort()
-    return sha256(b"".join(pairs)).hexdigest()[:16], len(pairs)
+    if elements is None:
+        return None
+    return sha256(b"".join(elements)).hexdigest()[:16], len(elements)
 
 
 def _frozen_content(inventory: Any, item: Any) -> Any:
@@ -163,8 +175,12 @@ def _element_count(inventory: Any, item: Any) -> Any:
     map: Map = item.record
     if not map.traits.order:
         return Hidden(f"elements of a map of type {item.type} cannot be counted")
+
+    def count(obj: Any) -> int:
+        return sum(batch.count for batch in inventory.kernel.elements(obj))
+
     try:
-        return sum(batch.count for batch in inventory.kernel.elements(item.obj))
+        return item.asked(count)
     except KernelError as error:
         return Hidden(str(error))
 

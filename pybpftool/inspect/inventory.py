@@ -19,12 +19,14 @@ from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
 
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.link import Link
     from pybpftool.objects.portable_code import CodeReader
+
+    T = TypeVar("T")
 
 KINDS = ("prog", "map", "link")
 
@@ -32,7 +34,7 @@ KINDS = ("prog", "map", "link")
 class Item:
     """One object: ``record`` is its program, map or link, :meth:`get` gives its fields."""
 
-    __slots__ = ("_found", "_inventory", "id", "kind", "name", "obj", "record", "type")
+    __slots__ = ("_found", "_inventory", "_obj", "id", "kind", "name", "record", "type")
 
     def __init__(
         self, inventory: Inventory, kind: str, obj: BpfObject, record: Any, name: str, type: str
@@ -40,7 +42,7 @@ class Item:
         self._inventory = inventory
         self._found: dict[str, Any] = {}
         self.kind = kind
-        self.obj = obj
+        self._obj = obj
         self.record = record
         self.id: int = record.id
         self.name = name
@@ -53,6 +55,20 @@ class Item:
         if field not in found:
             found[field] = FIELDS[self.kind][field](self._inventory, self)
         return found[field]
+
+    def asked(self, ask: Callable[[BpfObject], T]) -> T:
+        """What an open object answers: a listing closes each before the next one.
+
+        Raises KernelError, for one that is gone as well.
+        """
+        kernel = self._inventory.kernel
+        if not kernel.is_live:
+            return ask(self._obj)
+        obj = kernel.open(self.kind, self.id)
+        try:
+            return ask(obj)
+        finally:
+            kernel.close(obj)
 
     def label(self) -> str:
         """``prog xdp drop_bogons``: what a person calls it."""

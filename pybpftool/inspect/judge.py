@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pybpftool.inspect.baseline import Baseline
     from pybpftool.inspect.bounds import Bound
     from pybpftool.inspect.places import Place
+    from pybpftool.inspect.provenance import Provenance
 
 VERIFIER_LIMIT = 1_000_000
 """BPF_COMPLEXITY_LIMIT_INSNS: how many instructions the verifier walks at most."""
@@ -38,6 +39,7 @@ class Judge:
         self._before = before
         self._baseline = baseline
         self._new: dict[str, set[int]] = {}
+        self._provenance: Provenance | None = None
 
     def report(self, policy: Policy) -> Report:
         """The outcomes of all rules."""
@@ -220,7 +222,7 @@ class Judge:
         if not item.record.btf_id:
             return ""
         try:
-            code = self._inventory.code.instructions(item.obj)
+            code = item.asked(self._inventory.code.instructions)
         except BpfError:
             return ""
         line = code[0].line if code else None
@@ -326,7 +328,7 @@ class Judge:
 
     def _call_at(self, item: Item, function: str) -> str:
         """The line of source of the first call of a function."""
-        for insn in self._inventory.code.instructions(item.obj) or ():
+        for insn in item.asked(self._inventory.code.instructions) or ():
             if insn.call_kind in ("helper", "kfunc") and insn.line is not None:
                 name = insn.text.partition(" call ")[2].partition("#")[0].partition(".")[0]
                 if name == function:
@@ -346,6 +348,17 @@ class Judge:
             if found is not None:
                 expected = f"[{pair['key']}]" + (f" = {value}" if value is not None else "")
                 self._found(rule, item, key, expected, found, outcome)
+
+    def _path(self, rule: Rule, item: Item, key: str, wanted: str, outcome: Outcome) -> None:
+        if self._provenance is None:
+            from pybpftool.inspect.provenance import Provenance
+
+            self._provenance = Provenance(self._inventory)
+        value = self._provenance.judge(item, wanted)
+        if isinstance(value, Hidden):
+            outcome.unknown.append(f"object of {shown(item.label())}: {value}")
+        elif value:
+            self._found(rule, item, key, f"the program of {wanted}", value, outcome)
 
 
 def _fits(patterns: Patterns, value: Any) -> bool:

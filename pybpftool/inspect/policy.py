@@ -40,7 +40,7 @@ SELECTORS = {
 }
 
 PATTERNS, BOUND, FLAG, PLACE = "patterns", "bound", "flag", "place"
-CALLS, GROWS, HAS, TOTAL, EXACT = "calls", "grows", "has", "total", "exact"
+CALLS, GROWS, HAS, TOTAL, PATH, EXACT = "calls", "grows", "has", "total", "path", "exact"
 
 CHECKS: dict[str, dict[str, str]] = {
     "prog": {
@@ -62,6 +62,7 @@ CHECKS: dict[str, dict[str, str]] = {
         "maps": EXACT,
         "calls": CALLS,
         "grows": GROWS,
+        "object": PATH,
         "total": TOTAL,
     },
     "map": {
@@ -326,6 +327,14 @@ class _Loader:
         if not isinstance(value, bool):
             self._fail(line, f"'{key}' is true or false")
         return value
+
+    def _path(self, rule: Rule, key: str, value: Any, line: int) -> str:
+        """A path that begins where the policy is."""
+        import os
+
+        if not isinstance(value, str) or not value:
+            self._fail(line, f"'{key}' is the path of an object file")
+        return os.path.join(os.path.dirname(self._file), value)
 
     def _table(self, key: str, value: Any, line: int, known: Iterable[str]) -> Table:
         if not isinstance(value, Table) or not value:

@@ -1,0 +1,249 @@
+"""Whether a loaded program is the one of an object file: by the tag that the kernel gave it.
+
+The tag is a hash of the instructions as they were handed over: relocated by the loader, before
+the verifier changed them, with the descriptors of maps left out (bpf_prog_calc_tag() in
+kernel/bpf/core.c): SHA-1, and SHA-256 since v6.18.  So the loader's work is done here again:
+functions that are called are appended, CO-RE relocations are resolved by the kernel's BTF.
+"""
+
+from __future__ import annotations
+
+from pybpftool.btf.core.resolve import Resolver, Targets
+from pybpftool.btf.ext import BtfExt
+from pybpftool.btf.table import Btf
+from pybpftool.elf.relocatable import Relocatable, read_file
+from pybpftool.errors import BpfError, FormatError
+from pybpftool.insn.disasm import LDIMM64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pybpftool.elf.relocatable import Section, Symbol
+    from pybpftool.kernel.interface import Kernel
+
+_CALL = 0x85
+_PSEUDO_CALL = 1
+_MAP_FD, _MAP_VALUE = 1, 2
+_STT_FUNC, _STT_SECTION = 2, 3
+_UNDEFINED = 0
+_INVALID_CALL = 195896080  # what libbpf puts where a relocation finds nothing
+
+
+class Unsure(BpfError):
+    """The tag cannot be told without loading the object."""
+
+
+class ObjectTags:
+    """The tags that the programs of an object file get on one kernel."""
+
+    def __init__(self, path: str, kernel: Kernel) -> None:
+        self.path = path
+        self._kernel = kernel
+        self._elf = Relocatable(read_file(path))
+        self._order: Any = "little" if self._elf.order == "<" else "big"
+        self._functions = {
+            symbol.name: symbol
+            for symbol in self._elf.symbols
+            if symbol.type == _STT_FUNC and symbol.section != _UNDEFINED
+        }
+        btf, ext = self._elf.section_of(".BTF"), self._elf.section_of(".BTF.ext")
+        self._btf = None if btf is None else Btf.from_bytes(self._elf.content(btf))
+        self._ext: BtfExt | None = None
+        if self._btf is not None and ext is not None:
+            self._ext = BtfExt(self._elf.content(ext), self._btf)
+        self._resolver: Resolver | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The functions of the object."""
+        return list(self._functions)
+
+    def of(self, name: str) -> tuple[str, str]:
+        """The tag of a program, as kernels before 6.18 make it and as those since.
+
+        Raises :class:`Unsure`, or FormatError for an object that is damaged.
+        """
+        from hashlib import sha1, sha256
+
+        symbol = self._functions.get(name)
+        if symbol is None:
+            raise BpfError(f"'{self.path}' has no program '{name}'")
+        insns = bytes(_Linker(self, symbol).insns)
+        return sha1(insns).hexdigest()[:16], sha256(insns).hexdigest()[:16]
+
+    # --- what the linker asks ---
+
+    def section(self, symbol: Symbol) -> Section:
+        """The section that a symbol is in."""
+        for section in self._elf.sections:
+            if section.number == symbol.section:
+                return section
+        raise FormatError(f"'{self.path}': the symbol '{symbol.name}' is in no section")
+
+    def code(self, symbol: Symbol) -> bytes:
+        """The instructions of a function."""
+        section = self.section(symbol)
+        data = self._elf.content(section)[symbol.value : symbol.value + symbol.size]
+        if len(data) != symbol.size or symbol.size % 8:
+            raise FormatError(f"'{self.path}': the function '{symbol.name}' is cut off")
+        return data
+
+    def relocations(self, symbol: Symbol) -> dict[int, Symbol]:
+        """Offset in a function -> the symbol that the instruction there refers to."""
+        number = self.section(symbol).number
+        found = {}
+        symbols = self._elf.symbols
+        for section in self._elf.sections:
+            if section.type == 9 and section.info == number:  # SHT_REL
+                for relocation in self._elf.relocations(section):
+                    at = relocation.offset - symbol.value
+                    if 0 <= at < symbol.size and relocation.symbol < len(symbols):
+                        found[at] = symbols[relocation.symbol]
+        return found
+
+    def core(self, symbol: Symbol) -> dict[int, Any]:
+        """Offset in a function -> its CO-RE relocation, resolved."""
+        if self._ext is None or self._btf is None:
+            return {}
+        name = self.section(symbol).name or ""
+        found = {}
+        for relocation in self._ext.relocations.get(name, []):
+            at = relocation.offset - symbol.value
+            if 0 <= at < symbol.size:
+                found[at] = self._resolve(relocation)
+        return found
+
+    def _resolve(self, relocation: Any) -> Any:
+        if self._resolver is None:
+            from pybpftool.btf.load import vmlinux
+
+            assert self._btf is not None
+            self._resolver = Resolver(self._btf, Targets(vmlinux(self._kernel)))
+        return self._resolver.resolve(relocation)
+
+    def function_at(self, target: Symbol, offset: int) -> Symbol:
+        """The function that a call to a symbol, plus an offset, means."""
+        for symbol in self._functions.values():
+            if symbol.section == target.section and symbol.value == target.value + offset:
+                return symbol
+        raise FormatError(f"'{self.path}' calls what is no function")
+
+    @property
+    def order(self) -> Any:
+        """``little`` or ``big``."""
+        return self._order
+
+
+class _Linker:
+    """The instructions of a program with all functions that it calls."""
+
+    def __init__(self, obj: ObjectTags, main: Symbol) -> None:
+        self._obj = obj
+        self._placed: dict[str, int] = {}
+        self.insns = bytearray()
+        self._append(main)
+        self._link(main, 0)
+
+    def _append(self, function: Symbol) -> None:
+        self._placed[function.name] = len(self.insns) // 8
+        self.insns += self._obj.code(function)
+
+    def _number(self, at: int) -> int:
+        return int.from_bytes(self.insns[at : at + 4], self._obj.order, signed=True)
+
+    def _set(self, at: int, value: int) -> None:
+        self.insns[at : at + 4] = (value & 0xFFFFFFFF).to_bytes(4, self._obj.order)
+
+    def _source(self, at: int) -> int:
+        return self.insns[at + 1] >> 4 if self._obj.order == "little" else self.insns[at + 1] & 15
+
+    def _link(self, function: Symbol, depth: int) -> None:
+        """Relocate a function that is in place, and append those that it calls."""
+        if depth > 64:
+            raise FormatError(f"'{self._obj.path}': functions call each other too deeply")
+        begin = self._placed[function.name] * 8
+        size = self._obj.code(function)
+        relocations = self._obj.relocations(function)
+        for at, resolved in self._obj.core(function).items():
+            self._patch(begin + at, resolved)
+        at = 0
+        while at < len(size):
+            code = self.insns[begin + at]
+            target = relocations.get(at)
+            if code == _CALL and self._source(begin + at) == _PSEUDO_CALL:
+                self._call(function, begin + at, target, depth)
+            elif code == _CALL and target is not None:
+                raise Unsure(f"it calls the kernel function '{target.name}'")
+            elif code == LDIMM64:
+                if target is not None:
+                    self._load(begin + at, target, function, depth)
+                at += 8
+            at += 8
+
+    def _call(self, function: Symbol, at: int, target: Symbol | None, depth: int) -> None:
+        imm = self._number(at + 4)
+        if target is None:
+            # Inside a section: relative to the instruction.
+            own = self._placed[function.name] * 8
+            offset = at - own + 8 * (imm + 1)
+            callee = self._obj.function_at(function, offset)
+        elif target.section == _UNDEFINED:
+            raise Unsure(f"it calls '{target.name}', which is not in the object")
+        else:
+            offset = 8 * (imm + 1) if target.type == _STT_SECTION else 0
+            callee = self._obj.function_at(target, offset)
+        self._place(callee, depth)
+        self._set(at + 4, self._placed[callee.name] - at // 8 - 1)
+
+    def _place(self, callee: Symbol, depth: int) -> None:
+        if callee.name not in self._placed:
+            self._append(callee)
+            self._link(callee, depth + 1)
+
+    def _load(self, at: int, target: Symbol, function: Symbol, depth: int) -> None:
+        if target.section == _UNDEFINED:
+            raise Unsure(f"it refers to '{target.name}', which the kernel or its configuration has")
+        section = self._obj.section(target)
+        name = section.name or ""
+        if section.flags & 4:  # SHF_EXECINSTR: the address of a function
+            callee = self._obj.function_at(target, 8 * (self._number(at + 4) // 8))
+            self._place(callee, depth)
+            self._set(at + 4, self._placed[callee.name] - at // 8 - 1)
+            self._mark(at, 4)
+            return
+        self._mark(at, _MAP_FD if name in (".maps", "maps") else _MAP_VALUE)
+        # What the kernel leaves out of the tag: the descriptor and the offset behind it.
+        self._set(at + 4, 0)
+        self._set(at + 12, 0)
+
+    def _mark(self, at: int, source: int) -> None:
+        registers = self.insns[at + 1]
+        if self._obj.order == "little":
+            self.insns[at + 1] = registers & 0x0F | source << 4
+        else:
+            self.insns[at + 1] = registers & 0xF0 | source
+
+    def _patch(self, at: int, resolved: Any) -> None:
+        """Put the value of a CO-RE relocation where it belongs (bpf_core_patch_insn())."""
+        new, old = resolved.new, resolved.old
+        if new is None:
+            registers = 0
+            self.insns[at : at + 8] = bytes((_CALL, registers, 0, 0, 0, 0, 0, 0))
+            self._set(at + 4, _INVALID_CALL)
+            return
+        code = self.insns[at]
+        kind = code & 7
+        if kind in (4, 7):  # ALU: the value is the immediate
+            self._set(at + 4, new.value)
+        elif kind in (1, 2, 3):  # loads and stores: the offset, and the width of the field
+            data = (new.value & 0xFFFF).to_bytes(2, self._obj.order)
+            self.insns[at + 2 : at + 4] = data
+            if old is not None and old.size != new.size and new.size:
+                widths = {8: 0x18, 4: 0x00, 2: 0x08, 1: 0x10}
+                if new.size not in widths:
+                    raise Unsure("a field has a size that no instruction can read")
+                self.insns[at] = code & ~0x18 | widths[new.size]
+        elif code == LDIMM64:
+            self._set(at + 4, new.value)
+            self._set(at + 12, new.value >> 32)

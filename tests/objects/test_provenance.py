@@ -1,0 +1,128 @@
+"""Tags of object files: what the kernel gives the programs that are loaded from them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pybpftool.errors import BpfError
+from pybpftool.inspect.host import Bpf
+from pybpftool.kernel.live import LiveKernel
+from pybpftool.objects.provenance import ObjectTags, Unsure
+from tests.support import load
+from tests.support.cli import run
+
+CLANG = shutil.which("clang") or shutil.which("clang-19")
+pytestmark = pytest.mark.skipif(CLANG is None, reason="there is no clang")
+
+SOURCE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#define __core __attribute__((preserve_access_index))
+struct task_struct { int pid; int tgid; struct task_struct *real_parent; } __core;
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, int);
+         __type(value, long); } counts SEC(".maps");
+int limit = 5;
+const volatile int mask = 3;
+extern int LINUX_KERNEL_VERSION __kconfig;
+
+SEC("socket") int plain(struct __sk_buff *skb) { return skb->len & 7; }
+
+SEC("socket") int with_map(struct __sk_buff *skb)
+{
+    int key = skb->len & mask;
+    long *count = bpf_map_lookup_elem(&counts, &key);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+    return limit;
+}
+
+static __noinline int inner(int a) { return a * 3 + limit; }
+static __noinline int outer(int a) { return inner(a) + inner(a + 1); }
+__noinline int global_one(int a) { return a ^ 5; }
+
+SEC("socket") int calling(struct __sk_buff *skb)
+{
+    return outer(skb->len) + global_one(skb->mark) + inner(2);
+}
+
+static long each(__u32 index, void *context) { return index > 3; }
+
+SEC("socket") int looping(struct __sk_buff *skb) { return bpf_loop(10, each, 0, 0); }
+
+SEC("raw_tp/sys_enter") int core(void *ctx)
+{
+    struct task_struct *task = (void *)bpf_get_current_task();
+    int pid;
+    bpf_probe_read_kernel(&pid, sizeof(pid), &task->real_parent);
+    bpf_probe_read_kernel(&pid, sizeof(pid), &task->tgid);
+    return pid & 1;
+}
+
+SEC("socket") int unsure(struct __sk_buff *skb) { return LINUX_KERNEL_VERSION > 0x50000; }
+char _license[] SEC("license") = "GPL";
+"""
+NAMES = ("plain", "with_map", "calling", "looping", "core")
+
+
+def compiled(directory: Path, text: str = SOURCE, level: str = "-O2") -> str:
+    source, path = directory / "prog.bpf.c", directory / "prog.bpf.o"
+    source.write_text(text)
+    words = [str(CLANG), "-target", "bpf", "-g", level, "-c", str(source), "-o", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"clang: {done.stderr[:200]}")
+    return str(path)
+
+
+@pytest.fixture
+def pinned() -> Iterator[str]:
+    with load.temp_bpffs() as place:
+        yield place
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("level", ["-O1", "-O2"])
+def test_tags_are_those_of_the_kernel(tmp_path: Path, pinned: str, level: str) -> None:
+    path = compiled(tmp_path, level=level)
+    result = run("prog", "loadall", path, f"{pinned}/all")
+    if result.status:
+        pytest.skip(result.errors)
+    tags = ObjectTags(path, LiveKernel())
+    progs = {prog.name: prog for prog in Bpf(LiveKernel()).progs(pinned=f"{pinned}/all/*")}
+    for name in NAMES:
+        assert progs[name].tag in tags.of(name), name
+    with pytest.raises(Unsure, match="LINUX_KERNEL_VERSION"):
+        tags.of("unsure")
+    policy = tmp_path / "bpf.toml"
+    rule = (
+        'schema = 1\n[[rule]]\nid = "r"\nprog = {{ name = "{}", pinned = "{}/*" }}\nobject = "{}"\n'
+    )
+    policy.write_text(rule.format("with_map", f"{pinned}/all", "prog.bpf.o"))
+    assert run("check", str(policy)).status == 0
+    policy.write_text(rule.format("unsure", f"{pinned}/all", "prog.bpf.o"))
+    assert run("check", str(policy)).status == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    compiled(other, SOURCE.replace("return limit;", "return limit + 1;"))
+    policy.write_text(rule.format("with_map", f"{pinned}/all", "other/prog.bpf.o"))
+    result = run("check", str(policy))
+    assert result.status == 1
+    assert "expected  the program of" in result.text
+    policy.write_text(rule.format("with_map", f"{pinned}/all", "none.o"))
+    assert run("check", str(policy)).status == 2
+
+
+def test_damaged_objects(tmp_path: Path) -> None:
+    whole = Path(compiled(tmp_path)).read_bytes()
+    path = tmp_path / "bad.o"
+    for cut in range(0, len(whole), max(len(whole) // 60, 1)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(BpfError):
+            tags = ObjectTags(str(path), LiveKernel())
+            tags.of("calling")
+            tags.of("core")
