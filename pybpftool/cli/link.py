@@ -20,7 +20,8 @@ Usage: pybpftool link { show | list } [LINK]
 
        LINK := { id LINK_ID | pinned FILE }
        Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH,
-                --resolve (names of programs, symbols and USDT probes of uprobes)
+                --resolve (names of programs, symbols and USDT probes of uprobes),
+                --full (show more)
 
 show lists all links, or the one that LINK names: what each program is attached to,
 and the processes that hold the link. pin keeps a link alive at a path of a bpf file
@@ -53,6 +54,13 @@ def _show(ctx: Context, args: Args) -> None:
     """``link { show | list } [LINK]``"""
     kernel, json = ctx.kernel, ctx.json
     options = ctx.options
+    if options.is_full:
+        from pybpftool.cli import full
+
+        found = iter([find_link(kernel, args)]) if args else None
+        args.end()
+        full.show(ctx, "link", found)
+        return
     if args:
         obj = find_link(kernel, args)
         try:

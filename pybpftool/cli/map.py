@@ -35,7 +35,8 @@ Usage: pybpftool map { show | list } [MAP]
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
        UPDATE_FLAGS := { any | exist | noexist }
        TYPE := a map type as 'map show' names it: hash, array, percpu_hash, lpm_trie, ...
-       Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH
+       Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH,
+                --full (show more), --full --elements (and how many elements there are)
 """
 
 
@@ -69,6 +70,11 @@ def _show(ctx: Context, args: Args) -> None:
         from pybpftool.cli.refs import find_maps
 
         found = find_maps(kernel, args)
+    if ctx.options.is_full:
+        from pybpftool.cli import full
+
+        full.show(ctx, "map", found)
+        return
     pins = kernel.pinned("map") if ctx.options.bpffs else None
     listing = kernel.listing("map")
     read = MapReader(kernel, pins, listing.held).read

@@ -48,6 +48,11 @@ class Options:
         self.of_object: list[tuple[str, str]] = []
         """Options that one object alone takes, in their order; the value of a switch is empty."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether listings show all that is known."""
+        return _is_given(self, "full")
+
 
 _SHORT = "VhpjfLmndSi:k:B:"
 _LONG = {
@@ -71,8 +76,8 @@ _OF_OBJECT = {
     "compare": (True, ("obj",)),
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
-    "elements": (False, ("diff",)),
-    "full": (False, ("prog",)),
+    "elements": (False, ("diff", "map")),
+    "full": (False, ("prog", "map", "link")),
     "ignore": (True, ("diff",)),
     "libbpf": (True, ("gen",)),
     "only": (True, ("diff",)),
@@ -193,6 +198,16 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
         owners = _OF_OBJECT[name][1]
         if not any(words and owner.startswith(words[0]) for owner in owners):
             raise UsageError(f"option '--{name}' belongs to '{owners[0]}'")
+    if options.is_full and len(words) > 1 and words[1] != "list":
+        takers = ("show", "load", "loadall") if "prog".startswith(words[0]) else ("show",)
+        if not any(verb.startswith(words[1]) for verb in takers):
+            raise UsageError(f"option '--full' belongs to '{takers[0]}', not to '{words[1]}'")
+    elif _is_given(options, "elements") and not options.is_full and "map".startswith(words[0]):
+        raise UsageError("option '--elements' of 'map' goes with '--full'")
     if {options.sign} != {options.key is not None, options.certificate is not None}:
         raise UsageError("-S (sign) and the keys -k and -i have to be given together")
     return ["version"] if version else words
+
+
+def _is_given(options: Options, wanted: str) -> bool:
+    return any(name == wanted for name, _ in options.of_object)

@@ -40,8 +40,8 @@ Usage: pybpftool prog { show | list } [PROG]
                  syscall | fentry | fexit | lsm | sk_lookup | struct_ops | … }: an ELF section
        CTX := {…}, members of the context by name
        Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
-                -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (load: what
-                the verifier did), --snapshot PATH
+                -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (show: more;
+                load: what the verifier did), --snapshot PATH
 
 show lists all loaded programs, or those that PROG names, with the processes that
 hold them. dump xlated prints a program's instructions as the verifier left them,
@@ -118,6 +118,11 @@ def _show(ctx: Context, args: Args) -> None:
         args.end()
     kernel, json = ctx.kernel, ctx.json
     found = find_programs(kernel, ProgramReader(kernel), args) if args else None
+    if ctx.options.is_full:
+        from pybpftool.cli import full
+
+        full.show(ctx, "prog", found)
+        return
     pins = kernel.pinned("prog") if ctx.options.bpffs else None
     listing = kernel.listing("prog")
     read = ProgramReader(kernel, pins, listing.held, with_metadata=True).read

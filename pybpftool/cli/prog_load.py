@@ -33,7 +33,7 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
         _load_light(ctx, args)
         return
     words = _Words(ctx, args)
-    is_full = any(name == "full" for name, _ in ctx.options.of_object)
+    is_full = ctx.options.is_full
     try:
         words.read()
         request = load.Request(
