@@ -321,6 +321,8 @@ def _opens_for_writing(call: ast.Call) -> bool:
             for argument in arguments
             for node in ast.walk(argument)
         )
+    if any(keyword.arg == "closefd" for keyword in call.keywords):
+        return False  # a descriptor that somebody else has opened: memory, or a pipe
     if name in ("open", "fdopen", "ZipFile"):
         return any(
             isinstance(argument, ast.Constant)
