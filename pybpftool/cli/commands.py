@@ -25,7 +25,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("feature", None),
     ("btf", "btf"),
     ("gen", "gen"),
-    ("struct_ops", None),
+    ("struct_ops", "struct_ops"),
     ("iter", "iter"),
     ("token", None),
     ("version", "version"),

@@ -271,6 +271,14 @@ class Kernel:
         """Like :meth:`file`, for a thread beside others that compute."""
         return self.file(path)
 
+    def structs_of(self, size: int, prefix: str, count: int) -> list[str]:
+        """Names of structs of the kernel's own BTF, found without parsing it.
+
+        Those of ``size`` bytes and ``count`` members, without bit-fields, that begin with
+        ``prefix``; an empty list where they cannot be found so.
+        """
+        return []
+
     def boot_time_ns(self) -> int:
         """Wall clock minus boot clock, in nanoseconds: when the boot clock read zero."""
         raise NotImplementedError

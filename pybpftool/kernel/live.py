@@ -425,6 +425,12 @@ class LiveKernel(Kernel):
         """:meth:`file` for a thread of its own: other threads go on while it reads."""
         return read_unlocked(path)
 
+    def structs_of(self, size: int, prefix: str, count: int) -> list[str]:
+        from pybpftool.kernel import typefind
+
+        types = typefind.opened()
+        return types.structs_of(size, prefix, count) if types else []
+
     def boot_time_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
             time.CLOCK_BOOTTIME

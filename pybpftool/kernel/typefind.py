@@ -87,6 +87,22 @@ class KernelTypes:
                 return tuple(found[index] for index in range(len(members)))
         return None
 
+    def structs_of(self, size: int, prefix: str, count: int) -> list[str]:
+        """The names of structs of ``size`` bytes and ``count`` members that begin with ``prefix``.
+
+        Structs with bit-fields are left out.
+        """
+        wanted = _WORDS2.pack(_KIND_STRUCT << 24 | count, size)
+        start, data = prefix.encode(), self._data
+        found = []
+        at = data.find(wanted, self._types + 4, self._types_end)
+        while at >= 0:
+            name = self._strings + _WORD.unpack_from(data, at - 4)[0]
+            if (at - self._types) % 4 == 0 and data[name : name + len(start)] == start:
+                found.append(data[name : data.find(b"\0", name)].decode("utf-8", "surrogateescape"))
+            at = data.find(wanted, at + 4, self._types_end)
+        return found
+
     def function(self, name: str, params: int) -> int | None:
         """The type id of a function, if its record comes right after its prototype's.
 
@@ -120,3 +136,15 @@ def mapped(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def opened(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
+    """The running kernel's types, mapped or else read; None where it tells none."""
+    types = mapped(path)
+    if types is None:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                types = KernelTypes(file.readall())
+        except (OSError, ValueError):
+            pass
+    return types

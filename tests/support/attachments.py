@@ -524,7 +524,7 @@ def _map_links(scene: Scene) -> None:
                 scene.prog(row[0], 1, attach=row[1]), sockmap, row[1]
             ),
         )
-    scene.link("struct_ops", lambda: _struct_ops(scene))
+    scene.link("struct_ops", lambda: struct_ops(scene))
 
 
 def kernel_struct(name: str) -> tuple[int, int, list[tuple[str, int]]]:
@@ -548,7 +548,7 @@ def kernel_struct(name: str) -> tuple[int, int, list[tuple[str, int]]]:
     raise KeyError("the kernel has no struct %s" % name)
 
 
-def _struct_ops(scene: Scene) -> Fd:
+def struct_ops(scene: Scene) -> Fd:
     """A TCP congestion control of three functions that return constants."""
     ops, _, members = kernel_struct("tcp_congestion_ops")
     wrapper, size, outer = kernel_struct("bpf_struct_ops_tcp_congestion_ops")
