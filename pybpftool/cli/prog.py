@@ -26,6 +26,7 @@ Usage: pybpftool prog { show | list } [PROG]
        pybpftool prog run PROG [{ data_in FILE | data DATA } [data_out FILE [data_size_out L]]]
                       [{ ctx_in FILE | ctx CTX } [ctx_out FILE [ctx_size_out M]]]
                       [repeat N] [expect N]
+       pybpftool prog tracelog [{ stdout | stderr } PROG]
        pybpftool prog help
 
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
@@ -51,7 +52,8 @@ load has libbpf load the programs of an object file and pins the first one at PA
 loadall all of them in the directory PATH, pinmaps their maps, autoattach their links;
 if anything fails, nothing stays. run has the kernel run a program on a packet or a
 context, and prints what it returns; with expect it fails if that is another number. The
-file - is standard input or output.
+file - is standard input or output. tracelog prints what programs write to the trace
+pipe until it is interrupted, or what one program has written to a stream of its own.
 """
 
 
@@ -106,6 +108,12 @@ def _run(ctx: Context, args: Args) -> None:
     prog_run.run(ctx, args)
 
 
+def _tracelog(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_tracelog import tracelog
+
+    tracelog(ctx, args)
+
+
 def _later(ctx: Context, args: Args) -> None:
     raise UsageError(f"this version has no 'prog {args.previous()}' yet")
 
@@ -152,7 +160,7 @@ VERBS = (
     ("loadall", _loadall),
     ("attach", _attach),
     ("detach", _detach),
-    ("tracelog", _later),
+    ("tracelog", _tracelog),
     ("run", _run),
     ("profile", _later),
 )

@@ -1,4 +1,4 @@
-"""Mounting a bpf file system, as upstream does where an object is to be pinned."""
+"""Mounting a bpf file system or tracefs, as upstream does where one is needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None) 
 
 
 def mount_bpffs(directory: str) -> int:
-    """Mount a bpf file system on a directory; how many mounts that took.
+    """Mount a bpf file system on a directory; how many mounts that took."""
+    return _mount_privately("bpf", "a bpf file system", directory)
+
+
+def mount_tracefs(directory: str) -> int:
+    """Mount tracefs on a directory; how many mounts that took."""
+    return _mount_privately("tracefs", "tracefs", directory)
+
+
+def _mount_privately(kind: str, what: str, directory: str) -> int:
+    """Mount a file system on a directory; how many mounts that took.
 
     The mount stays private to this mount namespace: where the directory is no mount
     point yet, it is first bound to itself. Raises KernelError, with nothing mounted.
@@ -44,10 +54,10 @@ def mount_bpffs(directory: str) -> int:
         if result < 0:
             raise KernelError.of(f"cannot bind '{directory}' to itself", -result)
         mounts = 1
-    result = _mount("bpf", directory, "bpf", 0, b"mode=0700")
+    result = _mount(kind, directory, kind, 0, b"mode=0700")
     if result < 0:
         unmount(directory, mounts)
-        raise KernelError.of(f"cannot mount a bpf file system on '{directory}'", -result)
+        raise KernelError.of(f"cannot mount {what} on '{directory}'", -result)
     return mounts + 1
 
 

@@ -1,0 +1,90 @@
+"""What programs print: the kernel's trace pipe, and the streams of a program.
+
+Reading takes it away from the next reader.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from errno import EINVAL, ENOENT, ENOTDIR
+
+from pybpftool.control import require_live
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.uapi.bpf import BPF_PROG_STREAM_READ_BY_FD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pybpftool.kernel.interface import BpfObject, Kernel
+
+STREAMS = {"stdout": 1, "stderr": 2}
+"""BPF_STDOUT and BPF_STDERR (enum bpf_prog_stream_id, v6.17)."""
+
+_PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+_PIPE = "trace_pipe"
+_ABSENT = (ENOENT, ENOTDIR)
+_STREAM_ATTR = struct.Struct("=QIII")  # stream_buf, stream_buf_len, stream_id, prog_fd
+
+
+def open_trace_pipe(kernel: Kernel, may_mount: bool, say: Callable[[str], None]) -> int:
+    """Open the trace pipe for reading without waiting; a file descriptor.
+
+    Where no tracefs is mounted one is, if it may be, and stays, as the pipe is in use then.
+    Raises BpfError.
+    """
+    require_live(kernel)
+    everywhere: tuple[Iterable[str], ...] = (_PLACES, _mounted(kernel))
+    for places in everywhere:
+        for place in places:
+            fd = _open(place)
+            if fd is not None:
+                return fd
+    if not may_mount:
+        raise BpfError("no tracefs is mounted, and with -n none may be")
+    from pybpftool.control.mounts import mount_tracefs
+
+    say("no tracefs is mounted; mounting one")
+    mount_tracefs(_PLACES[0])
+    fd = _open(_PLACES[0])
+    if fd is None:
+        raise BpfError("this kernel's tracefs has no trace_pipe")
+    return fd
+
+
+def _mounted(kernel: Kernel) -> Iterator[str]:
+    for line in kernel.file("/proc/mounts").splitlines():
+        fields = line.split(b" ")
+        if len(fields) > 2 and fields[2] == b"tracefs":
+            # The kernel writes blanks in paths as \\040.
+            path = fields[1].decode("ascii", "surrogateescape")
+            yield path.encode("ascii", "surrogateescape").decode("unicode_escape")
+
+
+def _open(place: str) -> int | None:
+    path = f"{place}/{_PIPE}"
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise BpfError(f"cannot open '{path}': {error.strerror}") from None
+
+
+def read_stream(kernel: Kernel, prog: BpfObject, stream: int) -> Iterator[bytes]:
+    """All that a program has printed to a stream (BPF_PROG_STREAM_READ_BY_FD, v6.17)."""
+    require_live(kernel)
+    attr, buffer = Buffer(_STREAM_ATTR.size), Buffer(4096)
+    _STREAM_ATTR.pack_into(attr.data, 0, buffer.address, 4096, stream, prog.fd)
+    while True:
+        result = bpf(BPF_PROG_STREAM_READ_BY_FD, attr.address, _STREAM_ATTR.size)
+        if result == -EINVAL:
+            what = f"cannot read a stream of program {prog.id}"
+            raise KernelError(f"{what}: this kernel has none (they came with Linux 6.17)", EINVAL)
+        if result < 0:
+            raise KernelError.of(f"cannot read a stream of program {prog.id}", -result)
+        if result == 0:
+            return
+        yield bytes(buffer.data[:result])

@@ -1,0 +1,160 @@
+"""`prog tracelog`: the trace pipe until a signal ends it, and streams of programs."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import signal
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pybpftool.control import mounts, tracelog
+from pybpftool.errors import KernelError
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
+
+
+class Live(FakeKernel):
+    is_live = True
+
+
+@pytest.fixture
+def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The writing end of a trace pipe that stands in the second place, as a FIFO."""
+    path = tmp_path / "trace_pipe"
+    os.mkfifo(path)
+    monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"), str(tmp_path)))
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+def interrupt_when_read(fd: int, number: int) -> threading.Thread:
+    """Send this process a signal when all is read that was written."""
+
+    def wait() -> None:
+        unread = array.array("i", [1])
+        while unread[0]:
+            time.sleep(0.02)
+            fcntl.ioctl(fd, termios.FIONREAD, unread)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_prints_lines_until_a_signal(pipe: int, number: int) -> None:
+    os.write(pipe, b'one "line"\nbyte \xff\nno end')
+    before = signal.getsignal(number)
+    thread = interrupt_when_read(pipe, number)
+    result = run("prog", "tracelog", kernel=Live())
+    thread.join()
+    assert (result.status, result.out, result.err) == (0, b'one "line"\nbyte \xff\n', b"")
+    assert signal.getsignal(number) == before
+
+
+def test_json_is_an_array_of_lines(pipe: int) -> None:
+    os.write(pipe, b'one "line"\nbyte \xff\n')
+    thread = interrupt_when_read(pipe, signal.SIGINT)
+    result = run("-j", "prog", "tracelog", kernel=Live())
+    thread.join()
+    assert result.status == 0
+    assert result.out == b'["one \\"line\\"\\n","byte \\udcff\\n"]\n'
+
+
+def test_the_end_of_the_pipe_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trace_pipe").write_bytes(b"last\n")
+    monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path),))
+    result = run("-j", "prog", "tracelog", kernel=Live())
+    assert result.status == 255
+    line, error = result.json
+    assert line == "last\n" and "has ended" in error["error"]
+
+
+def test_tracefs_mounted_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "a place"
+    place.mkdir()
+    (place / "trace_pipe").write_bytes(b"x\n")
+    monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
+    kernel = Live()
+    shown = str(place).replace(" ", "\\040").encode()
+    kernel.files["/proc/mounts"] = b"a /b sysfs rw 0 0\nt " + shown + b" tracefs rw 0 0\n"
+    assert run("prog", "tracelog", kernel=kernel).out == b"x\n"
+
+
+def test_nothing_is_mounted_with_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
+    monkeypatch.setattr(mounts, "mount_tracefs", lambda directory: pytest.fail("mounted"))
+    kernel = Live()
+    kernel.files["/proc/mounts"] = b""
+    result = run("-n", "prog", "tracelog", kernel=kernel)
+    assert result.status == 255
+    assert_one_sentence(result, "no tracefs is mounted")
+
+
+def test_a_mount_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(directory: str) -> int:
+        raise KernelError.of(f"cannot mount tracefs on '{directory}'", 1)
+
+    monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
+    monkeypatch.setattr(mounts, "mount_tracefs", refuse)
+    kernel = Live()
+    kernel.files["/proc/mounts"] = b""
+    result = run("-j", "prog", "tracelog", kernel=kernel)
+    assert result.status == 255
+    assert "cannot mount tracefs" in result.json[0]["error"]
+
+
+def test_a_stream_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that gives two pieces, then none."""
+    kernel = Live()
+    kernel.prog(7).fd = 5
+    pieces = []
+
+    def answer(command: int, address: int, size: int) -> int:
+        assert (command, size) == (37, 20)
+        return pieces.pop(0) if pieces else 0
+
+    monkeypatch.setattr(tracelog, "bpf", answer)
+    for options, stream, out, err in (
+        ((), "stdout", bytes(5), b""),
+        (("-j",), "stdo", b'"' + b"\\u0000" * 5 + b'"\n', b""),
+        ((), "stderr", b"", bytes(5)),
+        (("-j",), "stderr", b"null\n", bytes(5)),
+    ):
+        pieces[:] = [3, 2]
+        result = run(*options, "prog", "tracelog", stream, "id", "7", kernel=kernel)
+        assert (result.status, result.out, result.err) == (0, out, err)
+    pieces[:] = [-22]
+    result = run("prog", "tracelog", "stdout", "id", "7", kernel=kernel)
+    assert result.status == 255
+    assert_one_sentence(result, "Linux 6.17")
+    assert kernel.opened == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("x",), "got 'x'"),
+        (("stdout",), "ends there"),
+        (("stderr", "id", "9"), "9"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], part: str) -> None:
+    result = run("prog", "tracelog", *words, kernel=Live())
+    assert result.status == 255
+    assert_one_sentence(result, part)
+
+
+def test_a_recorded_kernel_prints_nothing() -> None:
+    result = run("prog", "tracelog", kernel=FakeKernel())
+    assert result.status == 255
+    assert_one_sentence(result, "recorded kernel")
