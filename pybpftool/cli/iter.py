@@ -1,9 +1,9 @@
-"""``iter``: pin iterators."""
+"""``iter``: list and pin iterators."""
 
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.errors import LoadError
+from pybpftool.errors import BpfError, LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject
 
 HELP = """\
-Usage: pybpftool iter pin OBJ PATH [map MAP]
+Usage: pybpftool iter { show | list }
+       pybpftool iter pin OBJ PATH [map MAP]
        pybpftool iter help
 
        MAP := { id MAP_ID | pinned FILE | name MAP_NAME }
-       Options: -j, -p, -n, -d (all that libbpf and the verifier say)
+       Options: -j, -p, -n, -d (all that libbpf and the verifier say), --snapshot PATH
 
-pin loads the object file OBJ, attaches its first program as an iterator and pins it at
-PATH. Reading that file runs the program for each object of its kind: tasks, sockets,
-maps, with map the elements of one map; what it prints is the content of the file.
+list shows all iterators: what each walks over (of which map, cgroup or task), its
+program, the files that run it, and the processes that hold it. pin loads the object
+file OBJ, attaches its first program as an iterator and pins it at PATH. Reading that
+file runs the program for each object of its kind: tasks, sockets, maps, with map the
+elements of one map; what it prints is the content of the file.
 """
 
 
@@ -66,7 +69,29 @@ def _pin(ctx: Context, args: Args) -> None:
             kernel.close(map)
 
 
+def _list(ctx: Context, args: Args) -> None:
+    """``iter { show | list }``"""
+    from pybpftool.objects.iterators import collect
+
+    args.end()
+    json = ctx.json
+    if json is not None:
+        json.begin_array()
+    for record in collect(ctx.kernel):
+        if isinstance(record, BpfError):
+            ctx.error(record)
+        elif json is not None:
+            json.value(record.json())
+        else:
+            ctx.out.write(record.text())
+    if json is not None:
+        json.end()
+
+
 VERBS = (
     ("help", _help),
     ("pin", _pin),
+    # Beyond upstream.
+    ("show", _list),
+    ("list", _list),
 )

@@ -8,6 +8,7 @@ from pybpftool.uapi.bpf import (
     ATTACH_TYPES,
     BPF_F_ALLOW_MULTI,
     BPF_F_ALLOW_OVERRIDE,
+    BPF_F_PREORDER,
     BPF_F_QUERY_EFFECTIVE,
 )
 
@@ -102,6 +103,7 @@ def attach_type_number(word: str) -> int | None:
 
 
 _FLAGS = {0: "", BPF_F_ALLOW_MULTI: "multi", BPF_F_ALLOW_OVERRIDE: "override"}
+_PREORDER = "preorder"  # runs before those of the cgroups inside (v6.16)
 
 
 class AttachedProgram(Record):
@@ -125,7 +127,12 @@ class AttachedProgram(Record):
     def flags_text(self) -> str:
         """The flags in words."""
         flags = self.attach_flags or 0
-        return _FLAGS.get(flags, f"unknown({flags:x})")
+        known = _FLAGS.get(flags & ~BPF_F_PREORDER)
+        if known is None:
+            return f"unknown({flags:x})"
+        if flags & BPF_F_PREORDER:
+            return f"{known},{_PREORDER}" if known else _PREORDER
+        return known
 
     def text(self, is_nested: bool = False) -> str:
         """The line of the program; ``is_nested``: below the root of a tree."""

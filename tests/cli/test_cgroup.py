@@ -69,9 +69,16 @@ def test_empty(kernel: AttachedKernel) -> None:
 
 
 def test_flags(kernel: AttachedKernel) -> None:
-    kernel.cgroups["/cg/f"] = [(EGRESS, 5, 0), (EGRESS, 5, 3), (EGRESS, 5, 0x42)]
+    kernel.cgroups["/cg/f"] = [
+        (EGRESS, 5, 0),
+        (EGRESS, 5, 3),
+        (EGRESS, 5, 0x42),
+        (EGRESS, 5, 0x40),
+        (EGRESS, 5, 0x43),
+    ]
     rows = run("-j", "cgroup", "show", "/cg/f", kernel=kernel).json
-    assert [row["attach_flags"] for row in rows] == ["", "unknown(3)", "unknown(42)"]
+    shown = ["", "unknown(3)", "multi,preorder", "preorder", "unknown(43)"]
+    assert [row["attach_flags"] for row in rows] == shown
 
 
 def test_lsm_hooks(kernel: AttachedKernel) -> None:

@@ -27,7 +27,7 @@ NO_ITERATOR = 'SEC("xdp") int passes(struct xdp_md *ctx) { return XDP_PASS; }'
 
 
 def test_help() -> None:
-    assert run("iter", "help").errors.startswith("Usage: pybpftool iter pin OBJ PATH")
+    assert run("iter", "help").errors.startswith("Usage: pybpftool iter { show | list }")
     assert run("iter").status == 0
     result = run("-j", "iter", "help")  # as upstream
     assert result.out == b"\n"

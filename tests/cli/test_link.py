@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError, VanishedError
+from pybpftool.kernel.interface import BpfObject
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import AttachedKernel
 
@@ -571,3 +572,25 @@ def test_damaged_snapshots(tmp_path: Path) -> None:
                 assert result.status == 0 or b"Error: " in result.err or b'"error"' in result.out
                 if form:
                     assert result.json is not False
+
+
+def test_a_program_that_may_not_be_opened_costs_its_type_alone() -> None:
+    """As with CAP_BPF and CAP_PERFMON, but without CAP_SYS_ADMIN."""
+
+    class Restricted(AttachedKernel):
+        def open(self, kind: str, id: int) -> BpfObject:
+            if kind == "prog":
+                raise KernelError.of(f"cannot open program {id}", errno.EPERM)
+            return super().open(kind, id)
+
+    kernel = Restricted()
+    kernel.link(1, TRACING, struct.pack("<IIIxxxxQ", 24, 1, 55, 0))
+    kernel.pins["link"] = {1: ["/sys/fs/bpf/fentry"]}
+    result = run("link", "show", "pinned", "/sys/fs/bpf/fentry", kernel=kernel)
+    assert (result.status, result.err) == (0, b"")
+    assert result.text == (
+        "1: tracing  prog 7  \n\tattach_type trace_fentry  "
+        "\n\ttarget_obj_id 1  target_btf_id 55  \n"
+    )
+    shown = run("-j", "link", "show", "pinned", "/sys/fs/bpf/fentry", kernel=kernel).json
+    assert "prog_type" not in shown and shown["attach_type"] == "trace_fentry"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from errno import EPERM
 
-from pybpftool.errors import FormatError
+from pybpftool.errors import FormatError, KernelError
 from pybpftool.uapi.bpf import BPF_LINK_INFO, PROG_TYPES
 
 TYPE_CHECKING = False
@@ -140,11 +141,19 @@ class LinkSource:
         """The name of a network device; None for one that is gone or in another namespace."""
         return self.kernel.ifindex_name(ifindex) if ifindex else None
 
-    def prog_type(self, id: int) -> str | int:
-        """The type of a program, as a number where it is newer than our tables."""
+    def prog_type(self, id: int) -> str | int | None:
+        """The type of a program, as a number where it is newer than our tables.
+
+        None where the kernel does not tell: ids may be opened with CAP_SYS_ADMIN alone.
+        """
         found = self._prog_types.get(id)
         if found is None:
-            prog = self.kernel.open("prog", id)
+            try:
+                prog = self.kernel.open("prog", id)
+            except KernelError as error:
+                if error.errno != EPERM:
+                    raise
+                return None
             self.kernel.close(prog)
             number = struct.unpack_from(self._order + "I", prog.info)[0]
             found = self._prog_types[id] = word(PROG_TYPES, number)

@@ -36,7 +36,7 @@ class Tracing(Record):
     ``target_obj_id`` is the id of a BTF object, or of the program that is extended.
     """
 
-    prog_type: str | int
+    prog_type: str | int | None
     attach_type: str | int
     target_obj_id: int | None
     target_btf_id: int | None
@@ -54,15 +54,17 @@ class Tracing(Record):
         )
 
     def text(self) -> str:
-        text = f"\n\tprog_type {self.prog_type}  attach_type {self.attach_type}  "
+        type = "" if self.prog_type is None else f"prog_type {self.prog_type}  "
+        text = f"\n\t{type}attach_type {self.attach_type}  "
         if self.target_obj_id or self.target_btf_id:
             text += f"\n\ttarget_obj_id {self.target_obj_id or 0}"
             text += f"  target_btf_id {self.target_btf_id or 0}  "
         return f"{text}\n\tcookie {self.cookie}  " if self.cookie else text
 
     def json(self) -> Json:
+        type = {} if self.prog_type is None else {"prog_type": self.prog_type}
         return {
-            "prog_type": self.prog_type,
+            **type,
             "attach_type": self.attach_type,
             "target_obj_id": self.target_obj_id or 0,
             "target_btf_id": self.target_btf_id or 0,
