@@ -29,8 +29,9 @@ code of a library whose object FILE was linked into a larger object: pointers to
 own maps, programs and variables there. min_core_btf writes to OUTPUT what the CO-RE
 relocations of objects need of the BTF in INPUT.
 
-Options: -L (skeleton: with a loader program), -d (what libbpf says), --libbpf VERSION
-         (skeleton: leave out what this version's header lacks)
+Options: -L (skeleton: with a loader program), -S -k KEY -i CERTIFICATE (which is signed),
+         -d (what libbpf says), --libbpf VERSION (skeleton: leave out what this version's
+         header lacks)
 """
 
 
@@ -67,8 +68,6 @@ def _skeleton(ctx: Context, args: Args) -> None:
     from pybpftool.gen.skeleton import skeleton
 
     path, name = _names(args)
-    if ctx.options.sign:
-        raise UsageError("this version cannot sign loader programs")
     obj = open_file(path, name)
     if not ctx.options.use_loader:
         ctx.out.write(skeleton(obj, identifier(obj.name), _libbpf(ctx)))
@@ -76,8 +75,15 @@ def _skeleton(ctx: Context, args: Args) -> None:
     from pybpftool.control.loader import loader
     from pybpftool.gen.light_skeleton import light_skeleton
 
-    made = loader(path, obj.name, _aloud(ctx))
-    ctx.out.write(light_skeleton(obj, identifier(obj.name), *made))
+    options = ctx.options
+    made = loader(path, obj.name, _aloud(ctx), options.sign)
+    signed = None
+    if options.key is not None and options.certificate is not None:
+        from pybpftool.control.signing import sign
+
+        signature = sign(made.insns, options.key, options.certificate)
+        signed = signature.data, signature.digest
+    ctx.out.write(light_skeleton(obj, identifier(obj.name), *made, signed))
 
 
 def _libbpf(ctx: Context) -> tuple[int, int]:

@@ -76,6 +76,19 @@ static inline int @__load(struct @ *skel)
 		return err;
 """
 
+_SIGNED = """\
+	static const char opts_sig[] __attribute__((__aligned__(8))) = SIGNATURE;
+	static const char opts_excl_hash[] __attribute__((__aligned__(8))) = DIGEST;
+"""
+
+_WITH_SIGNATURE = """\
+	opts.signature = (void *)opts_sig;
+	opts.signature_sz = sizeof(opts_sig) - 1;
+	opts.excl_prog_hash = (void *)opts_excl_hash;
+	opts.excl_prog_hash_sz = sizeof(opts_excl_hash) - 1;
+	opts.keyring_id = skel->keyring_id;
+"""
+
 _OPEN_AND_LOAD = """\
 	return 0;
 }
@@ -94,9 +107,16 @@ static inline struct @ *@__open_and_load(void)
 
 
 def light_skeleton(
-    obj: BpfObject, name: str, insns: bytes, data: bytes, initial: dict[str, bytes]
+    obj: BpfObject,
+    name: str,
+    insns: bytes,
+    data: bytes,
+    initial: dict[str, bytes],
+    signed: tuple[bytes, bytes] | None = None,
 ) -> str:
     """The header; ``insns`` and ``data`` are the loader's, ``initial`` what maps hold at first.
+
+    ``signed``: the signature of the instructions, and their SHA-256.
 
     Raises :class:`FormatError`.
     """
@@ -115,6 +135,7 @@ def light_skeleton(
         _group("maps", [f"struct bpf_map_desc {ident}" for ident in entries]),
         _group("progs", [f"struct bpf_prog_desc {ident}" for ident in programs]),
         _group("links", [f"int {ident}_fd" for ident in links]),
+        "\t__s32 keyring_id;\n" if signed else "",
         # After what the loader fills in, which it expects without a gap.
         *shadows(shape, name),
         *memory(shape, name, texts),
@@ -123,13 +144,23 @@ def light_skeleton(
         _attach(name, programs),
         _destroy(name, shape, programs),
         _open(name, shape, initial, bool(entries), bool(programs)),
-        _with_bytes(_LOAD.replace("@", name), DATA=data, INSNS=insns),
+        _load(name, data, insns, signed),
         *[_map_again(entry) for entry, _, _ in shape.in_memory],
         _OPEN_AND_LOAD.replace("@", name),
         assertions(shape, name),
         f"\n#endif /* {macro} */\n",
     ]
     return "".join(parts)
+
+
+def _load(name: str, data: bytes, insns: bytes, signed: tuple[bytes, bytes] | None) -> str:
+    text = _LOAD.replace("@", name)
+    if signed is None:
+        return _with_bytes(text, DATA=data, INSNS=insns)
+    declared = "\tstruct bpf_load_and_run_opts opts"
+    run = "\terr = bpf_load_and_run"
+    text = text.replace(declared, _SIGNED + declared).replace(run, _WITH_SIGNATURE + run)
+    return _with_bytes(text, DATA=data, INSNS=insns, SIGNATURE=signed[0], DIGEST=signed[1])
 
 
 def _with_bytes(text: str, **literals: bytes) -> str:

@@ -51,6 +51,19 @@ def test_members_and_attaching(tmp_path: Path) -> None:
     assert "skel->maps.data.initial_value, 4096, PROT_READ | PROT_WRITE,\n" in text
 
 
+def test_signed(tmp_path: Path) -> None:
+    obj = open_file(compile_object(tmp_path, SOURCE))
+    insns, data = b"\x95" + bytes(7), b" SIGNATURE; DIGEST;"
+    text = light_skeleton(obj, "t", insns, data, {}, (b"\x30\x82", b"\xaa" * 32))
+    assert (
+        '\tstatic const char opts_sig[] __attribute__((__aligned__(8))) = "\\\n\\x30\\x82";' in text
+    )
+    assert text.count("\\xaa") == 32
+    assert "\t} links;\n\t__s32 keyring_id;\n" in text
+    assert "opts.keyring_id = skel->keyring_id;\n\terr = bpf_load_and_run" in text
+    assert "keyring_id" not in light_skeleton(obj, "t", insns, data, {})
+
+
 def test_nothing_to_load() -> None:
     from tests.support.objbuild import ObjBuilder
 
