@@ -139,17 +139,18 @@ class Relocatable:
     def _sections(self) -> list[Section]:
         data, order = self.bytes, self.order
         (table,) = struct.unpack_from(f"{order}Q", data, 40)
-        entry_size, count, names_index = struct.unpack_from(f"{order}3H", data, 58)
+        # The size of a header stands there, too; libelf does not look at it.
+        count, names_index = struct.unpack_from(f"{order}2H", data, 60)
         header = struct.Struct(f"{order}IIQQQQIIQQ")
-        if not table or table + header.size > len(data) or entry_size != header.size:
+        if not table or table + header.size > len(data):
             raise FormatError("the ELF file has no table of sections")
         first = header.unpack_from(data, table)
         count = count or first[5]
         if names_index == SHN_XINDEX:
             names_index = first[6]
-        if table + count * entry_size > len(data):
+        if table + count * header.size > len(data):
             raise FormatError("the ELF file's table of sections is cut off")
-        rows = [header.unpack_from(data, table + at * entry_size) for at in range(count)]
+        rows = [header.unpack_from(data, table + at * header.size) for at in range(count)]
         if not 0 < names_index < count or rows[names_index][1] != SHT_STRTAB:
             raise FormatError("the ELF file has no section names")
         self.names_index = names_index
@@ -181,7 +182,7 @@ class Relocatable:
 
     def _symbols(self, table: Section) -> list[Symbol]:
         data = self.content(table)
-        if len(data) % _SYMBOL_BYTES:
+        if table.entry_size != _SYMBOL_BYTES or len(data) % _SYMBOL_BYTES:
             raise FormatError("the symbol table is not made of whole symbols")
         names = b""
         if 0 < table.link < len(self.sections):

@@ -145,6 +145,8 @@ class _Opener:
         for symbol in self.elf.symbols:
             if symbol.section != index or symbol.type != STT_FUNC:
                 continue
+            if symbol.name_offset and not symbol.name:
+                raise FormatError(f"a program in the section '{name}' has no name")
             start, size = symbol.value, symbol.size
             if start + size > len(data):
                 raise FormatError(f"the program '{symbol.name}' goes beyond its section '{name}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,18 @@ def test_no_regular_file(tmp_path: Path) -> None:
             read_file(path)
     with pytest.raises(BpfError, match="No such file"):
         read_file(str(tmp_path / "none"))
+
+
+def test_symbols_of_a_wrong_size() -> None:
+    data = bytearray(small_object())
+    elf = Relocatable(bytes(data))
+    (table,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, table + 64 * elf.symbol_table.number + 56, 25)
+    with pytest.raises(FormatError, match="not made of whole symbols"):
+        Relocatable(bytes(data))
+
+
+def test_the_size_of_headers_is_not_looked_at() -> None:
+    data = bytearray(small_object())
+    data[58:60] = b"\0\1"
+    assert Relocatable(bytes(data)).sections
