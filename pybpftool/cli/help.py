@@ -13,8 +13,8 @@ Usage: pybpftool [OPTIONS] OBJECT { COMMAND | help }
        pybpftool version
 
 Objects that this version handles:
-       prog  map  link  cgroup  perf  net  btf  gen  struct_ops  snapshot
-       diff  check  obj
+       prog  map  link  cgroup  perf  net  feature  btf  gen  struct_ops  iter
+       token  snapshot  diff  check  obj
        (each word may be shortened; 'pybpftool OBJECT help' lists an object's commands)
 
 Options:

@@ -52,7 +52,8 @@ def record(kernel: Kernel, elements: bool = True) -> None:
             refused.append(error)
     if len(refused) == len(listings):
         raise refused[0]
-    for collect in (record_files, record_perf, record_cgroups, record_networks):
+    others = (record_files, record_perf, record_cgroups, record_networks, record_features)
+    for collect in others:
         _tried(collect, kernel)
 
 
@@ -171,6 +172,15 @@ def record_cgroups(kernel: Kernel) -> None:
             _tried(tree, kernel, cgroup.path, is_effective)
         for path in paths:
             _tried(programs_of, kernel, path, is_effective)
+
+
+def record_features(kernel: Kernel) -> None:
+    """What ``feature probe`` and ``token show`` ask."""
+    from pybpftool.objects.feature import collect
+    from pybpftool.objects.token import MOUNTS
+
+    _tried(collect, kernel)
+    _tried(kernel.file, MOUNTS)
 
 
 def record_networks(kernel: Kernel) -> None:

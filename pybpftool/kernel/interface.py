@@ -349,6 +349,10 @@ class Kernel:
         """The path of the network namespace that a name, process id or path means."""
         raise NotImplementedError
 
+    def features(self, full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
+        """What bpf(2) can do; see :func:`pybpftool.kernel.features.features`."""
+        raise NotImplementedError
+
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         """What stands at an offset of an ELF file; see :func:`pybpftool.elf.probes.file_place`."""
         raise NotImplementedError
@@ -405,5 +409,6 @@ QUESTIONS = (
     "device_index",
     "network_namespaces",
     "namespace_path",
+    "features",
 )
 """The methods of :class:`Kernel` whose answers a snapshot keeps."""

@@ -526,6 +526,11 @@ class LiveKernel(Kernel):
 
         return namespace_path(word)
 
+    def features(self, full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
+        from pybpftool.kernel.features import features
+
+        return features(full, unprivileged, ifindex)
+
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         from pybpftool.elf.probes import file_place
 

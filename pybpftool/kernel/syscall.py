@@ -266,6 +266,39 @@ def if_indextoname(index: int) -> str | None:
     return name.value.decode("utf-8", "surrogateescape")
 
 
+_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
+_PR_CAPBSET_READ = 23
+
+
+def effective_capabilities() -> int:
+    """The capabilities of this process that count, a bit each (capget(2)). Raises KernelError."""
+    header = (ctypes.c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint * 6)()
+    if _libc["capget"](header, data):
+        raise KernelError.of("cannot read our capabilities", ctypes.get_errno())
+    return data[0] | data[3] << 32
+
+
+def set_effective_capabilities(mask: int) -> None:
+    """Let only these of our permitted capabilities count (capset(2)). Raises KernelError."""
+    header = (ctypes.c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint * 6)()
+    if _libc["capget"](header, data) == 0:
+        data[0] = mask & 0xFFFFFFFF
+        data[3] = mask >> 32
+        if _libc["capset"](header, data) == 0:
+            return
+    raise KernelError.of("cannot give up our capabilities", ctypes.get_errno())
+
+
+def knows_capability(number: int) -> bool:
+    """Whether the running kernel has a capability of this number (prctl(2))."""
+    result: int = _libc["prctl"](
+        ctypes.c_int(_PR_CAPBSET_READ), *(ctypes.c_ulong(n) for n in (number, 0, 0, 0))
+    )
+    return result >= 0
+
+
 def setns(fd: int, kind: int) -> int:
     """Enter the namespace behind a file descriptor (setns(2)); 0, or ``-errno``."""
     if _libc["setns"](ctypes.c_int(fd), ctypes.c_int(kind)):

@@ -15,6 +15,8 @@ def read_commands(kernel: Kernel, every: int = 1) -> Iterator[list[str]]:
     for kind in ("prog", "map", "link", "btf", "perf", "net"):
         yield [kind, "show"]
     yield ["net", "show", "all"]
+    yield ["feature", "probe"]
+    yield ["token", "show"]
     ids = {kind: _ids(kernel, kind) for kind in ("prog", "map", "link", "btf")}
     for kind, found in ids.items():
         for id in found[::every]:
