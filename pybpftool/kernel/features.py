@@ -70,11 +70,11 @@ def features(full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
                 " see what users without capabilities may do",
                 EPERM,
             )
-        return _answers(full, ifindex)
+        return _answers(full, unprivileged, ifindex)
     mask = sum(1 << number for number, _ in wanted)
     set_effective_capabilities(ours & ~mask)
     try:
-        return _answers(full, ifindex)
+        return _answers(full, unprivileged, ifindex)
     finally:
         set_effective_capabilities(ours)
 
@@ -95,9 +95,9 @@ def _number_in(path: str) -> int:
         return -1
 
 
-def _answers(full: bool, ifindex: int) -> dict[str, Any]:
+def _answers(full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
     settings = None if ifindex else sysctls()
-    probe, map_probe = ProgProbe(ifindex), MapProbe(ifindex)
+    probe, map_probe = ProgProbe(ifindex, unprivileged), MapProbe(ifindex)
     if not probe.has_syscall():
         return {
             "sysctls": settings,
@@ -142,10 +142,10 @@ def _helpers(probe: ProgProbe, types: list[str], full: bool) -> dict[str, list[s
 
     from pybpftool.worker import Worker
 
-    first, second = types[::2], types[1::2]
+    first, second = types[1::2], types[::2]  # we have asked for types and maps already
 
     def work(send: Send) -> None:
-        other = ProgProbe(0)
+        other = ProgProbe(0, probe.unprivileged)
         send(
             [marshal.dumps(({name: other.helpers(name, wanted) for name in second}, other.refused))]
         )

@@ -27,6 +27,8 @@ _LOG = Struct("=IIQII")  # at 24: level, size, buffer, kern_version, prog_flags
 _TARGET = Struct("=II")  # at 64: prog_ifindex, expected_attach_type
 _ATTACH_BTF_ID = 108
 _LOG_BYTES = 4096
+# BPF_LOG_STATS, include/linux/bpf_verifier.h: errors without the states that lead to them.
+_LOG_STATS = 4
 _F_SLEEPABLE = 1 << 4
 
 _PROG = {name: number for number, name in enumerate(uapi.PROG_TYPES)}
@@ -92,8 +94,9 @@ class ProgProbe:
     ``refused`` counts what ended with EPERM.
     """
 
-    def __init__(self, ifindex: int) -> None:
+    def __init__(self, ifindex: int, unprivileged: bool) -> None:
         self.ifindex = ifindex
+        self.unprivileged = unprivileged
         self.refused = 0
         self._attr = Buffer(_LOAD_SIZE)
         self._licence = Buffer.of(b"GPL\0")
@@ -102,6 +105,11 @@ class ProgProbe:
             uapi.BPF_PROG_LOAD, self._attr.address, _LOAD_SIZE
         )
         self._errno = errno_field()
+        self._log_level = _LOG_STATS
+        # Kernels before v5.2 know only the levels that cost more.
+        self._fill(_PROG["socket_filter"], Buffer.of(_RETURN_0), True)
+        if self._try() == -EINVAL:
+            self._log_level = 1
 
     def has_syscall(self) -> bool:
         """Whether there is a bpf(2)."""
@@ -131,24 +139,33 @@ class ProgProbe:
         if self.ifindex and self._vendor() == _NETRONOME:
             missing = (*missing, b"not supported by FW", b"unsupported function id")
         found = []
-        attempt, find = self._try, log.find
+        load, arguments, errno, find = self._load, self._arguments, self._errno, log.find
         for number, helper in wanted:
             call.value = number
             log[0] = 0
-            result = attempt()
-            if result:
-                # A device's driver refuses for reasons of its own, too.
-                if result == -EPERM and not self.ifindex:
-                    continue
-                end = find(0)
-                for sentence in missing:
-                    if find(sentence, 0, end) >= 0:
-                        break
-                else:
-                    found.append(helper)
+            fd = load(*arguments)
+            if fd >= 0:
+                os.close(fd)
+                found.append(helper)
+                continue
+            end = find(0)
+            for sentence in missing:
+                if find(sentence, 0, end) >= 0:
+                    break
             else:
+                if (errno is None or errno.value in (EAGAIN, EPERM)) and not self._knows(missing):
+                    continue
                 found.append(helper)
         return found
+
+    def _knows(self, missing: tuple[bytes, ...]) -> bool:
+        """Whether the helper that is described is there, asked again if need be."""
+        result = self._try()
+        # A device's driver refuses for reasons of its own, too.
+        if result == -EPERM and self.unprivileged and not self.ifindex:
+            return False
+        said = self._said()
+        return not result or not any(sentence in said for sentence in missing)
 
     def misc(self) -> dict[str, bool]:
         """Which of :data:`MISC` are loaded."""
@@ -165,7 +182,7 @@ class ProgProbe:
         self._code = code  # lives as long as its address is used
         _TYPE_AND_COUNT.pack_into(attr, 0, type, len(code.data) // _INSN.size)
         _ADDRESSES.pack_into(attr, 8, code.address if code.data else 0, self._licence.address)
-        log = (1, _LOG_BYTES, self._log.address) if with_log else (0, 0, 0)
+        log = (self._log_level, _LOG_BYTES, self._log.address) if with_log else (0, 0, 0)
         self._log.data[0] = 0
         version = kernel_version() if name == "kprobe" else 0
         _LOG.pack_into(attr, 24, *log, version, _F_SLEEPABLE if name == "syscall" else 0)
@@ -176,6 +193,7 @@ class ProgProbe:
 
     def _try(self) -> int:
         """Load what was described: 0, or ``-errno``."""
+        self._log.data[0] = 0
         for _ in range(5):  # as libbpf: the verifier may be interrupted
             fd = self._load(*self._arguments)
             if fd >= 0:
