@@ -148,24 +148,32 @@ _GROUPS = {
 
 def _diff(ctx: Context, args: Args) -> None:
     """``feature diff SNAPSHOT [SNAPSHOT]``"""
+    from pybpftool.cli.recorded import guarded
+
+    ctx.failure_status = 2
+    old = args.take("the path of a snapshot")
+    new = args.take("a path") if args else None
+    args.end()
+    guarded(lambda: _compare(ctx, old, new))
+
+
+def _compare(ctx: Context, old: str, new: str | None) -> None:
     from pybpftool.inspect.feature_diff import changes
     from pybpftool.kernel.snapshot import SnapshotKernel
     from pybpftool.objects.feature import collect
 
-    ctx.failure_status = 2
-    old = SnapshotKernel.load(args.take("the path of a snapshot"))
-    new = SnapshotKernel.load(args.take("a path")) if args else ctx.kernel
-    args.end()
-    found = changes(collect(old), collect(new))
+    before = collect(SnapshotKernel.load(old))
+    after = collect(ctx.kernel if new is None else SnapshotKernel.load(new))
+    found = changes(before, after)
     if found:
         ctx.status = 1
     if ctx.json is not None:
         names = ("section", "name", "old", "new")
         ctx.json.array(dict(zip(names, change)) for change in found)
         return
-    for section, name, before, after in found:
-        mark = "+" if before in (None, False) else "-" if after in (None, False) else "~"
-        values = "" if mark != "~" else f": {before} -> {after}"
+    for section, name, was, is_now in found:
+        mark = "+" if was in (None, False) else "-" if is_now in (None, False) else "~"
+        values = f": {was} -> {is_now}" if mark == "~" else ""
         ctx.out.write(f"{mark} {section} {name}{values}\n")
 
 

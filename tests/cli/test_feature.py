@@ -59,6 +59,9 @@ class FeatureKernel(FakeKernel):
             raise self.refusal
         return self.answers
 
+    def btf_name(self, id: int) -> str:
+        return self.names.get(id, "")
+
     def device_index(self, name: str, netns: str) -> int:
         if name != "eth0":
             raise KernelError("no such device", 19)
@@ -216,6 +219,23 @@ class TestListBuiltins:
             {"name": "bpf_two", "prototype": "int bpf_two(int a)"}
         ]
 
+    def test_kfuncs_of_modules(self, kernel: FeatureKernel) -> None:
+        base = BtfBuilder()
+        number = base.add_int("int", 4)
+        base.add_decl_tag("bpf_kfunc", base.add_func("bpf_z", base.add_func_proto(number)))
+        kernel.files["/sys/kernel/btf/vmlinux"] = base.build()
+        split = BtfBuilder(first_id=base.next_id, base_strings=len(base._strings))
+        split.add_decl_tag("bpf_kfunc", split.add_func("bpf_a", split.add_func_proto(number)))
+        for id, name in ((1, "vmlinux"), (2, "conntrack"), (3, "")):
+            kernel.btf(id, kernel_btf=int(id < 3), name_len=len(name))
+            kernel.names[id] = name
+            kernel.btfs[id] = split.build()
+        assert run("feature", "list_builtins", "kfuncs", kernel=kernel).text == (
+            "int bpf_z();\nint bpf_a();  /* conntrack */\n"
+        )
+        found = run("-j", "feature", "list_builtins", "kfuncs", kernel=kernel).json
+        assert [each.get("module") for each in found] == [None, "conntrack"]
+
     def test_kernel_that_marks_no_kfuncs(self, kernel: FeatureKernel) -> None:
         btf = BtfBuilder()
         btf.add_int("int", 4)
@@ -268,6 +288,22 @@ class TestDiff:
         result = run("feature", "diff", path, kernel=kernel)
         assert (result.status, result.out, result.err) == (0, b"", b"")
         assert run("-j", "feature", "diff", path, path).json == []
+
+    @pytest.mark.parametrize(
+        "damage",
+        [{"helpers": 1}, {"prog_types": []}, {"sysctls": {"x": 1}}, {"misc": {"odd": True}}],
+    )
+    def test_damaged_answers(
+        self, kernel: FeatureKernel, tmp_path: Path, damage: dict[str, Any]
+    ) -> None:
+        whole = saved(kernel, tmp_path / "a.zip")
+        kernel.answers.update(damage)
+        path = saved(kernel, tmp_path / "b.zip")
+        result = run("feature", "diff", path, whole)
+        assert "Traceback" not in result.errors
+        assert result.status in (1, 2)
+        result = run("--snapshot", path, "feature")
+        assert_one_sentence(result, "the snapshot is damaged")
 
     def test_failures(self, kernel: FeatureKernel, tmp_path: Path) -> None:
         kernel.refusal = KernelError("probing needs CAP_BPF", 1)
