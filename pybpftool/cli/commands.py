@@ -42,6 +42,8 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
     module = select(OBJECTS, args, "")
     if module is None:
         raise UsageError(f"this version has no '{args.previous()}' yet")
+    if args.peek() == "help" and len(args) > 1 and show_help(ctx, [module, *args.rest()[1:]]):
+        return
     # Not importlib.import_module(): that package costs more than most of ours.
     run = __import__(f"pybpftool.cli.{module}", fromlist=("run",)).run
     if ctx.options.snapshot is None:
@@ -50,3 +52,17 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
         from pybpftool.cli.recorded import run_command
 
         run_command(run, ctx, args)
+
+
+def show_help(ctx: Context, words: Sequence[str]) -> bool:
+    """Print how an object, or a command of it, is used; False where there is no such object."""
+    module = next((module for name, module in OBJECTS if name.startswith(words[0])), None)
+    if module is None:
+        return False
+    text = getattr(__import__(f"pybpftool.cli.{module}", fromlist=("HELP",)), "HELP", None)
+    if text is None:
+        return False
+    from pybpftool.cli.help import show_usage
+
+    show_usage(ctx, text, words[1:])
+    return True

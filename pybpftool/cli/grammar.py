@@ -69,7 +69,10 @@ class Args:
         for name in names:
             if name.startswith(word):
                 return name
-        raise UsageError(f"expected {_alternatives(names)}, got '{word}'")
+        hint = nearest(word, names)
+        if "id" in names and c_number(word) is not None:
+            hint = f"; did you mean 'id {word}'?"
+        raise UsageError(f"expected {_alternatives(names)}, got '{word}'{hint}")
 
     def number(self, what: str, bits: int = 32) -> int:
         """The next word as an unsigned number of at most ``bits`` bits."""
@@ -105,6 +108,15 @@ def select(commands: Sequence[tuple[str, Handler]], args: Args, of: str) -> Hand
         if name.startswith(word):
             args.take("a command")
             return handler
+    meant = nearest(word, [name for name, _ in commands])
+    hint = f"{meant} See " if meant else "; see "
     if not of:
-        raise UsageError(f"unknown object '{word}'; see 'pybpftool help'")
-    raise UsageError(f"unknown command '{word}' for '{of}'; see 'pybpftool {of} help'")
+        raise UsageError(f"unknown object '{word}'{hint}'pybpftool help'")
+    raise UsageError(f"unknown command '{word}' for '{of}'{hint}'pybpftool {of} help'")
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """A remark that names the word that a wrong one is most like, if any is."""
+    from pybpftool.inspect.wording import nearest
+
+    return nearest(word, words)

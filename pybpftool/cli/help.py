@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
 
@@ -34,3 +36,62 @@ Options:
 def run(ctx: Context, args: Args) -> None:
     """Print the help of the whole; surplus words are ignored, as upstream does."""
     ctx.show_help(HELP)
+
+
+def show_usage(ctx: Context, text: str, commands: Sequence[str]) -> None:
+    """Print an object's help on stdout, or the part about the first of ``commands``."""
+    if ctx.json is not None:
+        ctx.json.value(None)
+    else:
+        ctx.out.write(_only(text, commands[0]) if commands else text)
+
+
+def _only(text: str, word: str) -> str:
+    """Of an object's help, the usage of one command and what its words in capitals stand for.
+
+    All of it if there is no such command.
+    """
+    first, *rest = text.split("\n\n")
+    lines = first.removeprefix("Usage:").replace("\\\n", " ").splitlines()
+    usages = [line.split() for line in lines]
+    meant = next((v for usage in usages for v in _verbs(usage) if v.startswith(word)), None)
+    kept = [" ".join(usage) for usage in usages if meant in _verbs(usage)]
+    if meant is None:
+        return text
+    definitions: dict[str, str] = {}
+    name = ""
+    for line in "\n".join(rest).splitlines():
+        start, is_one, _ = line.partition(":=")
+        if is_one:
+            name = start.strip()
+        elif not line.startswith(" " * 8) or line.lstrip().startswith("Options:"):
+            name = ""
+        if name:
+            definitions[name] = definitions.get(name, "") + line + "\n"
+    wanted: list[str] = []
+    known = list(kept)
+    while known:
+        words = _capitals(known.pop())
+        for each, definition in definitions.items():
+            if each in words and each not in wanted:
+                wanted.append(each)
+                known.append(definition)
+    told = "".join([definitions[each] for each in definitions if each in wanted])
+    usage = "\n       ".join(kept)
+    return f"Usage: {usage}\n" + (f"\n{told}" if told else "")
+
+
+def _verbs(usage: Sequence[str]) -> list[str]:
+    """The commands that a line of usage is about: ``pybpftool map { show | list } …``."""
+    words = list(usage[2:])
+    if not words or words[0] != "{":
+        return words[:1]
+    end = words.index("}") if "}" in words else len(words)
+    return [word for word in words[1:end] if word != "|"]
+
+
+def _capitals(text: str) -> set[str]:
+    """The words in capitals of a text."""
+    for mark in "[]{}|.,=()":
+        text = text.replace(mark, " ")
+    return {word for word in text.split() if word.isupper()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pybpftool.cli.commands import dispatch
+from pybpftool.cli.commands import dispatch, show_help
 from pybpftool.cli.context import Context
 from pybpftool.cli.options import HelpWanted, Options, parse
 from pybpftool.errors import BpfError, UsageError
@@ -40,7 +40,8 @@ def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
     try:
         try:
             if isinstance(stop, HelpWanted):
-                dispatch(ctx, ["help"])
+                if not (stop.words and show_help(ctx, stop.words)):
+                    dispatch(ctx, ["help"])
             elif isinstance(stop, UsageError):
                 raise stop
             else:

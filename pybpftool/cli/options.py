@@ -102,7 +102,11 @@ _SWITCHES = {
 
 
 class HelpWanted(Exception):
-    """Options ask for something that ends the run at once (``-h``)."""
+    """Options ask for something that ends the run at once (``-h``), about some words."""
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.words = words
 
 
 def _long_option(word: str) -> tuple[str, str | None]:
@@ -173,7 +177,7 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
     version = False
     for letter, value in found:
         if letter == "h":
-            raise HelpWanted
+            raise HelpWanted(words)
         if letter in _SWITCHES:
             setattr(options, _SWITCHES[letter], True)
         elif letter in _OF_OBJECT:

@@ -12,6 +12,7 @@ from pybpftool.cli.commands import OBJECTS
 from pybpftool.cli.grammar import Args, is_prefix, select
 from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
+from tests.support.cli import assert_one_sentence, run
 
 UPSTREAM_OBJECTS = [
     "help", "batch", "prog", "map", "link", "cgroup", "perf", "net", "feature", "btf", "gen",
@@ -187,3 +188,21 @@ class TestArgs:
         Args([]).end()
         with pytest.raises(UsageError, match="unexpected argument 'more'"):
             Args(["more", "words"]).end()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("prg", "show"), "unknown object 'prg'; did you mean 'prog'? See 'pybpftool help'"),
+        (
+            ("prog", "shw"),
+            "unknown command 'shw' for 'prog'; did you mean 'show'? See 'pybpftool prog help'",
+        ),
+        (("map", "show", "nme", "x"), "expected 'id', 'name' or 'pinned', got 'nme'; did you mean"),
+        (("prog", "show", "5"), "got '5'; did you mean 'id 5'?"),
+        (("prog", "show", "0x10"), "did you mean 'id 0x10'?"),
+        (("zzz",), "unknown object 'zzz'; see 'pybpftool help'"),
+    ],
+)
+def test_the_nearest_right_word(words: tuple[str, ...], sentence: str) -> None:
+    assert_one_sentence(run(*words), sentence)

@@ -160,6 +160,27 @@ class TestHelp:
         assert result.errors.startswith(f"Usage: pybpftool {name}")
         assert run("-j", name, "help").out == b"null\n"
 
+    @pytest.mark.parametrize(
+        "argv", [["map", "update", "--help"], ["-h", "m", "upd"], ["map", "help", "update"]]
+    )
+    def test_of_a_command_goes_to_stdout(self, argv: list[str]) -> None:
+        result = run(*argv)
+        assert (result.status, result.err) == (0, b"")
+        first, _, more = result.text.partition("\n\n")
+        assert first == ("Usage: pybpftool map update MAP [key DATA] [value VALUE] [UPDATE_FLAGS]")
+        assert "       MAP := " in more and "       PROG := " in more
+        assert "TYPE :=" not in more and "Options:" not in more
+
+    def test_of_two_commands_at_once(self) -> None:
+        text = run("map", "help", "peek").text
+        assert text.startswith("Usage: pybpftool map { peek | pop | dequeue } MAP\n")
+
+    def test_of_an_object_or_what_it_does_not_have(self) -> None:
+        whole = run("map", "help").errors
+        assert run("map", "--help").text == whole
+        assert run("map", "--help", "nonsense").text == whole
+        assert run("-j", "map", "--help").out == b"null\n"
+
     def test_names_every_option(self) -> None:
         text = run("help").errors
         for name, letter in options_module._LONG.items():
