@@ -48,13 +48,15 @@ def run(ctx: Context, args: Args) -> None:
 
 
 def _compare(ctx: Context, paths: list[str], options: Options) -> None:
+    from pybpftool.cli.progress import Progress
     from pybpftool.inspect.diff import Difference
     from pybpftool.inspect.inventory import Inventory
     from pybpftool.kernel.snapshot import SnapshotKernel
 
-    old = SnapshotKernel.load(paths[0])
-    new = SnapshotKernel.load(paths[1]) if len(paths) > 1 else ctx.kernel
-    difference = Difference(Inventory(old), Inventory(new), options)
+    with Progress("Comparing"):
+        old = SnapshotKernel.load(paths[0])
+        new = SnapshotKernel.load(paths[1]) if len(paths) > 1 else ctx.kernel
+        difference = Difference(Inventory(old), Inventory(new), options)
     if ctx.json is not None:
         ctx.json.value(_json(difference, old, new))
     else:

@@ -37,12 +37,14 @@ def _save(ctx: Context, args: Args) -> None:
     path = args.take("the path of the snapshot")
     element_bytes = _element_bytes(args)
     args.end()
+    from pybpftool.cli.progress import Progress
     from pybpftool.inspect.recorder import record
     from pybpftool.kernel.recording import RecordingKernel
     from pybpftool.output.files import write_file
 
     recording = RecordingKernel(ctx.kernel, element_bytes)
-    record(recording, elements=element_bytes != 0)
+    with Progress("Recording"):
+        record(recording, elements=element_bytes != 0)
     write_file(path, recording.archive(), private=True)
     if ctx.json is not None:
         ctx.json.value(None)
