@@ -147,8 +147,6 @@ def test_a_budget_that_a_newer_kernel_breaks(tmp_path: Path) -> None:
     policy.write_text(
         'schema = 1\n[[rule]]\nid = "budget"\nprog = "budget"\nbytes_xlated = "<= 160"\n'
     )
-    if not (BUDGET / "6.12.zip").exists():
-        pytest.skip("there are no recordings")
     for name in FORMATS:
         older, newer = (
             run(
@@ -159,7 +157,7 @@ def test_a_budget_that_a_newer_kernel_breaks(tmp_path: Path) -> None:
         assert (older.status, newer.status) == (0, 1), (name, older, newer)
         for part in ("budget", "184", "160"):
             assert part in newer.text, (name, part)
-        assert "budget.bpf.c" in newer.text, name
+        assert "p.bpf.c" in newer.text, name
 
 
 @pytest.mark.live
