@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 HELP = """\
 Usage: pybpftool struct_ops { show | list } [MAP]
        pybpftool struct_ops dump [MAP]
+       pybpftool struct_ops register OBJ [LINK_DIR]
        pybpftool struct_ops unregister MAP
        pybpftool struct_ops help
 
        MAP := { id MAP_ID | name MAP_NAME }
-       Options: -j, -p, --snapshot PATH
+       Options: -j, -p, -d and -n (register), --snapshot PATH
 
 show lists the maps of struct_ops and the interface of the kernel that each implements;
 dump prints what they hold by the kernel's types, with the names of the programs.
+register loads the object file OBJ and has the kernel use the interfaces that it
+implements; those that a link attaches as long as there is the link, which LINK_DIR pins.
 unregister takes an interface out of use; what a link attaches is detached with the link.
 """
 
@@ -149,6 +152,13 @@ def _dump(ctx: Context, args: Args) -> None:
             ctx.out.write("\n")
 
 
+def _register(ctx: Context, args: Args) -> None:
+    """``struct_ops register OBJ [LINK_DIR]``"""
+    from pybpftool.cli.struct_ops_register import register
+
+    register(ctx, args)
+
+
 def _unregister(ctx: Context, args: Args) -> None:
     """``struct_ops unregister MAP``"""
     from pybpftool.control import require_live
@@ -184,6 +194,7 @@ def _reason(error: KernelError) -> str:
 VERBS = (
     ("show", _show),
     ("list", _show),
+    ("register", _register),
     ("unregister", _unregister),
     ("dump", _dump),
     ("help", _help),

@@ -1,0 +1,52 @@
+"""``struct_ops register``."""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, LoadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.cli.context import Context
+    from pybpftool.cli.grammar import Args
+    from pybpftool.control.register import Registered
+
+
+def register(ctx: Context, args: Args) -> None:
+    """``struct_ops register OBJ [LINK_DIR]``"""
+    from pybpftool.control import register as control
+
+    path = args.take("an object file")
+    directory = args.take("a directory") if args else None
+    args.end()
+    options = ctx.options
+    aloud = ctx.debug if options.debug else None
+    try:
+        outcomes = control.register(ctx.kernel, path, directory, not options.nomount, aloud)
+        for outcome in outcomes:
+            if isinstance(outcome, BpfError):
+                ctx.error(outcome)
+            else:
+                _say(ctx, outcome)
+    except LoadError as error:
+        from pybpftool.cli.prog_load import show_log
+
+        show_log(ctx, error)
+        raise
+    if ctx.json is not None and not ctx.failed:
+        ctx.json.value(None)
+
+
+def _say(ctx: Context, registered: Registered) -> None:
+    from pybpftool.objects.struct_ops import StructOpsReader
+
+    kernel = ctx.kernel
+    obj = kernel.open("map", registered.map_id)
+    try:
+        record = StructOpsReader(kernel).read(obj)
+    finally:
+        kernel.close(obj)
+    what = f"Registered {record.kernel_struct_ops} {record.name}"
+    if registered.link_id is None:
+        ctx.say(f"{what} id {record.id}")
+    else:
+        ctx.say(f"{what} map id {record.id} link id {registered.link_id}")

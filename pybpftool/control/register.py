@@ -1,0 +1,103 @@
+"""Registering struct_ops: kernel interfaces that the programs of an object file implement."""
+
+from __future__ import annotations
+
+import os
+
+from pybpftool.control import require_live
+from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile, object_id, object_info, refused
+from pybpftool.control.pin_set import PinSet
+from pybpftool.errors import BpfError
+from pybpftool.records import Record
+from pybpftool.uapi import bpf as uapi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pybpftool.control.bpf_object import Map
+    from pybpftool.kernel.interface import Kernel
+
+_STRUCT_OPS = uapi.MAP_TYPES.index("struct_ops")
+_F_LINK = 1 << 13  # BPF_F_LINK, v6.4: the map takes effect through a link
+_NAME = slice(24, 40)  # of struct bpf_map_info
+
+
+class Registered(Record):
+    """A map that took effect; ``link_id`` is that of its link, None where it needs none."""
+
+    map_id: int
+    link_id: int | None
+
+
+def register(
+    kernel: Kernel,
+    path: str,
+    link_directory: str | None = None,
+    may_mount: bool = True,
+    aloud: Callable[[str], None] | None = None,
+) -> Iterator[Registered | BpfError]:
+    """Load an object file and register its maps of struct_ops; for each of them what came of it.
+
+    A map that takes effect through a link does so as long as the link is there:
+    ``link_directory`` is where links are pinned by the maps' names, without it they go with the
+    iterator. Raises BpfError where the file is not loaded; then nothing stays.
+    """
+    require_live(kernel)
+    pins = PinSet(may_mount)
+    count = 0
+    try:
+        if link_directory is not None:
+            pins.prepare_directory(link_directory)
+        level = 0 if aloud is None else LOG_ALL
+        with BpfObjectFile(path, log_level=level, aloud=aloud) as obj:
+            obj.load()
+            links: list[int] = []
+            try:
+                for map in obj.maps:
+                    if map.type == _STRUCT_OPS:
+                        outcome = _register_one(obj, map, link_directory, pins, links)
+                        count += isinstance(outcome, Registered)
+                        yield outcome
+            finally:
+                for fd in links:
+                    os.close(fd)
+            if not any(map.type == _STRUCT_OPS for map in obj.maps):
+                raise BpfError(f"there is no struct_ops in '{path}'{_too_old(obj)}")
+    finally:
+        if not count:
+            pins.undo()
+
+
+def _register_one(
+    obj: BpfObjectFile, map: Map, directory: str | None, pins: PinSet, links: list[int]
+) -> Registered | BpfError:
+    lib = obj.lib
+    link = lib.call("bpf_map__attach_struct_ops", map.handle)
+    if not link:
+        return refused(f"cannot register '{map.name}'", lib, lib.errno)
+    try:
+        id = object_id(map.fd)
+        if not lib.call("bpf_map__map_flags", map.handle) & _F_LINK:
+            return Registered(id, None)
+        fd: int = lib.call("bpf_link__fd", link)
+        links.append(fd)
+        if directory is not None:
+            name = os.fsdecode(object_info(map.fd)[_NAME].split(b"\0")[0])
+            pins.pin(fd, f"{directory}/{name}")
+        return Registered(id, object_id(fd))
+    except BpfError as error:
+        return error
+    finally:
+        # Else the library takes out of use what it has registered.
+        lib.call("bpf_link__disconnect", link)
+        lib.call("bpf_link__destroy", link)
+
+
+def _too_old(obj: BpfObjectFile) -> str:
+    if any(".struct_ops.link" in text for _, text in obj.lib.messages.said):
+        return (
+            " that this libbpf knows: the section .struct_ops.link needs libbpf 1.2 or newer, and"
+            f" libbpf {obj.lib.version} is installed"
+        )
+    return ""
