@@ -41,6 +41,43 @@ def test_no_image_is_an_error(tmp_path: Path) -> None:
         vm.Kernel(tmp_path)
 
 
+def test_the_image_may_stand_beside_the_modules(tmp_path: Path) -> None:
+    """Debian's packages of Linux 7.3 have no boot/."""
+    kernel = fake_kernel(tmp_path)
+    (tmp_path / "boot" / "vmlinuz-6.99-test").rename(kernel.modules / "vmlinuz")
+    moved = vm.Kernel(tmp_path)
+    assert (moved.version, moved.modules) == (kernel.version, kernel.modules)
+    assert moved.image == kernel.modules / "vmlinuz"
+
+
+def test_parts_of_a_kernel_are_fetched_where_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    unpacked: list[str] = []
+
+    def command(words: list[str], **options: Path) -> str:
+        if "depends" in words:
+            return "  Depends: linux-image-7.3.4+x-amd64\n"
+        if "download" in words:
+            asked.append(words[-1])
+            if "linux-base-" in words[-1]:
+                raise vm.VmError("no such package")
+            (options["cwd"] / (words[-1] + ".deb")).write_bytes(b"")
+        if words[0] == "dpkg-deb":
+            unpacked.append(Path(words[2]).name)
+            Path(words[3]).mkdir(exist_ok=True)
+        return ""
+
+    monkeypatch.setattr(vm, "_run", command)
+    monkeypatch.setattr(vm, "_prepare", lambda unpacked: None)
+    vm._download("7.3", tmp_path / "7.3", "http://mirror")
+    version = "7.3.4+x-amd64"
+    assert asked == [f"linux-{part}-{version}" for part in ("image", "binary", "base", "modules")]
+    assert unpacked == [f"linux-{part}-{version}.deb" for part in ("binary", "image", "modules")]
+    assert (tmp_path / "7.3").is_dir()
+
+
 def members(archive: bytes) -> dict[str, tuple[int, bytes]]:
     """Read the archive back: name to (mode, data)."""
     found: dict[str, tuple[int, bytes]] = {}

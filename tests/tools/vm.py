@@ -38,7 +38,10 @@ from pathlib import Path
 SUITES = {
     "6.1": [("bookworm", "main"), ("bookworm-security", "main")],
     "6.12": [("trixie", "main"), ("bookworm-backports", "main")],
+    "7.3": [("trixie-backports", "main")],
 }
+# Packages beside linux-image-VERSION, each with a part of newer kernels; older ones have none.
+PARTS = ("binary", "base", "modules")
 PACKAGE = "linux-image-amd64"
 # What the machine needs before it can see the shared root; the kernel may have them built in.
 BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"]
@@ -178,9 +181,13 @@ def _download(series: str, target: Path, mirror: str | None) -> None:
                 if found is None:
                     raise VmError("%s of %s is no %s kernel" % (PACKAGE, suite, series))
                 _run(["apt-get", *options, "download", found[1]], cwd=work)
-                package = next(iter(work.glob("linux-image-*.deb")))
+                for part in PARTS:
+                    name = found[1].replace("linux-image", "linux-" + part, 1)
+                    with contextlib.suppress(VmError):
+                        _run(["apt-get", *options, "download", name], cwd=work)
                 unpacked = work / "unpacked"
-                _run(["dpkg-deb", "-x", str(package), str(unpacked)])
+                for package in sorted(work.glob("*.deb")):
+                    _run(["dpkg-deb", "-x", str(package), str(unpacked)])
                 _prepare(unpacked)
                 os.rename(unpacked, target)
                 return
@@ -203,15 +210,23 @@ def _module_name(path: str) -> str:
 
 
 class Kernel:
-    """An unpacked kernel package."""
+    """An unpacked kernel package.
+
+    The image is ``boot/vmlinuz-VERSION``; in packages of Linux 7 it stands beside the modules.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         images = sorted((root / "boot").glob("vmlinuz-*"))
-        if not images:
+        beside = sorted((root / "lib" / "modules").glob("*/vmlinuz"))
+        if images:
+            self.image = images[0]
+            self.version = self.image.name.removeprefix("vmlinuz-")
+        elif beside:
+            self.image = beside[0]
+            self.version = self.image.parent.name
+        else:
             raise VmError("%s holds no kernel image" % root)
-        self.image = images[0]
-        self.version = self.image.name.removeprefix("vmlinuz-")
         self.modules = root / "lib" / "modules" / self.version
 
     def module_files(self, names: Sequence[str]) -> list[Path]:
