@@ -15,6 +15,7 @@ from pybpftool.uapi.btf import MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from mmap import mmap
     from typing import Protocol
 
@@ -58,6 +59,20 @@ def from_file(path: str, base: Btf | None = None) -> Btf:
         return Btf(data, base, path == VMLINUX)
     except FormatError as error:
         raise FormatError(f"cannot read BTF from '{path}': {error}") from None
+
+
+def stacked(paths: Sequence[str]) -> Btf:
+    """Read files as :func:`from_file`, split BTF on top of the file before it; the last one.
+
+    A file that stands alone takes the place of those before it.
+    """
+    btf = from_file(paths[0])
+    for path in paths[1:]:
+        try:
+            btf = from_file(path)
+        except FormatError:  # as a rule for want of its base
+            btf = from_file(path, btf)
+    return btf
 
 
 def _from_elf(path: str, base: Btf | None) -> Btf:

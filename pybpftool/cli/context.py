@@ -60,11 +60,11 @@ class Context:
 
     @property
     def base_btf(self) -> Btf | None:
-        """The BTF that ``-B`` names, parsed once."""
-        if self._base_btf is None and self.options.base_btf is not None:
-            from pybpftool.btf.load import from_file
+        """The BTF that ``-B`` names, or several of them do, parsed once."""
+        if self._base_btf is None and self.options.base_btf:
+            from pybpftool.btf.load import stacked
 
-            self._base_btf = from_file(self.options.base_btf)
+            self._base_btf = stacked(self.options.base_btf)
         return self._base_btf
 
     def show_help(self, text: str) -> None:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
             elif isinstance(stop, UsageError):
                 raise stop
             else:
-                if options.base_btf is not None:
+                if options.base_btf:
                     _ = ctx.base_btf
                 dispatch(ctx, words)
         except BpfError as error:

@@ -40,7 +40,7 @@ class Options:
         self.mapcompat = False  # -m
         self.use_loader = False  # -L
         self.sign = False  # -S
-        self.base_btf: str | None = None  # -B
+        self.base_btf: list[str] = []  # -B, each on top of those before
         self.key: str | None = None  # -k
         self.certificate: str | None = None  # -i; with -k: sign
         self.snapshot: str | None = None
@@ -193,7 +193,7 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
         elif letter == "k":
             options.key = value
         elif letter == "B":
-            options.base_btf = value
+            options.base_btf.append(value)
         elif letter == "snapshot":
             options.snapshot = value
     if error is not None:

@@ -21,12 +21,31 @@ def test_base_btf_is_parsed_once(tmp_path: Path) -> None:
     btf.add_int("int", 4)
     file.write_bytes(btf.build())
     options = Options()
-    options.base_btf = str(file)
+    options.base_btf = [str(file)]
     ctx = Context(options, Output())
     base = ctx.base_btf
     assert base is not None
     file.unlink()
     assert ctx.base_btf is base
+
+
+def test_several_base_btfs_stand_on_each_other(tmp_path: Path) -> None:
+    base = BtfBuilder()
+    number = base.add_int("int", 4)
+    middle = BtfBuilder(first_id=2, base_strings=len(b"\0int\0"))
+    middle.add_typedef("middle", number)
+    top = BtfBuilder(first_id=3, base_strings=len(b"\0int\0middle\0"))
+    top.add_typedef("top", 2)
+    paths = [str(tmp_path / name) for name in ("base", "middle", "top")]
+    for path, part in zip(paths, (base, middle, top)):
+        Path(path).write_bytes(part.build())
+    words = ("btf", "dump", "file", paths[2])
+    result = run("-B", paths[0], "-B", paths[1], *words)
+    assert (result.status, result.text) == (0, "[3] TYPEDEF 'top' type_id=2\n")
+    # What stands alone takes the place of what came before, as with bpftool 7.8.0.
+    alone = run("-B", paths[0], "-B", paths[0], "btf", "dump", "file", paths[1])
+    assert alone.text == "[2] TYPEDEF 'middle' type_id=1\n"
+    assert run("-B", paths[0], *words).status == 255
 
 
 def test_base_btf_that_is_damaged(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class TestParse:
         assert words == ["prog"]
         assert options.bpffs and options.nomount and options.debug
         assert options.mapcompat and options.use_loader and options.resolve
-        assert (options.snapshot, options.base_btf) == ("s", "b")
+        assert (options.snapshot, options.base_btf) == ("s", ["b"])
         assert not options.json and not options.pretty
 
     def test_pretty_means_json(self) -> None:

@@ -152,4 +152,4 @@ def test_missing_programs_are_named(
 def test_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fake_kernel(tmp_path / "6.12")
     assert vm.main(["--cache", str(tmp_path), "--list"]) == 0
-    assert capsys.readouterr().out == "6.1: not fetched\n6.12: 6.99-test\n"
+    assert capsys.readouterr().out == "6.1: not fetched\n6.12: 6.99-test\n7.3: not fetched\n"
