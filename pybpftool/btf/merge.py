@@ -25,6 +25,9 @@ from pybpftool.uapi.btf import (
     FLOAT,
     FUNC_PROTO,
     FWD,
+    LOC_PARAM,
+    LOC_PROTO,
+    LOCSEC,
     NUMBERS,
     REFERRING,
     STRUCT,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 _UNSEEN, _IN_PROGRESS = -1, -2
 
-_KEPT = frozenset((VAR, DATASEC))  # never taken for duplicates
+_KEPT = frozenset((VAR, DATASEC, LOC_PARAM, LOC_PROTO, LOCSEC))  # never taken for duplicates
 _ONE_TARGET = REFERRING - {FWD, FUNC_PROTO, VAR, DECL_TAG}
 # Of which the three words of struct btf_type are all that libbpf hashes.
 _BY_HEAD = (_ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}

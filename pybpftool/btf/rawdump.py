@@ -23,6 +23,9 @@ from pybpftool.uapi.btf import (
     INT,
     KIND_MAX,
     KIND_NAMES,
+    LOC_PARAM,
+    LOC_PROTO,
+    LOCSEC,
     PTR,
     RESTRICT,
     STRUCT,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
     from pybpftool.btf.table import Btf
 
+    # (name, text) of each field.
+    Fields = list[tuple[str, str]]
     # A first type id, and where in the words it begins and the last type ends.
     Part = tuple[int, int, int]
 
@@ -59,6 +64,8 @@ _REFERRING = frozenset(
 
 # Up to this many words a loop over the names beats slices.
 _FEW = 30
+# Lists whose elements have no names of their own.
+_NAMELESS = ("vars", "loc_params")
 # Consumes an argument and writes nothing.
 _SKIP = "%.0s"
 
@@ -150,7 +157,7 @@ class _Style:
             text = known.get(id(element))
             if text is None:
                 (_, first), *others = element
-                if list_name == "vars":
+                if list_name in _NAMELESS:
                     text = "\n\t" + " ".join([f"{name}={value}" for name, value in element])
                 else:
                     text = f"\n\t'{first}'" + "".join(
@@ -203,7 +210,7 @@ class _Json(_Style):
             end = "]"
             if self._depth is not None and texts:
                 end = "\n" + "    " * (self._depth + 1) + "]"
-            members.append((list_name, "[" + ",".join(texts) + end))
+            members.append((list_name.removeprefix("loc_"), "[" + ",".join(texts) + end))
         return "," + self._object(members, 0)
 
     @staticmethod
@@ -277,10 +284,49 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
                 kind_name = KIND_NAMES[var_kind if var_kind <= KIND_MAX else 0]
                 shown += f" ({kind_name} '{names[var_words[var_at - 1]]}')"
             elements.append([("type_id", str(var)), ("offset", str(offset)), ("size", shown)])
+    elif kind in (LOC_PARAM, LOC_PROTO, LOCSEC):
+        fields, list_name, elements = _location(words[at : at + 4 + 4 * vlen], kind, names)
+        if is_json:  # flags are a number there
+            fields = [(name, str(int(value, 0))) for name, value in fields]
     # What is left are kinds of the future and void, of which only the name is known.
     escaped = [(name, value.replace("%", "%%")) for name, value in fields]
     lists = [[(name, value.replace("%", "%%")) for name, value in item] for item in elements]
     return style.format(kind, escaped, list_name, lists) % (type_id, names[words[at - 1]])
+
+
+def _location(words: Sequence[int], kind: int, names: Names) -> tuple[Fields, str, list[Fields]]:
+    """A kind of locations, of which ``words`` begin with the info: fields, list and elements."""
+    vlen = words[0] & 0xFFFFFF
+    if kind == LOC_PARAM:
+        fields = [("size", str(_signed(words[1])))]
+        low, high = words[2], words[3]
+        if words[0] >> 31:  # a constant
+            fields.append(("value", str(low | high << 32)))
+        else:
+            fields += [("reg", str(low & 0xFFFF)), ("flags", f"0x{low >> 16:x}")]
+            fields.append(("offset", str(_signed(high))))
+        return fields, "", []
+    fields = [("vlen", str(vlen))]
+    if kind == LOC_PROTO:
+        return fields, "loc_params", [[("type_id", str(ref))] for ref in words[2 : 2 + vlen]]
+    rows = zip(*(words[2 + place : 2 + 4 * vlen : 4] for place in range(4)))
+    return (
+        fields,
+        "locs",
+        [
+            [
+                ("name", names[name]),
+                ("func_proto_type_id", str(func)),
+                ("loc_proto_type_id", str(proto)),
+                ("offset", str(offset)),
+            ]
+            for name, func, proto, offset in rows
+        ],
+    )
+
+
+def _signed(word: int) -> int:
+    return (word ^ 1 << 31) - (1 << 31)
 
 
 def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:

@@ -15,6 +15,8 @@ MAGIC = 0xEB9F  # BTF_MAGIC
 
 UNKN, INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE = range(10)
 CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(10, 20)
+# Where the parameters of inlined functions are: a series for bpf-next of September 2026.
+LOC_PARAM, LOC_PROTO, LOCSEC = range(20, 23)
 
 # Bits of an INT's encoding: BTF_INT_SIGNED, BTF_INT_CHAR, BTF_INT_BOOL.
 INT_SIGNED, INT_CHAR, INT_BOOL = 1, 2, 4
@@ -62,6 +64,9 @@ KINDS = (
     Kind(DECL_TAG, "DECL_TAG", words=1, ids=(2,), size="target"),
     Kind(TYPE_TAG, "TYPE_TAG", ids=(2,), size="target", traits=("modifier",)),
     Kind(ENUM64, "ENUM64", 0, 3, (), 0, size="own", traits=("enum",)),
+    Kind(LOC_PARAM, "LOC_PARAM", words=2),
+    Kind(LOC_PROTO, "LOC_PROTO", 0, 1, (), None, (0,)),
+    Kind(LOCSEC, "LOCSEC", 0, 4, (), 0, (1, 2)),
 )
 
 KIND_MAX = len(KINDS) - 1

@@ -25,7 +25,7 @@ def test_names_and_ids_stand_within_the_type(kind: uapi.Kind) -> None:
     assert len(set(kind.traits)) == len(kind.traits)
 
 
-NEW = uapi.Kind(20, "NEW", 0, 4, (), 0, (1, 2))
+NEW = uapi.Kind(23, "NEW", 0, 4, (), 0, (1, 2))
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def new_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind of the future with two ids an element."""
     for module in ("section", "check", "encode"):
         monkeypatch.setattr(f"pybpftool.btf.{module}.KINDS", (*uapi.KINDS, NEW))
-        monkeypatch.setattr(f"pybpftool.btf.{module}.KIND_MAX", 20)
+        monkeypatch.setattr(f"pybpftool.btf.{module}.KIND_MAX", 23)
 
 
 def _with_new(second_id: int) -> bytes:
     builder = BtfBuilder()
     builder.add_int("int", 4)
-    builder.add_raw(20, "list", 0, struct.pack("<4I", 0, 1, second_id, 8), vlen=1)
+    builder.add_raw(23, "list", 0, struct.pack("<4I", 0, 1, second_id, 8), vlen=1)
     return builder.build()
 
 
@@ -54,5 +54,5 @@ def test_a_row_is_all_that_reading_needs() -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(FormatError, match="unknown kind 20"):
+    with pytest.raises(FormatError, match="unknown kind 23"):
         Btf.from_bytes(_with_new(1))

@@ -29,6 +29,9 @@ from pybpftool.uapi.btf import (
     FWD,
     INT,
     KIND_MAX,
+    LOC_PARAM,
+    LOC_PROTO,
+    LOCSEC,
     MODIFIERS,
     NUMBERS,
     PTR,
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 
 
 # Kinds whose visit does nothing at all.
-_IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG))
+_IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG, LOC_PARAM, LOC_PROTO, LOCSEC))
 _VISITED = frozenset(range(1, KIND_MAX + 1)) - _IDLE
 _FREQUENT = frozenset((FUNC, FUNC_PROTO))
 # Kinds of which a visit may queue a definition.
