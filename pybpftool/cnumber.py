@@ -15,7 +15,8 @@ def c_number(text: str) -> int | None:
         return None
     try:
         if text[:2] in ("0x", "0X"):
-            return int(text[2:], 16)
+            # int() takes a second prefix, which C does not.
+            return None if text[2:4] in ("0x", "0X") else int(text[2:], 16)
         if text.isdigit():
             return int(text, 8 if text[0] == "0" else 10)
     except ValueError:

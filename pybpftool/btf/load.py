@@ -15,9 +15,11 @@ from pybpftool.uapi.btf import MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from mmap import mmap
     from typing import Protocol
+
+    from pybpftool.kernel.interface import Kernel
 
     class BtfSource(Protocol):
         """The part of the kernel interface that BTF needs."""
@@ -61,17 +63,18 @@ def from_file(path: str, base: Btf | None = None) -> Btf:
         raise FormatError(f"cannot read BTF from '{path}': {error}") from None
 
 
-def stacked(paths: Sequence[str]) -> Btf:
+def stacked(paths: Sequence[str], read: Callable[[str, Btf | None], Btf] = from_file) -> Btf:
     """Read files as :func:`from_file`, split BTF on top of the file before it; the last one.
 
-    A file that stands alone takes the place of those before it.
+    A file that stands alone takes the place of those before it. ``read`` reads one: a
+    recorded kernel has files of its own in /sys.
     """
-    btf = from_file(paths[0])
+    btf = read(paths[0], None)
     for path in paths[1:]:
         try:
-            btf = from_file(path)
+            btf = read(path, None)
         except FormatError:  # as a rule for want of its base
-            btf = from_file(path, btf)
+            btf = read(path, btf)
     return btf
 
 
@@ -99,11 +102,35 @@ def _from_elf(path: str, base: Btf | None) -> Btf:
 
 
 def from_id(btf_id: int, kernel: BtfSource, base: Btf | None = None) -> Btf:
-    """BTF object ``btf_id`` of a kernel; a module's gets vmlinux as its base."""
+    """BTF object ``btf_id`` of a kernel; a module's gets vmlinux as its base.
+
+    With a ``base`` that it was not made for it raises :class:`FormatError`, where its
+    names and types lead out of both.
+    """
     data = kernel.btf_data(btf_id)
-    if base is None and _is_split(data):
+    if base is not None:
+        try:
+            return Btf.from_bytes(data, base)
+        except FormatError as error:
+            raise FormatError(f"BTF object {btf_id} does not fit its base: {error}") from None
+    if _is_split(data):
         base = vmlinux(kernel)
     return Btf(data, base, True)
+
+
+def from_kernel_file(path: str, kernel: Kernel, base: Btf | None = None) -> Btf:
+    """The BTF that a recorded kernel has at a path below :data:`SYSFS`.
+
+    For a module, that of the object with its name; raises :class:`BpfError` where none
+    was recorded.
+    """
+    if path == VMLINUX:
+        return vmlinux(kernel)
+    name = path[len(SYSFS) :]
+    for obj in kernel.objects("btf"):
+        if kernel.btf_name(obj.id) == name:
+            return from_id(obj.id, kernel, base)
+    raise BpfError(f"the recorded kernel has no BTF '{path}'")
 
 
 def _is_split(data: bytes) -> bool:

@@ -96,7 +96,7 @@ def _dump(ctx: Context, args: Args) -> None:
         files.append(args.take("a file name"))
         while args.accept("file"):
             files.append(args.take("a file name"))
-        source.btf = load_files(files, ctx.base_btf, ctx.say)
+        source.btf = load_files(files, ctx.base_btf, ctx.say, ctx.btf_file)
     as_c, is_sorted = _options(args, source)
     btf = source.btf
     if btf is None:

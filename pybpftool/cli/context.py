@@ -64,8 +64,16 @@ class Context:
         if self._base_btf is None and self.options.base_btf:
             from pybpftool.btf.load import stacked
 
-            self._base_btf = stacked(self.options.base_btf)
+            self._base_btf = stacked(self.options.base_btf, self.btf_file)
         return self._base_btf
+
+    def btf_file(self, path: str, base: Btf | None = None) -> Btf:
+        """The BTF of a file; one of /sys/kernel/btf is the recorded kernel's, if there is one."""
+        from pybpftool.btf.load import SYSFS, from_file, from_kernel_file
+
+        if path.startswith(SYSFS) and not self.kernel.is_live:
+            return from_kernel_file(path, self.kernel, base)
+        return from_file(path, base)
 
     def show_help(self, text: str) -> None:
         """Print a help text where upstream prints it: stderr, or ``null`` as JSON."""

@@ -8,6 +8,8 @@ from pybpftool.objects.net import NetworkReader, namespaces, netfilter_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.objects.net import NetfilterProgram
@@ -39,12 +41,26 @@ def _help(ctx: Context, args: Args) -> None:
     ctx.show_help(HELP)
 
 
-def _netfilter(ctx: Context, reader: NetworkReader) -> list[NetfilterProgram]:
+def _netfilter(ctx: Context, reader: NetworkReader) -> list[NetfilterProgram] | KernelError:
+    """The programs, or why there are none to see: with JSON an element in their place."""
     try:
         return reader.netfilter()
     except KernelError as error:
-        ctx.error(error)
-        return []
+        if ctx.json is None:
+            ctx.error(error)
+            return []
+        ctx.failed = True
+        return error
+
+
+def _netfilter_json(programs: list[NetfilterProgram] | KernelError) -> list[dict[str, Any]]:
+    if isinstance(programs, KernelError):
+        return [{"error": str(programs)}]
+    return [prog.json() for prog in programs]
+
+
+def _netfilter_text(programs: list[NetfilterProgram] | KernelError) -> str:
+    return netfilter_text([] if isinstance(programs, KernelError) else programs)
 
 
 def _show(ctx: Context, args: Args) -> None:
@@ -64,9 +80,9 @@ def _show(ctx: Context, args: Args) -> None:
     network = reader.read(netns, ifindex)
     programs = _netfilter(ctx, reader)
     if ctx.json is not None:
-        ctx.json.value([{**network.json(), "netfilter": [prog.json() for prog in programs]}])
+        ctx.json.value([{**network.json(), "netfilter": _netfilter_json(programs)}])
     else:
-        ctx.out.write(network.text() + netfilter_text(programs))
+        ctx.out.write(network.text() + _netfilter_text(programs))
 
 
 def _show_all(ctx: Context) -> None:
@@ -87,10 +103,10 @@ def _show_all(ctx: Context) -> None:
             ctx.out.write(namespace.text() + network.text())
     programs = _netfilter(ctx, reader)
     if ctx.json is not None:
-        ctx.json.value({"netfilter": [prog.json() for prog in programs]})
+        ctx.json.value({"netfilter": _netfilter_json(programs)})
         ctx.json.end()
     else:
-        ctx.out.write(netfilter_text(programs))
+        ctx.out.write(_netfilter_text(programs))
 
 
 def _device(ctx: Context, args: Args) -> int:
@@ -128,7 +144,7 @@ def _detach(ctx: Context, args: Args) -> None:
     require_live(ctx.kernel)
     kind = args.choose((*net.XDP_FLAGS, *net.TCX))
     ifindex = _device(ctx, args)
-    args.end()
+    # Upstream quirk: further words ('overwrite') mean nothing here.
     net.detach(ctx.kernel, kind, ifindex)
     if ctx.json is not None:
         ctx.json.value(None)

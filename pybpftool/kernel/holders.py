@@ -90,7 +90,13 @@ def find_holders(
     Processes that end meanwhile, and those that we may not look at, are left out.
     """
     holders: dict[int, list[tuple[int, str]]] = {}
-    own = os.getpid() if not_ours else 0
+    own = 0
+    if not_ours:
+        try:
+            # Our pid as this /proc has it, which may be that of an outer pid namespace.
+            own = int(os.readlink("/proc/self"))
+        except (OSError, ValueError):
+            own = os.getpid()
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         skipped = not_ours if pid == own else frozenset()
         ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)

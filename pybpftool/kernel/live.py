@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pybpftool.kernel.elements import MapElements
     from pybpftool.kernel.interface import Batch
 
+_FIRST_TIME_NAMESPACE = 0xEFFFFFFA  # PROC_TIME_INIT_INO, include/linux/proc_ns.h
+
 _NEXT_ID = {
     "prog": uapi.BPF_PROG_GET_NEXT_ID,
     "map": uapi.BPF_MAP_GET_NEXT_ID,
@@ -432,9 +434,8 @@ class LiveKernel(Kernel):
         return types.structs_of(size, prefix, count) if types else []
 
     def boot_time_ns(self) -> int:
-        return time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
-            time.CLOCK_BOOTTIME
-        )
+        boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _boot_offset_ns()
+        return time.clock_gettime_ns(time.CLOCK_REALTIME) - boot
 
     def ifname(self, ifindex: int, netns_dev: int, netns_ino: int) -> str | None:
         try:
@@ -584,6 +585,21 @@ class LiveListing(Listing):
 def c_string(data: bytes | bytearray) -> str:
     """The text of a C string in a fixed-size field."""
     return bytes(data).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _boot_offset_ns() -> int:
+    """By how much our time namespace shifts the boot clock; the times of objects have no shift."""
+    try:
+        if os.stat("/proc/self/ns/time").st_ino == _FIRST_TIME_NAMESPACE:
+            return 0
+        with open("/proc/self/timens_offsets", "rb") as file:
+            for line in file:
+                clock, seconds, nanoseconds = line.split()
+                if clock in (b"boottime", b"7"):
+                    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    except (OSError, ValueError):
+        pass  # Linux without time namespaces (before 5.6), or no /proc
+    return 0
 
 
 def _array_size(info: dict[str, Any], name: str) -> int:

@@ -74,7 +74,10 @@ class _Query:
         cmd = uapi.BPF_TASK_FD_QUERY
         self._function, self._arguments = repeated_call(cmd, attr.address, _ATTR.size)
         self._errno = errno_field()
-        self._is_counted = self._errno is not None and os.stat("/proc/self/fd").st_size > 0
+        try:
+            self._is_counted = self._errno is not None and os.stat("/proc/self/fd").st_size > 0
+        except OSError:
+            self._is_counted = False
         self._fd = attr.number(4)
         self.found: list[TaskFd] = []
 
@@ -201,7 +204,10 @@ def _pid_translation() -> Callable[[str], int | None] | None:
             return None
         namespace = os.stat("/proc/self/ns/pid")
         level = len(_namespace_pids("/proc/self")) - 1
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if not os.path.lexists("/proc/self"):
+            raise KernelError.of("cannot read /proc/self", getattr(error, "errno", 0)) from None
+        # The link is there and leads nowhere: that /proc does not have us.
         raise BpfError(
             "/proc belongs to another pid namespace, so processes cannot be matched"
         ) from None

@@ -135,25 +135,31 @@ def load(
 
 
 def load_files(
-    paths: list[str], base: Btf | None = None, say: Callable[[str], object] | None = None
+    paths: list[str],
+    base: Btf | None = None,
+    say: Callable[[str], object] | None = None,
+    read: Callable[[str, Btf | None], Btf] = from_file,
 ) -> Btf:
-    """The types of a file, or those of several with one base, merged."""
+    """The types of a file, or those of several with one base, merged.
+
+    ``read`` reads one of them: a recorded kernel has files of its own in /sys.
+    """
     files = [path for path in paths if path != VMLINUX]
     if len(files) < len(paths) and files and say is not None:
         say(f"'{VMLINUX}' is left out: it is the base of the other files")
     if len(files) > MAX_FILES:
         raise BpfError(f"at most {MAX_FILES} files are taken")
     if not files:
-        return from_file(VMLINUX, base)
+        return read(VMLINUX, base)
     if base is None and any(path.startswith(SYSFS) for path in files):
-        base = vmlinux()
+        base = read(VMLINUX, None)
     if len(files) == 1:
-        return from_file(files[0], base)
+        return read(files[0], base)
     if base is None:
         raise BpfError("merging several BTF files needs a base: give -B, or files of " + SYSFS)
     from pybpftool.btf.merge import merge
 
-    return merge([(path, from_file(path, base)) for path in files], base)
+    return merge([(path, read(path, base)) for path in files], base)
 
 
 def map_types(kernel: Kernel, obj: BpfObject) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import Kernel
 
 KALLSYMS = "/proc/kallsyms"
+_CAP_SYSLOG = 34  # include/uapi/linux/capability.h
 
 
 def silent(sentence: str) -> None:
@@ -60,10 +61,13 @@ class SymbolSource:
             self._say(f"Functions are shown without their names: {error}")
             return None
         if symbols.restricted:
-            self._say(
-                "Functions are shown without their names: the sysctl kernel.kptr_restrict"
-                f" ({sysctl(kernel, 'kernel/kptr_restrict')}) hides the kernel's addresses"
+            why = (
+                f"the sysctl kernel.kptr_restrict ({sysctl(kernel, 'kernel/kptr_restrict')})"
+                " hides the kernel's addresses"
+                if may_see_addresses(kernel)
+                else "this needs the capability CAP_SYSLOG (try as root)"
             )
+            self._say(f"Functions are shown without their names: {why}")
         return symbols
 
 
@@ -103,3 +107,18 @@ def sysctl(kernel: Kernel, name: str) -> str:
         return kernel.file(f"/proc/sys/{name}").strip().decode("ascii", "replace")
     except KernelError:
         return "unreadable"
+
+
+def may_see_addresses(kernel: Kernel) -> bool:
+    """False where CAP_SYSLOG is what is missing for addresses of the kernel.
+
+    With kernel.kptr_restrict at 2 they are hidden all the same. Of a recorded kernel, and
+    where it cannot be told, True.
+    """
+    if not kernel.is_live or sysctl(kernel, "kernel/kptr_restrict") == "2":
+        return True
+    try:
+        _, _, rest = kernel.file("/proc/self/status").partition(b"\nCapEff:")
+        return bool(int(rest.split()[0], 16) >> _CAP_SYSLOG & 1)
+    except (KernelError, ValueError, IndexError):
+        return True

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import Kernel
     from pybpftool.objects.symbols import Place, Resolver
 
+    TaskFd = tuple[int, int, int, int, bytes, int, int]
+
 _TRACEPOINTS = ("raw_tracepoint", "tracepoint")
 _KPROBES = ("kprobe", "kretprobe")
 _UPROBES = ("uprobe", "uretprobe")
@@ -83,12 +85,17 @@ class TaskEvent(Record):
 
 def collect(kernel: Kernel, resolve: bool = False) -> Iterator[TaskEvent]:
     """The events of all tasks in the order of pids; raises KernelError when not permitted."""
+    # Asked before the first is wanted: a refusal comes before any of the output.
+    return _records(kernel, kernel.task_fds(), resolve)
+
+
+def _records(kernel: Kernel, rows: list[TaskFd], resolve: bool) -> Iterator[TaskEvent]:
     resolver: Resolver | None = None
     if resolve:
         from pybpftool.objects.symbols import Resolver
 
         resolver = Resolver(kernel)
-    for pid, fd, prog_id, number, name, offset, address in kernel.task_fds():
+    for pid, fd, prog_id, number, name, offset, address in rows:
         kind = TASK_FD_TYPES[number] if number < len(TASK_FD_TYPES) else number
         path = name.decode("utf-8", "surrogateescape")
         prog_name = place = None

@@ -391,10 +391,30 @@ def by_tag(kernel: Kernel, tag: bytes) -> Iterator[BpfObject]:
 
 
 def by_name(kernel: Kernel, reader: ProgramReader, name: str) -> Iterator[BpfObject]:
-    """The programs with this full name, each open until the next is asked for."""
+    """The programs with this full name, each open until the next is asked for.
+
+    If there is none, those whose longer name the kernel cut to these 15 bytes: it is what
+    the kernel's messages and other tools show.
+    """
     raw = name.encode("utf-8", "surrogateescape")
     # What the kernel keeps of it: the full name is only looked up where this fits.
     kept = raw[: NAME_LENGTH - 1].ljust(NAME_LENGTH, b"\0")
+    is_found = False
+    cut: list[int] = []
     for obj in kernel.objects("prog"):
-        if obj.info[64:80] == kept and reader.name_of(obj) == name:  # struct bpf_prog_info.name
+        if obj.info[64:80] != kept:  # struct bpf_prog_info.name
+            continue
+        if reader.name_of(obj) == name:
+            is_found = True
             yield obj
+        elif len(raw) == NAME_LENGTH - 1:
+            cut.append(obj.id)
+    for id in () if is_found else cut:
+        try:
+            obj = kernel.open("prog", id)
+        except KernelError:
+            continue  # it went meanwhile
+        try:
+            yield obj
+        finally:
+            kernel.close(obj)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32, unpack_u64
-from pybpftool.objects.kernel_symbols import SymbolSource, silent, sysctl
+from pybpftool.objects.kernel_symbols import SymbolSource, may_see_addresses, silent, sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
                 f" {sysctl(kernel, 'net/core/bpf_jit_enable')}) or this needs CAP_BPF"
             )
         return f"{what}: this needs the capability CAP_BPF"
+    if not may_see_addresses(kernel):
+        return f"{what}: this needs the capability CAP_SYSLOG (try as root)"
     return (
         f"{what}: the sysctls kernel.kptr_restrict ({sysctl(kernel, 'kernel/kptr_restrict')})"
         f" and net.core.bpf_jit_harden ({sysctl(kernel, 'net/core/bpf_jit_harden')})"

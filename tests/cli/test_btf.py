@@ -11,6 +11,7 @@ from pybpftool.btf.load import VMLINUX
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
 from tests.support import btfsamples as samples
+from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel, pack
 
@@ -135,6 +136,31 @@ def test_refusals(words: str) -> None:
     result = run("-j", "btf", *words.split(), kernel=kernel())
     assert result.status == 255 and not result.err
     assert list(result.json) == ["error"]
+
+
+def test_a_base_that_does_not_fit(tmp_path: Path) -> None:
+    base = tmp_path / "base.btf"
+    builder = BtfBuilder()
+    for number in range(200):
+        builder.add_int(f"int{number}", 4, 0)
+    base.write_bytes(builder.build())
+    for words in ("dump id 7", "dump prog id 20", "dump map id 30", "dump id 7 format c"):
+        result = run("-B", str(base), "btf", *words.split(), kernel=kernel())
+        assert_one_sentence(result, "does not fit its base")
+
+
+def test_files_of_the_kernel_are_those_of_the_recorded_one() -> None:
+    fake = kernel()
+    fake.files[VMLINUX] = samples.every_kind()
+    expected = run("btf", "dump", "id", "7", kernel=fake).text
+    assert run("btf", "dump", "file", VMLINUX, kernel=fake).text == expected
+    module = run("btf", "dump", "file", "/sys/kernel/btf/a_module", kernel=fake)
+    assert module.status == 0
+    result = run("btf", "dump", "file", "/sys/kernel/btf/no_module", kernel=fake)
+    assert_one_sentence(result, "no_module")
+    del fake.files[VMLINUX]
+    assert_one_sentence(run("btf", "dump", "file", VMLINUX, kernel=fake))
+    assert_one_sentence(run("-B", VMLINUX, "btf", "dump", "id", "7", kernel=fake))
 
 
 def test_c_has_no_json() -> None:

@@ -275,6 +275,22 @@ def test_other_namespaces(kernel: AttachedKernel) -> None:
     assert list(rows[2]) == ["error"] and rows[3] == {"netfilter": []}
 
 
+def test_netfilter_links_that_may_not_be_listed(
+    kernel: AttachedKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(kind: str) -> Any:
+        raise KernelError.of(f"cannot list {kind}s", errno.EPERM)
+
+    monkeypatch.setattr(kernel, "objects", refuse)
+    for words in (["show"], ["show", "all"]):
+        result = run("-j", "net", *words, kernel=kernel)
+        assert result.status == 255 and not result.err
+        assert [list(row) for row in result.json[-1]["netfilter"]] == [["error"]]
+    result = run("net", "show", kernel=kernel)
+    assert result.status == 255 and result.text.endswith("netfilter:\n\n")
+    assert result.errors.count("\n") == 1
+
+
 def test_mistakes(kernel: AttachedKernel) -> None:
     for words in (
         ["show", "dev"],

@@ -85,6 +85,8 @@ def test_nothing_and_refusal() -> None:
     result = run("perf", kernel=kernel)
     assert result.status != 0
     assert_one_sentence(result, "perf events")
+    refused = run("-j", "perf", kernel=kernel)
+    assert refused.status == 255 and list(refused.json) == ["error"]
     assert run("perf", "unknown", kernel=kernel).status != 0
 
 

@@ -220,7 +220,16 @@ class TestNames:
         kernel = self.long_name(name)
         assert f"name {name}  tag" in show(kernel)
         assert records(kernel, "name", name)["name"] == name
-        assert_one_sentence(run("prog", "show", "name", name[:15], kernel=kernel), name[:15])
+        assert_one_sentence(run("prog", "show", "name", name[:14], kernel=kernel), name[:14])
+
+    def test_the_15_bytes_that_the_kernel_keeps(self) -> None:
+        name = "a_function_with_a_long_name"
+        kernel = self.long_name(name)
+        assert records(kernel, "name", name[:15])["name"] == name
+        assert kernel.opened == 0
+        # A program with just this name is the one that is meant.
+        kernel.prog(2, name=name[:15].encode())
+        assert records(kernel, "name", name[:15])["id"] == 2
 
     def test_completed_up_to_127_bytes(self) -> None:
         name = "n" * 200
