@@ -665,9 +665,12 @@ def _opening_error(kind: str, id: int, errno: int) -> KernelError:
 def _pinned_error(path: str, errno: int) -> KernelError:
     what = f"cannot open the object pinned at '{path}'"
     if errno in (EPERM, EACCES):
-        from pybpftool.kernel.pins import is_bpffs
+        from pybpftool.kernel.pins import BPF_FS_MAGIC
+        from pybpftool.kernel.syscall import file_system_type
 
-        if errno == EACCES and not is_bpffs(os.path.dirname(path) or "."):
+        # A directory that may not be searched doesn't say what it is: bpffs is often 0700.
+        known = file_system_type(os.path.dirname(path) or ".")
+        if errno == EACCES and known not in (None, BPF_FS_MAGIC):
             return KernelError(f"{what}: it is not in a bpf file system", errno)
         return KernelError(
             f"{what}: {os.strerror(errno)}; this needs permission on the file and CAP_BPF", errno

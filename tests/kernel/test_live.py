@@ -227,13 +227,14 @@ class TestPinned:
         kernel.close(obj)
 
     @pytest.mark.parametrize(
-        ("number", "is_bpffs", "part"),
+        ("number", "file_system", "part"),
         [
-            (errno.EACCES, False, "not in a bpf file system"),
-            (errno.EACCES, True, "needs permission"),
-            (errno.EPERM, False, "needs permission"),
-            (errno.ENOENT, False, "No such file"),
-            (errno.ENOTDIR, False, "Not a directory"),
+            (errno.EACCES, 0xEF53, "not in a bpf file system"),
+            (errno.EACCES, 0xCAFE4A11, "needs permission"),
+            (errno.EACCES, None, "needs permission"),  # a directory that may not be searched
+            (errno.EPERM, 0xEF53, "needs permission"),
+            (errno.ENOENT, 0xEF53, "No such file"),
+            (errno.ENOTDIR, 0xEF53, "Not a directory"),
         ],
     )
     def test_refused(
@@ -241,11 +242,11 @@ class TestPinned:
         script: ScriptedBpf,
         monkeypatch: pytest.MonkeyPatch,
         number: int,
-        is_bpffs: bool,
+        file_system: int | None,
         part: str,
     ) -> None:
         script.paths = {0: number, 8: number}
-        monkeypatch.setattr("pybpftool.kernel.pins.is_bpffs", lambda path: is_bpffs)
+        monkeypatch.setattr("pybpftool.kernel.syscall.file_system_type", lambda path: file_system)
         with pytest.raises(KernelError, match=part) as error:
             LiveKernel().open_pinned("pin")
         assert error.value.errno == number
