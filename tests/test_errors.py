@@ -26,4 +26,4 @@ def test_the_package_gives_its_names_on_first_use() -> None:
     for name in pybpftool.__all__:
         assert getattr(pybpftool, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        _ = pybpftool.Nonsense  # type: ignore[attr-defined]
+        _ = pybpftool.Nonsense

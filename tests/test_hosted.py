@@ -39,7 +39,7 @@ class TestPrograms:
         prog = host.program("cali_entry")
         assert [map.name for map in prog.maps] == ["flows", "drops"]
         assert prog.links == []
-        assert prog.calls == {"__htab_map_lookup_elem"}
+        assert prog.calls == frozenset({"__htab_map_lookup_elem"})
 
     def test_what_is_withheld(self) -> None:
         kernel = FakeKernel()

@@ -74,7 +74,8 @@ def test_they_are_tuples_that_can_be_copied_and_pickled() -> None:
 def test_a_field_without_a_default_cannot_follow_one_that_has_one() -> None:
     body = {"__annotations__": {"a": "int", "b": "int"}, "a": 1, "__module__": __name__}
     with pytest.raises(TypeError, match="without a default"):
-        type(Point)("Wrong", (Record,), body)
+        metaclass: type = type(Point)
+        metaclass("Wrong", (Record,), body)
 
 
 def test_nothing_else_can_be_set() -> None:

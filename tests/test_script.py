@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,17 +47,18 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    *argv: object, env: dict[str, str] | None = None, **how: object
+    *argv: str | bytes | os.PathLike[str], env: dict[str, str] | None = None, **how: Any
 ) -> subprocess.CompletedProcess[bytes]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LC_", "LANG"))}
-    return subprocess.run(
-        list(map(os.fspath, argv)),  # type: ignore[arg-type]
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        [os.fspath(word) for word in argv],
         env={**clean, **(env or {})},
         capture_output=True,
         check=False,
         timeout=60,
-        **how,  # type: ignore[call-overload]
+        **how,
     )
+    return done
 
 
 def assert_version(done: subprocess.CompletedProcess[bytes]) -> None:

@@ -32,5 +32,5 @@ def guarded(work: Callable[[], None]) -> None:
         work()
     except (TypeError, ValueError, LookupError, AttributeError, struct.error) as error:
         raise FormatError(
-            f"the snapshot is damaged: an answer has not the form of one ({error})"
+            f"the snapshot is damaged: an answer does not have the form of one ({error})"
         ) from None

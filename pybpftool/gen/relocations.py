@@ -170,7 +170,7 @@ def _check_value(obj: BpfObject, entry: Map, symbol: Symbol) -> None:
     name = symbol.name
     if entry.definition.type in OF_MAPS:
         if symbol.section != obj.maps_index or name not in [one.name for one in obj.maps]:
-            raise FormatError(f"the map '{entry.name}' has the value '{name}', which is no map")
+            raise FormatError(f"the map '{entry.name}' has the value '{name}', which is not a map")
         if entry.definition.type == _HASH_OF_MAPS and entry.definition.key_size != 4:
             raise FormatError(f"the map '{entry.name}' has initial values, but not int keys")
         return

@@ -209,7 +209,7 @@ class Bpf:
             map = self.map(map)
         id = map if isinstance(map, int) else getattr(map, "id", None)
         if not isinstance(id, int):
-            raise TypeError(f"{map!r} is no map")
+            raise TypeError(f"{map!r} is not a map")
         return Count(self, id, key, member)
 
 

@@ -135,7 +135,7 @@ def _line_addresses(data: bytes, rec_size: int, kernel: Kernel) -> tuple[int, ..
 
 def why_no_code(kernel: Kernel, obj: BpfObject, mode: str) -> str:
     """The reason why the kernel gave no instructions, as far as it can be told."""
-    what = f"the {mode} instructions of program {obj.id} are not to be had"
+    what = f"the {mode} instructions of program {obj.id} cannot be read"
     if obj.orphaned:
         return f"{what}: the network device that it was offloaded to is gone"
     if not PROG_INFO.decode(obj.info, kernel.byteorder)[f"{mode}_prog_len"]:

@@ -19,9 +19,9 @@ from tests.support.randprog import random_program
 from tests.support.recorded import compiled, programs
 
 
-def dot_of(prog: XlatedProgram, **options: bool) -> str:
+def dot_of(prog: XlatedProgram, opcodes: bool = False, linum: bool = False) -> str:
     parts: list[str] = []
-    write_dot(parts.append, Listing(prog), **options)
+    write_dot(parts.append, Listing(prog), opcodes, linum)
     return "".join(parts)
 
 

@@ -11,6 +11,7 @@ from tests.support import flow_brute as brute
 from tests.support.asm import (
     R0,
     R1,
+    Label,
     Ref,
     assemble,
     exit_,
@@ -214,7 +215,14 @@ def test_hidden_callback_is_left_out() -> None:
 def far_program(numbered: bool) -> tuple[bytes, int]:
     """A call over more than 65536 slots, whose 16 bits of offset are not enough."""
     gap = [mov64(R0, 1)] * 70_000
-    items = [Ref(0x85, 0, 1, 0, 1, "far"), *gap, exit_(), label("far"), mov64(R0, 2), exit_()]
+    items: list[bytes | Label | Ref] = [
+        Ref(0x85, 0, 1, 0, 1, "far"),
+        *gap,
+        exit_(),
+        label("far"),
+        mov64(R0, 2),
+        exit_(),
+    ]
     target = 1 + len(gap) + 1
     off = (target - 1 + 0x8000) % 65536 - 0x8000
     items[0] = insn(0x85, 0, 1, off, 1 if numbered else 0)

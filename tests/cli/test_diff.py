@@ -41,7 +41,7 @@ def test_another_kernel_build_compares_names(before: str) -> None:
     other.files["/proc/kallsyms"] = (
         b"ffffffff82000000 T __bpf_call_base\nffffffff82000800 T bpf_trace_printk\n"
     )
-    code = load_map(1, 7) + asm.insn(0x85, 0, 0, 0, 0x800) + asm.mov64(0, 0) + asm.exit_()
+    code = load_map(1, 7) + asm.insn(0x85, 0, 0, 0, 0x800) + asm.mov64(asm.R0, 0) + asm.exit_()
     other.arrays[7]["xlated"] = code
     assert (diff(before, other).status, diff(before, other).out) == (0, b"")
 
@@ -62,7 +62,7 @@ def test_came_and_went(before: str) -> None:
 def test_a_twin_that_went_is_the_one(before: str, tmp_path: Path) -> None:
     kernel = host()
     twin(kernel, 30)
-    kernel.arrays[30]["xlated"] = asm.mov64(0, 3) + asm.exit_()
+    kernel.arrays[30]["xlated"] = asm.mov64(asm.R0, 3) + asm.exit_()
     both = save(kernel, tmp_path / "both.zip")
     del kernel.all["prog"][3]
     result = run("diff", both, kernel=kernel)
@@ -142,14 +142,14 @@ def test_a_jump_over_an_insertion_is_the_same(tmp_path: Path) -> None:
     first, second = host(), host()
     jump = asm.insn(0x15, 1, 0, 1, 5)
     longer = asm.insn(0x15, 1, 0, 2, 5)
-    ends = asm.mov64(0, 0) + asm.exit_()
-    add_prog(first, 5, jump + asm.mov64(0, 1) + ends, name=b"jump")
-    add_prog(second, 5, longer + asm.mov64(0, 1) + asm.mov64(2, 9) + ends, name=b"jump")
+    ends = asm.mov64(asm.R0, 0) + asm.exit_()
+    add_prog(first, 5, jump + asm.mov64(asm.R0, 1) + ends, name=b"jump")
+    add_prog(second, 5, longer + asm.mov64(asm.R0, 1) + asm.mov64(asm.R2, 9) + ends, name=b"jump")
     result = run("diff", save(first, tmp_path / "a.zip"), "--code", kernel=second)
     assert result.text.splitlines()[1:] == ["    +    2: (b7) r2 = 9"]
     # A target that is another instruction is a change.
     elsewhere = host()
-    add_prog(elsewhere, 5, longer + asm.mov64(0, 1) + ends, name=b"jump")
+    add_prog(elsewhere, 5, longer + asm.mov64(asm.R0, 1) + ends, name=b"jump")
     result = run("diff", save(first, tmp_path / "a.zip"), "--code", kernel=elsewhere)
     assert result.text.splitlines()[1:] == [
         "    -    0: (15) if r1 == 0x5 goto pc+1",

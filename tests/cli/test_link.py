@@ -560,7 +560,8 @@ def test_damaged_snapshots(tmp_path: Path) -> None:
     content = json.loads(members["answers.json"])
     commands = (["link"], ["-f", "link"], ["perf"], ["cgroup", "tree"], ["net"])
     path = tmp_path / "damaged.zip"
-    for wrong in (None, 7, "word", [], [[]], [7, 8], {"map": [[1, 2]]}, {"hex": "00"}):
+    wrongs: list[Any] = [None, 7, "word", [], [[]], [7, 8], {"map": [[1, 2]]}, {"hex": "00"}]
+    for wrong in wrongs:
         damaged = {**content, "answers": dict.fromkeys(content["answers"], wrong)}
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in members.items():

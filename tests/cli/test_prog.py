@@ -209,7 +209,7 @@ class TestNames:
         proto = btf.add_func_proto(number, [])
         func = btf.add_func(name, proto, GLOBAL)
         kernel.btfs[5] = btf.build()
-        fields = {"name": name.encode()[:15], "btf_id": 5, "nr_func_info": 1,
+        fields: dict[str, Any] = {"name": name.encode()[:15], "btf_id": 5, "nr_func_info": 1,
                   "func_info_rec_size": 8} | changes  # fmt: skip
         kernel.prog(1, **fields)
         kernel.arrays[1]["func_info"] = struct.pack("=II", 0, func)

@@ -71,7 +71,7 @@ class TestSockmap:
         assert_one_sentence(run("prog", "detach", *words), "it is not attached there")
 
     def test_what_is_refused(self, ids: dict[str, str]) -> None:
-        words = ("id", ids["xdp"], "stream_verdict", "id", ids["map"])
+        words: tuple[str, ...] = ("id", ids["xdp"], "stream_verdict", "id", ids["map"])
         assert_one_sentence(run("prog", "attach", *words), "is of another type")
         words = ("id", ids["skb"], "stream_verdict")
         assert_one_sentence(run("prog", "attach", *words), "the command ends there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support.recorded import Recorded, programs
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 
-def add(kernel: FakeKernel, id: int, prog: Recorded, **fields: object) -> None:
+def add(kernel: FakeKernel, id: int, prog: Recorded, **fields: Any) -> None:
     record = prog.record
     arrays = {
         "xlated": prog.bytes("xlated"),

@@ -117,7 +117,7 @@ def test_a_stream_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that gives two pieces, then none."""
     kernel = Live()
     kernel.prog(7).fd = 5
-    pieces = []
+    pieces: list[int] = []
 
     def answer(command: int, address: int, size: int) -> int:
         assert (command, size) == (37, 20)

@@ -43,7 +43,10 @@ def path(tmp_path: Path) -> str:
 def test_places(tmp_path: Path, bits: int, order: str) -> None:
     file = tmp_path / "program"
     file.write_bytes(sample(bits, order).build())
-    place = lambda offset: usdt.file_place(str(file), offset)  # noqa: E731
+
+    def place(offset: int) -> object:
+        return usdt.file_place(str(file), offset)
+
     assert place(0x110) == {"symbol": "main", "symbol_offset": 0}
     assert place(0x114) == {
         "symbol": "main",

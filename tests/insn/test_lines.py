@@ -34,7 +34,7 @@ def looked_up(offs: list[int], slot: int, skip: int) -> int | None:
 
 
 def walked(offs: list[int], starts: list[int]) -> list[tuple[int, int]]:
-    shown = []
+    shown: list[tuple[int, int]] = []
     for slot in starts:
         record = looked_up(offs, slot, len(shown))
         if record is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from pybpftool.joined.model import Joined
 from pybpftool.joined.record import write_json
 from pybpftool.joined.text import write_text
 from pybpftool.output.jsontext import JsonStream
+from pybpftool.output.stream import Output
 from tests.support.jited import plain, written
 from tests.support.recorded import programs
 
@@ -60,10 +62,10 @@ def test_machine_code_stands_below_its_line(name: str) -> None:
         for group in function.groups:
             source = ""
             if group.record is not None:
-                line, column = view.listing.lines.number(group.record)
+                number, column = view.listing.lines.number(group.record)
                 source = (
                     f"; {view.listing.source(group.record)} [file:"
-                    f"{view.listing.file(group.record)} line_num:{line} line_col:{column}]"
+                    f"{view.listing.file(group.record)} line_num:{number} line_col:{column}]"
                 )
             for index in group.machine:
                 found.append((source, f"{function.instructions.pcs[index]:x}"))
@@ -97,11 +99,13 @@ def test_text_without_machine_code() -> None:
     assert all(line.endswith("|") for line in text.splitlines()[1:])
 
 
+def _write_json(pretty: bool, out: Output) -> None:
+    write_json(JsonStream(out, pretty), joined("count_ports"), True)
+
+
 def test_json() -> None:
     for pretty in (False, True):
-        raw = written(
-            lambda out, p=pretty: write_json(JsonStream(out, p), joined("count_ports"), True)
-        )
+        raw = written(partial(_write_json, pretty))
         functions = json.loads(raw)
         assert [f["name"] for f in functions] == ["count_ports", "count"]
         assert functions[1]["proto"] == "int count(__u16 port)"

@@ -206,10 +206,10 @@ class TestPerf:
                     path = str(tmp_path) + path.removeprefix("/proc")
                 return _function(path, *rest, **more)
 
-            monkeypatch.setattr(perf.os, name, moved)
+            monkeypatch.setattr(os, name, moved)
         opened = lambda path, mode: Path(str(tmp_path) + path[5:]).open(mode)  # noqa: E731, SIM115
         monkeypatch.setattr(perf, "open", opened, raising=False)
-        monkeypatch.setattr(perf.os, "getpid", lambda: 7)
+        monkeypatch.setattr(os, "getpid", lambda: 7)
         (tmp_path / "ns").write_text("")
         yield tmp_path
 
@@ -220,7 +220,7 @@ class TestPerf:
         (folder / "status").write_text(f"Name:\tx\nNSpid:\t{pids}\nOther:\t1\n")
 
     def test_translation(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(perf.os, "readlink", lambda path: "4000")
+        monkeypatch.setattr(os, "readlink", lambda path: "4000")
         for name in ("self", "4000", "4001", "5000"):
             if name != "self":
                 self.status(
@@ -240,7 +240,7 @@ class TestPerf:
         def nobody(path: str) -> str:
             raise FileNotFoundError(2, "gone")
 
-        monkeypatch.setattr(perf.os, "readlink", nobody)
+        monkeypatch.setattr(os, "readlink", nobody)
         with pytest.raises(BpfError, match="another pid namespace"):
             list(perf._tasks())
 

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from pybpftool import worker
 from pybpftool.errors import KernelError
 from pybpftool.kernel.features import features
 from pybpftool.kernel.prog_probes import LOUD_HELPERS, MISC, kernel_version
@@ -36,7 +35,7 @@ class TestLive:
 
     def test_one_process_finds_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         both = features(False, False, 0)
-        monkeypatch.setattr(worker.os, "sched_getaffinity", lambda pid: {0})
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
         assert features(False, False, 0) == both
 
     def test_loud_helpers(self) -> None:

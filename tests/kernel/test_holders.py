@@ -44,8 +44,8 @@ def only_our_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others' eventfds have any number; look only at this process."""
     real = os.listdir
 
-    def listdir(path: object = ".") -> list[str]:
-        names = real(path)  # type: ignore[call-overload]
+    def listdir(path: str = ".") -> list[str]:
+        names = real(path)
         return (
             [n for n in names if not n.isdigit() or n == str(os.getpid())]
             if path == "/proc"
@@ -149,10 +149,10 @@ def test_a_folder_that_vanishes_while_it_is_read(
 ) -> None:
     real = os.listdir
 
-    def listdir(path: object = ".") -> list[str]:
+    def listdir(path: str = ".") -> list[str]:
         if str(path).endswith("/fd"):
             raise FileNotFoundError
-        return real(path)  # type: ignore[call-overload]
+        return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
     assert find() == {}

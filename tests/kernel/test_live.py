@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -188,7 +189,7 @@ class TestListingWithHolders:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [100.0]
-        monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
         kernel = LiveKernel()
         for kind, expected in (("map", [None, None]), ("prog", [b"read from a holder", None])):
             listing = kernel.listing(kind)

@@ -9,6 +9,7 @@ import json
 import os
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -188,9 +189,10 @@ class TestRecording:
     def test_refusals(self, tmp_path: Path) -> None:
         kernel = FakeKernel()
         recording = RecordingKernel(kernel)
-        for call in (lambda k: k.file("/none"), lambda k: k.btf_data(7)):
-            with pytest.raises(KernelError):
-                call(recording)
+        with pytest.raises(KernelError):
+            recording.file("/none")
+        with pytest.raises(KernelError):
+            recording.btf_data(7)
         path = str(tmp_path / "s.zip")
         Path(path).write_bytes(recording.archive())
         replayed = SnapshotKernel.load(path)
@@ -218,11 +220,12 @@ class TestRecording:
         assert (pinned.kind, pinned.id, pinned.fd) == ("map", 3, -1)
         replayed.close(pinned)
         assert replayed.open("prog", 1).info == kernel.all["prog"][1].info
-        for call in (
+        calls: tuple[Callable[[], object], ...] = (
             lambda: replayed.open("prog", 9),
             lambda: replayed.open("link", 1),
             lambda: replayed.open_pinned("/none"),
-        ):
+        )
+        for call in calls:
             with pytest.raises(KernelError) as refused:
                 call()
             assert refused.value.errno == errno.ENOENT

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import holders, perf, task_iter
+from pybpftool.kernel import holders, perf, syscall, task_iter
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
 
@@ -137,7 +137,7 @@ class TestRefusals:
         self, refused: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         count = 0
-        real = task_iter.bpf
+        real = syscall.bpf
 
         def bpf(cmd: int, attr: int, size: int) -> int:
             nonlocal count

@@ -27,7 +27,7 @@ from tests.support import asm, load
 if {cgroup!r}:
     with open({cgroup!r} + "/cgroup.procs", "w") as file:
         file.write("0")
-prog = load.prog_load("raw_tracepoint", asm.mov64(0, 0) + asm.exit_(), name={name!r})
+prog = load.prog_load("raw_tracepoint", asm.mov64(asm.R0, 0) + asm.exit_(), name={name!r})
 link = load.raw_tracepoint_open(prog, "sys_enter")
 print("ready", flush=True)
 sys.stdin.readline()
@@ -106,10 +106,10 @@ def guard(with_branch: bool) -> load.Fd:
     starts = [(0, 10, 0)]
     if with_branch:
         # if r2 <= 1500 goto +2; r0 = 1; exit
-        code += asm.insn(0xB5, 2, 0, 2, 1500) + asm.mov64(0, 1) + asm.exit_()
+        code += asm.insn(0xB5, 2, 0, 2, 1500) + asm.mov64(asm.R0, 1) + asm.exit_()
         starts.append((1, 11, 1))
     starts.append((len(code) // 8, 12, 2))
-    code += asm.mov64(0, 0) + asm.exit_()
+    code += asm.mov64(asm.R0, 0) + asm.exit_()
     rows = [(slot, file, lines[which], number << 10 | 2) for slot, number, which in starts]
     with load.btf_load(btf.build()) as fd:
         return load.prog_load(

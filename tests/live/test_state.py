@@ -36,13 +36,14 @@ def without(capability: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def prog() -> Iterator[int]:
-    code = asm.assemble([asm.mov64(0, 0), asm.exit_()])
+    code = asm.assemble([asm.mov64(asm.R0, 0), asm.exit_()])
     with load.prog_load("socket_filter", code, name="state") as fd:
         yield load.object_id(fd)
 
 
 def loaded_at(text: str) -> str:
-    return re.findall("loaded_at ([^ ]*)", text)[0]
+    found: list[str] = re.findall("loaded_at ([^ ]*)", text)
+    return found[0]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/ns/time"), reason="no time namespaces")

@@ -89,7 +89,8 @@ def test_a_map_is_a_mapping(flows: OpenMap) -> None:
     first = {"low": -1, "rest": 5, "rate": 0.5, "total": -(1 << 100), "comm": "sh"}
     assert flows[{"saddr": 1}] == first
     assert flows[struct.pack("<II", 1, 0)] == first
-    assert flows.get({"saddr": 2, "port": 80})["comm"] == "cat"
+    found = flows.get({"saddr": 2, "port": 80})
+    assert found is not None and found["comm"] == "cat"
     assert flows.get({"saddr": 2}) is None and flows.get({"saddr": 2}, 3) == 3
     assert {"saddr": 3, "port": 80} in flows and {"saddr": 3} not in flows
     with pytest.raises(KeyError) as caught:

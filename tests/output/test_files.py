@@ -299,7 +299,7 @@ class TestOtherKinds:
         else:
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                subprocess.run(command, stdout=theirs, check=True)
+                subprocess.run(command, stdout=theirs.fileno(), check=True)
                 got = ours.recv(100)
         assert got == b"abc"
 

@@ -110,7 +110,7 @@ def test_wide_rows_are_made_one_by_one(size: int) -> None:
     values = random.randbytes(size * 30)
     text = "".join(str(block, "ascii") for block in rows.blocks(b"", values, 30))
     assert text == "".join(by_the_book(values[i * size :][:size]) + "\n" for i in range(30))
-    assert rows._columns is None  # type: ignore[attr-defined]
+    assert rows._columns is None
     assert size > hexrows._WIDE
 
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tests.support import asm, load
 from tests.support.btfbuild import BtfBuilder, BtfIndex
@@ -211,7 +212,9 @@ def add_links(scene: Scene) -> None:
 
 
 def _simple_links(scene: Scene) -> None:
-    raw = lambda: scene.prog("raw_tracepoint", name="raw_tp")  # noqa: E731
+    def raw() -> Fd:
+        return scene.prog("raw_tracepoint", name="raw_tp")
+
     scene.link("raw_tp", lambda: load.raw_tracepoint_open(raw(), "sys_enter"))
     scene.link("raw_tp_cookie", lambda: load.raw_tracepoint_open(raw(), "sched_switch", COOKIE))
     bound: list[tuple[str, str, str, int, str]] = [
@@ -221,17 +224,12 @@ def _simple_links(scene: Scene) -> None:
         ("fmod_ret", "tracing", "modify_return", _KIND_FUNC, "bpf_modify_return_test"),
         ("lsm", "lsm", "lsm_mac", _KIND_FUNC, "bpf_lsm_file_mprotect"),
     ]
-    for label, type, attach, kind, target in bound:
-        row = (type, attach, kind, target)
-        scene.link(label, lambda row=row: load.raw_tracepoint_open(scene.bound_prog(*row)))  # type: ignore[misc]
+    for row in bound:
+        label = row[0]
+        scene.link(label, partial(_bound_link, scene, row))
         if label in ("fentry", "tp_btf"):
             cookie = struct.pack("=IIQ", 0, 0, COOKIE + 1)
-            scene.link(
-                label + "_cookie",
-                lambda row=row, cookie=cookie: load.link_create(  # type: ignore[misc]
-                    scene.bound_prog(*row, 0, 1), 0, row[1], 0, cookie
-                ),
-            )
+            scene.link(label + "_cookie", partial(_bound_link, scene, row, cookie))
     scene.link("freplace", lambda: _extension(scene))
     for number, (label, type, attach) in enumerate(
         (
@@ -283,6 +281,13 @@ def _extension(scene: Scene) -> Fd:
     return load.raw_tracepoint_open(replacement)
 
 
+def _bound_link(scene: Scene, row: tuple[str, str, str, int, str], cookie: bytes = b"") -> Fd:
+    """A link of a program bound to a function; a copy of the program for one with a cookie."""
+    if cookie:
+        return load.link_create(scene.bound_prog(*row[1:], 0, 1), 0, row[2], 0, cookie)
+    return load.raw_tracepoint_open(scene.bound_prog(*row[1:]))
+
+
 def _iterators(scene: Scene) -> None:
     """Iterators with each kind of target."""
     pid = os.getpid()
@@ -296,14 +301,10 @@ def _iterators(scene: Scene) -> None:
 
     plain = "task task_file task_vma bpf_map bpf_prog bpf_link ksym tcp udp unix netlink ipv6_route"
     for name in plain.split():
-        scene.link("iter_" + name, lambda name=name: iterator(name))  # type: ignore[misc]
+        scene.link("iter_" + name, partial(iterator, name))
     for name in ("task", "task_file", "task_vma"):
-        scene.link(
-            f"iter_{name}_tid", lambda name=name: iterator(name, struct.pack("=III", pid, 0, 0))
-        )  # type: ignore[misc]  # noqa: E501
-        scene.link(
-            f"iter_{name}_pid", lambda name=name: iterator(name, struct.pack("=III", 0, pid, 0))
-        )  # type: ignore[misc]  # noqa: E501
+        scene.link(f"iter_{name}_tid", partial(iterator, name, struct.pack("=III", pid, 0, 0)))
+        scene.link(f"iter_{name}_pid", partial(iterator, name, struct.pack("=III", 0, pid, 0)))
     scene.link("iter_map_elem", lambda: iterator("bpf_map_elem", struct.pack("=I", int_fd(array))))
     with open("/proc/self/mounts") as mounts:
         roots = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
@@ -311,7 +312,7 @@ def _iterators(scene: Scene) -> None:
         root = os.open(roots[0], os.O_RDONLY | os.O_DIRECTORY) if roots else -1
         try:
             info = struct.pack("=IIQ", order, max(root, 0), 0)
-            scene.link(f"iter_cgroup_{order}", lambda info=info: iterator("cgroup", info))  # type: ignore[misc]
+            scene.link(f"iter_cgroup_{order}", partial(iterator, "cgroup", info))
         finally:
             if root >= 0:
                 os.close(root)
@@ -346,7 +347,10 @@ def _network_links(scene: Scene) -> None:
         scene.refused["network device"] = str(error)
         index = 0
     if index:
-        xdp = lambda: prog("xdp", 2, attach="xdp", name="xdp_pass")  # noqa: E731
+
+        def xdp() -> Fd:
+            return prog("xdp", 2, attach="xdp", name="xdp_pass")
+
         scene.link("xdp", lambda: load.link_create(xdp(), index, "xdp", 2))
         for attach in ("tcx_ingress", "tcx_egress"):
             scene.link(
@@ -533,7 +537,10 @@ def kernel_struct(name: str) -> tuple[int, int, list[tuple[str, int]]]:
         blob = stream.read()
     head, types, type_size, names, names_size = struct.unpack_from("<4x5I", blob)
     strings = blob[head + names : head + names + names_size]
-    text = lambda at: strings[at : strings.index(0, at)].decode()  # noqa: E731
+
+    def text(at: int) -> str:
+        return strings[at : strings.index(0, at)].decode()
+
     wanted = strings.index(b"\0%s\0" % name.encode()) + 1
     at, end, id = head + types, head + types + type_size, 1
     while at < end:

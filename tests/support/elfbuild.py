@@ -52,7 +52,7 @@ class ElfBuilder:
                 else struct.pack(self.order + "IIIBBH", at, value, size, kind, 0, section)
             )
         # name, type, address, content, link, entry size
-        sections = [
+        sections: list[tuple[str, int, int, bytes, int, int]] = [
             (".text", 1, self.address, self.code, 0, 0),
             (".symtab", 2, 0, table, 3, 24 if is_64 else 16),
             (".strtab", 3, 0, strings, 0, 0),
@@ -64,10 +64,10 @@ class ElfBuilder:
         offsets = []
         data = b""
         start = 0x100
-        for section in [*sections, (".shstrtab", 3, 0, b"", 0, 0)]:
+        for name, *_, content, _, _ in [*sections, (".shstrtab", 3, 0, b"", 0, 0)]:
             offsets.append((len(names), start + len(data)))
-            names += section[0].encode() + b"\0"
-            data += section[3] + bytes(-len(section[3]) % 8)
+            names += name.encode() + b"\0"
+            data += content + bytes(-len(content) % 8)
         sections.append((".shstrtab", 3, 0, names, 0, 0))
         data = data[: offsets[-1][1] - start] + names + bytes(-len(names) % 8)
         header_size, table_at = (64 if is_64 else 40), start + len(data)

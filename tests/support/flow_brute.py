@@ -93,7 +93,7 @@ def analyse(code: bytes, known: list[int]) -> list[BruteFunction]:
 
 def reachable(edges: set[tuple[object, object, str]], without: object = None) -> set[object]:
     """Nodes that a path from the entry leads to, not going through ``without``."""
-    seen: set[object] = {"entry"} - {without}
+    seen: set[object] = set[object]({"entry"}) - {without}
     grown = True
     while grown:
         grown = False

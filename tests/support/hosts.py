@@ -49,12 +49,14 @@ def host(shift: int = 0, map_id: int = 7) -> Host:
     """A host with three programs and two maps; `shift` moves the ids of programs."""
     kernel = Host()
     add_described(kernel, 1 + shift)
-    code = load_map(1, map_id) + asm.insn(0x85, 0, 0, 0, HELPER) + asm.mov64(0, 0) + asm.exit_()
+    code = (
+        load_map(1, map_id) + asm.insn(0x85, 0, 0, 0, HELPER) + asm.mov64(asm.R0, 0) + asm.exit_()
+    )
     add_prog(
         kernel, 2 + shift, code, name=b"counter", type=3, maps=(map_id,), gpl_compatible=1,
         verified_insns=40, tag=bytes([shift] * 8),
     )  # fmt: skip
-    add_prog(kernel, 3 + shift, asm.mov64(0, 2) + asm.exit_(), name=b"twin", type=6)
+    add_prog(kernel, 3 + shift, asm.mov64(asm.R0, 2) + asm.exit_(), name=b"twin", type=6)
     kernel.map(map_id, type=1, key_size=4, value_size=8, max_entries=16, name=b"flows")
     kernel.fdinfos["map", map_id] = b"memlock:\t4096\nfrozen:\t0\n"
     kernel.elems[map_id] = {struct.pack("<I", 1): bytes(8)}
@@ -78,6 +80,6 @@ def add_tcx(kernel: Host, link: int, prog: int, device: str, ifindex: int) -> No
 
 def twin(kernel: Host, id: int, holder: str = "leaky", **fields: object) -> BpfObject:
     """One more program named `twin`."""
-    add_prog(kernel, id, asm.mov64(0, 2) + asm.exit_(), name=b"twin", type=6, **fields)
+    add_prog(kernel, id, asm.mov64(asm.R0, 2) + asm.exit_(), name=b"twin", type=6, **fields)
     kernel.held["prog"][id] = [(60, holder)]
     return kernel.all["prog"][id]

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import subprocess
+from functools import partial
 
 from tests.support import load
 from tests.support.attachments import Scene, add_device, add_netkit
@@ -41,14 +42,8 @@ def add_net(scene: Scene) -> None:
     scene.attempt("xdp driver", lambda: set_xdp(index["pybt0"], xdp, 4))
     frags = scene.prog("xdp", 2, attach="xdp", name="xdp_frags", flags=load.F_XDP_HAS_FRAGS)
     scene.link("xdp link", lambda: load.link_create(frags, index["pybt1"], "xdp", 4))
-    plain = load.prog_attach
     for attach in ("tcx_ingress", "tcx_egress"):
-        prog = lambda attach=attach: scene.prog("sched_cls", attach=attach, name="a_tcx")  # type: ignore[misc]  # noqa: E731
-        target = load.Fd(index["pybt0"])
-        scene.attempt(
-            attach, lambda prog=prog, attach=attach, t=target.fd: plain(t, prog(), attach)
-        )  # type: ignore[misc]  # noqa: E501
-        target.fd = -1
+        scene.attempt(attach, partial(_attach_tcx, scene, index["pybt0"], attach))
         scene.link(
             attach + " link",
             lambda attach=attach: load.link_create(  # type: ignore[misc]
@@ -83,6 +78,10 @@ def add_net(scene: Scene) -> None:
             ),
         )
     scene.attempt("netkit", lambda: _netkit(scene))
+
+
+def _attach_tcx(scene: Scene, ifindex: int, attach: str) -> None:
+    load.prog_attach(ifindex, scene.prog("sched_cls", attach=attach, name="a_tcx"), attach)
 
 
 def _netkit(scene: Scene) -> None:

@@ -22,7 +22,8 @@ from pybpftool.btf.table import Btf
 from pybpftool.uapi import bpf, netfilter, perf
 
 TARGETS = {
-    module.__name__.rpartition(".")[2]: Path(module.__file__) for module in (bpf, perf, netfilter)
+    module.__name__.rpartition(".")[2]: Path(str(module.__file__))
+    for module in (bpf, perf, netfilter)
 }
 VMLINUX = "/sys/kernel/btf/vmlinux"
 
@@ -253,7 +254,9 @@ def _structs(btf: Btf) -> str:
         out.append(f"{struct.upper()}_SIZE = {size}\n{struct.upper()} = (\n")
         out += [f'    ("{name}", {offset}, "{code}"),\n' for name, offset, code in fields]
         out.append(")\n")
-    known_arms: dict[str, list[tuple[str, int, str]]] = dict(bpf.BPF_LINK_INFO)
+    known_arms: dict[str, list[tuple[str, int, str]]] = {
+        arm: list(fields) for arm, fields in bpf.BPF_LINK_INFO.items()
+    }
     info = btf.find("bpf_link_info")
     for arm, fields in arms(btf, info).items() if info is not None else ():
         if len(fields) >= len(known_arms.get(arm, ())):

@@ -131,8 +131,8 @@ def record(upstream: str, name: str, output: Path, config: str) -> None:
             "pids": "yes",
             "links": ", ".join(sorted(scene.ids)),
         }
-        for label, reason in scene.refused.items():
-            facts[f"refused {label}"] = reason.replace("\n", " ")
+        for refused, why in scene.refused.items():
+            facts[f"refused {refused}"] = why.replace("\n", " ")
         golden.write(target, facts, answers)
     for file in sorted(target.iterdir()):
         print(f"{file}: {file.stat().st_size} bytes")

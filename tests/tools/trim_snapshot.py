@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 from pybpftool.insn.symbols import KernelSymbols
+from pybpftool.kernel.archive import Archive
 from pybpftool.kernel.snapshot import SnapshotKernel
 from tests.support.cli import Result, run
 
@@ -38,18 +39,37 @@ def replay(path: str, commands: Iterable[Command]) -> list[Result]:
     ]
 
 
+class _Watched(dict[str, Any]):
+    """The answers of a snapshot, which notes those that somebody looks for."""
+
+    def __init__(self, answers: dict[str, Any], asked: set[str]) -> None:
+        super().__init__(answers)
+        self._asked = asked
+
+    def __contains__(self, question: object) -> bool:
+        self._asked.add(str(question))
+        return super().__contains__(question)
+
+    def __getitem__(self, question: str) -> Any:
+        self._asked.add(question)
+        return super().__getitem__(question)
+
+    def get(self, question: str, default: Any = None) -> Any:
+        """The answer, or the default."""
+        self._asked.add(question)
+        return super().get(question, default)
+
+
 def _observe(path: str, commands: Sequence[Command]) -> tuple[list[Result], set[str], bytes]:
     """Results, the questions asked, and the lines of kallsyms that were needed."""
     asked: set[str] = set()
     symbols: dict[int, str] = {}
     bases: set[int] = set()
-    answer, names = SnapshotKernel._ask, KernelSymbols.names
+    start, names = SnapshotKernel.__init__, KernelSymbols.names
 
-    def watched_ask(self: SnapshotKernel, method: str, *args: Any) -> Any:
-        from pybpftool.kernel.snapshot import _question
-
-        asked.add(_question(method, args))
-        return answer(self, method, *args)
+    def watched_start(self: SnapshotKernel, archive: Archive) -> None:
+        start(self, archive)
+        self._answers = _Watched(self._answers, asked)
 
     def watched_names(self: KernelSymbols, addresses: Iterable[int]) -> dict[int, str]:
         found = names(self, addresses)
@@ -58,7 +78,7 @@ def _observe(path: str, commands: Sequence[Command]) -> tuple[list[Result], set[
         return found
 
     with (
-        mock.patch.object(SnapshotKernel, "_ask", watched_ask),
+        mock.patch.object(SnapshotKernel, "__init__", watched_start),
         mock.patch.object(KernelSymbols, "names", watched_names),
     ):
         results = replay(path, commands)
@@ -79,8 +99,9 @@ def _without_programs(source: str, target: str, only: set[int]) -> None:
     objects = content["objects"]
     objects["prog"] = [row for row in objects["prog"] if row[0] in only]
     for question in ("holders(prog)", "pinned(prog)"):
-        rows = content["answers"][question]["map"]
-        content["answers"][question]["map"] = [row for row in rows if row[0] in only]
+        answer = content["answers"].get(question, {})
+        if "map" in answer:
+            answer["map"] = [row for row in answer["map"] if row[0] in only]
     for question in list(content["answers"]):
         asked = re.search(r"\bprog:(\d+)", question)
         if asked and int(asked[1]) not in only:

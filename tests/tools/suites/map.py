@@ -17,10 +17,11 @@ from tests.tools.suites import Case, Live, case
 
 def setup(stack: contextlib.ExitStack, live: Live) -> None:
     """All types, with and without BTF."""
-    live.extra["maps"] = load_maps(stack)
+    maps = load_maps(stack)
+    live.extra["maps"] = maps
     place = stack.enter_context(load.temp_bpffs())
     live.extra["map place"] = place
-    for item in live.extra["maps"].made[:: len(live.extra["maps"].made) // 8]:
+    for item in maps.made[:: len(maps.made) // 8]:
         load.obj_pin(item.fd, f"{place}/{item.label}")
         load.obj_pin(item.fd, f"{place}/{item.label}_again")
 
