@@ -29,13 +29,14 @@ def _import_codec() -> Any:
 def _import_light() -> Any:
     import sys
     from importlib import import_module
-    from importlib.machinery import PathFinder
+    from importlib.util import find_spec
     from types import ModuleType
 
     name = "pyroute2.netlink"
     if "pyroute2" in sys.modules or name in sys.modules:
         return import_module(name)
-    spec = PathFinder.find_spec("pyroute2")
+    # By every finder: the installed command has one of its own, which knows more places.
+    spec = find_spec("pyroute2")
     if spec is None or spec.submodule_search_locations is None:
         raise BpfError("the package pyroute2 is not installed")
     # A stand-in whose __init__ never runs; the real package is imported as ever by

@@ -32,3 +32,22 @@ import pyroute2
 assert pyroute2.IPRoute
 """.format(before="import pyroute2" if whole_first else "", whole=whole_first)
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_found_by_any_finder() -> None:
+    """The installed command has a finder of its own for packages that are not beside it."""
+    script = """
+import sys
+from importlib.machinery import PathFinder
+import importlib.util
+from pybpftool.adapters import netlink
+places = [place for place in sys.path if PathFinder.find_spec("pyroute2", [place])]
+assert places
+sys.path[:] = [place for place in sys.path if place not in places]
+class Late:
+    def find_spec(self, name, path=None, target=None):
+        return PathFinder.find_spec(name, path or places)
+sys.meta_path.append(Late())
+netlink.request_set_xdp(1, -1, 0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
