@@ -41,8 +41,9 @@ class Host:
       ``map_ids=17``.
 
     Beside the fields there are ``type`` (its name), ``pin`` (a path that it is pinned at),
-    ``pid`` and ``comm`` (of a process that holds it). Singular forms give the only object
-    that fits, or raise NotFoundError, a LookupError, with the candidates. All raise
+    ``pid`` and ``comm`` (of a process that holds it); another word is a TypeError, which names
+    the nearest right one. Singular forms give the only object that fits, or raise
+    NotFoundError, a LookupError, with the candidates. All raise
     :class:`pybpftool.BpfError` where the kernel refuses; objects that vanish meanwhile are
     left out.
 
@@ -180,6 +181,7 @@ class Host:
     # --- finding ---
 
     def _list(self, kind: str, filters: dict[str, Any]) -> list[Any]:
+        _check_names(kind, filters)
         rest = dict(filters)
         id, pin = rest.get("id"), rest.pop("pin", None)
         objects: Iterator[BpfObject] | None = None
@@ -309,6 +311,26 @@ def load(path: str, pins: bool = False, resolve: bool = False) -> Host:
     from pybpftool.kernel.snapshot import SnapshotKernel
 
     return Host(SnapshotKernel.load(path), pins, resolve)
+
+
+def _check_names(kind: str, filters: dict[str, Any]) -> None:
+    """Refuse what is not a field of any such object, which else no object would have."""
+    from pybpftool.hosted import fields_of
+
+    if filters.keys() <= fields_of(kind):
+        return
+    if kind == "link":
+        from pybpftool.objects.link import target_fields
+
+        known = fields_of(kind) | target_fields()
+    else:
+        known = fields_of(kind)
+    for name in filters:
+        if name not in known:
+            from pybpftool.btf.python import close_to
+
+            meant = "".join([f"; did you mean '{word}'?" for word in close_to(name, known)[:1]])
+            raise TypeError(f"a {_WORDS[kind]} has no field '{name}'{meant}")
 
 
 def _label(record: Any) -> str:

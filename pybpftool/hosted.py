@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pybpftool.objects.link import Link
 from pybpftool.objects.prog import Program
+from pybpftool.records import readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,23 @@ def plain(value: object) -> Any:
     from pybpftool.output.jsontext import compact
 
     return json.loads(compact(value))
+
+
+def fields_of(kind: str) -> set[str]:
+    """The words by which such objects can be filtered; those of links' targets are left out."""
+    if kind == "prog":
+        found = readable(HostProgram) | {"type", "pin"}
+    elif kind == "link":
+        found = readable(HostLink) | {"pin"}
+    elif kind == "map":
+        from pybpftool.objects.map import Map
+
+        found = readable(Map) | {"users", "type", "pin"}
+    else:
+        from pybpftool.objects.btf import BtfObject
+
+        found = readable(BtfObject)
+    return found | {"pid", "comm"}
 
 
 class _Pieces:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from pybpftool.inspect.host import Bpf
+    from pybpftool.inspect.fixture import Bpf
     from pybpftool.inspect.inventory import Inventory
     from pybpftool.kernel.interface import Kernel
 
@@ -73,8 +73,8 @@ def pytest_runtest_setup(item: Any) -> None:
 
 @pytest.fixture
 def bpf(request: Any) -> Bpf:
-    """The host: its programs, maps and links; see :class:`pybpftool.inspect.host.Bpf`."""
-    from pybpftool.inspect.host import Bpf
+    """The host: its programs, maps and links; see :class:`pybpftool.inspect.fixture.Bpf`."""
+    from pybpftool.inspect.fixture import Bpf
 
     return Bpf(_kernel(request.config))
 

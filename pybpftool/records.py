@@ -99,4 +99,14 @@ else:
             return tuple(self)
 
 
-__all__ = ["Record"]
+def readable(cls: type) -> set[str]:
+    """The public fields and properties of a class of records."""
+    return {
+        name
+        for each in cls.__mro__
+        for name, value in vars(each).items()
+        if name[0] != "_" and hasattr(type(value), "__set__")
+    }
+
+
+__all__ = ["Record", "readable"]

@@ -6,7 +6,7 @@ import struct
 
 from pybpftool.errors import BpfError, VanishedError
 from pybpftool.objects.links.source import LinkSource, word
-from pybpftool.records import Record
+from pybpftool.records import Record, readable
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -59,6 +59,16 @@ LINK_KINDS: dict[int, tuple[Module, str]] = {
 
 PRINTED_BARE = (uapi.BPF_LINK_TYPE_UNSPEC, uapi.BPF_LINK_TYPE_TRACING_MULTI)
 """Link types whose info says nothing, so that only the head is printed."""
+
+
+def target_fields() -> set[str]:
+    """The names of all fields that some target has."""
+    names: set[str] = set()
+    for module in (_tracing(), _network(), _probes()):
+        for value in vars(module).values():
+            if isinstance(value, type) and hasattr(value, "_fields"):
+                names |= readable(value)
+    return names
 
 
 class Link(Record):

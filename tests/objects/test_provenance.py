@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.errors import BpfError
-from pybpftool.inspect.host import Bpf
+from pybpftool.inspect.fixture import Bpf
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.objects.provenance import ObjectTags, Unsure
 from tests.support import load

@@ -1,4 +1,7 @@
-"""A host for tests: its programs, maps and links by name, and what can be asked of them.
+"""What the pytest fixture ``bpf`` gives: objects by name, and where they are attached.
+
+Fields have the names of a policy's keys, and one that cannot be told is an error, never a pass;
+:class:`pybpftool.Host` is for all other programs.
 
 >>> bpf = Bpf(LiveKernel())
 >>> assert bpf.prog("count_flows").attached_to(dev="eth0", hook="tcx/ingress")
@@ -165,6 +168,12 @@ class Bpf:
         return Inventory(self.kernel)
 
     def _all(self, kind: str, name: str | None, fields: dict[str, object]) -> list[Object]:
+        from pybpftool.inspect.fields import FIELDS
+
+        known = {"id", "kind", "name", "type", *FIELDS[kind]}
+        for field in fields:
+            if field not in known:
+                raise TypeError(f"a {kind} has no field '{field}'{nearest(field, sorted(known))}")
         inventory = self.inventory()
         found = [Object(inventory, item) for item in inventory.items(kind).values()]
         if name is not None:
