@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pybpftool.errors import FormatError
+from pybpftool.errors import BpfError, FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def guarded(work: Callable[[], None]) -> None:
     """Do what asks a recorded kernel; what a damaged one makes of it becomes one sentence."""
     try:
         work()
+    except BpfError:  # a NotFoundError is a LookupError, too
+        raise
     except (TypeError, ValueError, LookupError, AttributeError, struct.error) as error:
         raise FormatError(
             f"the snapshot is damaged: an answer does not have the form of one ({error})"

@@ -16,6 +16,7 @@ from pybpftool.inspect.places import Names, Places
 from pybpftool.objects.attach_target import AttachTargets
 from pybpftool.objects.map import MapReader
 from pybpftool.objects.prog import ProgramReader
+from pybpftool.uapi.bpf import BPF_PROG_INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 KINDS = ("prog", "map", "link")
+_ATTACH_BTF_END = 4 + next(at for name, at, _ in BPF_PROG_INFO if name == "attach_btf_obj_id")
 
 
 class Item:
@@ -55,6 +57,11 @@ class Item:
         if field not in found:
             found[field] = FIELDS[self.kind][field](self._inventory, self)
         return found[field]
+
+    @property
+    def tells_target(self) -> bool:
+        """Whether the kernel tells the BTF object of the function that a program is made for."""
+        return len(self._obj.info) >= _ATTACH_BTF_END
 
     def asked(self, ask: Callable[[BpfObject], T]) -> T:
         """What an open object answers: a listing closes each before the next one.
@@ -143,6 +150,14 @@ class Inventory(Names):
     def map(self, id: int) -> str:
         item = self.items("map").get(id)
         return "?" if item is None else item.name or item.type
+
+    def is_for_program(self, id: int) -> bool:
+        item = self.items("prog").get(id)
+        # Once it is linked, a program that is made for another one names no BTF (its target
+        # is the link's matter then), one for the kernel goes on to. Told since v6.0.
+        return item is not None and item.type == "tracing" and item.tells_target and (
+            not item.record.attach_btf_obj_id
+        )  # fmt: skip
 
     def map_key(self, id: int) -> int:
         """A number that stands for a map's name and type."""

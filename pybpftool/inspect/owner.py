@@ -8,6 +8,7 @@ of these), ``pin:PATH`` (nobody holds it, a bpf file system keeps it).
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
+from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,20 @@ _UNITS = (".service", ".scope", ".socket", ".mount", ".timer", ".swap", ".automo
 _HEX = frozenset("0123456789abcdef")
 # Scopes that a container tool made: NAME-<id>.scope.
 _CONTAINER_ID = 64
+
+
+class Process(Record):
+    """A process and whose it is; ``cgroup`` and ``pod`` are empty where they cannot be told.
+
+    ``cgroup`` is the path in the unified hierarchy, or in that of systemd's own name;
+    ``pod`` the uid of a Kubernetes pod.
+    """
+
+    pid: int
+    comm: str
+    owner: str
+    cgroup: str
+    pod: str
 
 
 class Owners:
@@ -42,12 +57,19 @@ class Owners:
             known = self._known[pid, comm] = self._find(pid, comm)
         return known
 
-    def _find(self, pid: int, comm: str) -> str:
+    def process(self, pid: int, comm: str) -> Process:
+        """A process with its cgroup and what that tells."""
+        path = cgroup_in(self._text(pid))
+        return Process(pid, comm, self.of_process(pid, comm), path, pod_in(path))
+
+    def _text(self, pid: int) -> str:
         try:
-            text = self._kernel.file(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
+            return self._kernel.file(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape")
         except BpfError:
-            text = ""  # it has ended, or a recording that did not ask
-        found = owner_in(text)
+            return ""  # it has ended, or a recording that did not ask
+
+    def _find(self, pid: int, comm: str) -> str:
+        found = owner_in(self._text(pid))
         if found:
             return found
         return "systemd" if pid == 1 and comm == "systemd" else f"comm:{comm}"
@@ -74,6 +96,31 @@ def owner_in(text: str) -> str:
                 return "systemd"
             if part.endswith(_UNITS):
                 return f"unit:{part}"
+    return ""
+
+
+def cgroup_in(text: str) -> str:
+    """The path of ``/proc/PID/cgroup`` by which services are known, empty when there is none."""
+    paths: dict[str, str] = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        paths.setdefault(controllers, path)
+    return paths.get("", paths.get("name=systemd", ""))
+
+
+def pod_in(path: str) -> str:
+    """The uid of the Kubernetes pod that a cgroup belongs to, empty when it is in none.
+
+    ``kubepods-burstable-pod<uid>.slice`` where systemd makes the cgroups, with ``_`` for
+    ``-``; ``kubepods/burstable/pod<uid>`` elsewhere.
+    """
+    parts = path.split("/")
+    for at, part in enumerate(parts):
+        if part.startswith("kubepods") and "-pod" in part:
+            return part.rpartition("-pod")[2].removesuffix(".slice").replace("_", "-")
+        if part.startswith("pod") and any(each.startswith("kubepods") for each in parts[:at]):
+            return part[len("pod") :]
     return ""
 
 

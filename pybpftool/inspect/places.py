@@ -80,6 +80,10 @@ class Names:
         """The name of a map."""
         raise NotImplementedError
 
+    def is_for_program(self, id: int) -> bool:
+        """Whether a program of tracing is made for another program, not for the kernel."""
+        return False
+
 
 class Places:
     """All places of one kernel's programs.
@@ -165,7 +169,7 @@ class Places:
     def _of_links(self, links: list[Link]) -> Iterator[Place]:
         targets = self._targets
         for link in links:
-            for place in _of_link(link, self._names, targets):
+            for place in of_link(link, self._names, targets):
                 known = self._same(place)
                 if known is None:
                     yield place
@@ -239,10 +243,10 @@ def _of_event(kind: str, name: str, offset: int) -> tuple[str, str]:
     if kind in ("tracepoint", "raw_tracepoint"):
         return "tracepoint", name
     suffix = f"+{offset:#x}" if offset else ""
-    return ("file" if "uprobe" in kind else "function"), name + suffix
+    return ("file" if kind in ("uprobe", "uretprobe") else "function"), name + suffix
 
 
-def _of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]:
+def of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]:
     """The places of a link by what it says itself."""
     from pybpftool.objects.links import network, probes, tracing
 
@@ -307,6 +311,8 @@ def _of_tracing(
     object_id, type_id = target.target_obj_id or 0, target.target_btf_id or 0
     if target.prog_type == "ext":
         return Place(link.prog_id, "freplace", "prog", names.prog(object_id), **rest)
+    if names.is_for_program(link.prog_id):
+        return Place(link.prog_id, hook, "prog", names.prog(object_id), **rest)
     name = targets.name(object_id, type_id)
     key = "tracepoint" if hook == "trace_raw_tp" else "function"
     return Place(link.prog_id, hook, key, name or "?", **rest)

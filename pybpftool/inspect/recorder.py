@@ -152,8 +152,9 @@ def record_perf(kernel: Kernel) -> None:
     """What ``perf show`` asks."""
     from pybpftool.objects.perf import collect
 
-    for _ in collect(kernel, resolve=True):
-        pass
+    for pid in {event.pid for event in collect(kernel, resolve=True)}:
+        _tried(kernel.file, f"/proc/{pid}/cgroup")
+        _tried(kernel.file, f"/proc/{pid}/comm")
 
 
 def record_cgroups(kernel: Kernel) -> None:
@@ -167,6 +168,7 @@ def record_cgroups(kernel: Kernel) -> None:
         paths = kernel.cgroup_paths(root)
     except KernelError:  # a recording that is older than the question
         paths = [root]
+    _tried(kernel.cgroup_ids, root)
     for is_effective in (False, True):
         for cgroup in tree(kernel, root, is_effective):
             _tried(tree, kernel, cgroup.path, is_effective)

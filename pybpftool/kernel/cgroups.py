@@ -75,6 +75,33 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
         os.close(fd)
 
 
+def cgroup_ids(root: str) -> dict[int, str]:
+    """The paths of a cgroup and of all inside it, by the ids that links tell.
+
+    The id is the inode number of the directory (kernfs). Of those mounted over one another
+    the first counts; directories that may not be read are left out.
+    """
+    found: dict[int, str] = {}
+    try:
+        waiting = [(root, os.stat(root).st_ino)]
+    except (OSError, ValueError) as error:
+        errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
+        raise KernelError.of(f"cannot open the cgroup '{root}'", errno) from None
+    while waiting:
+        path, id = waiting.pop()
+        found.setdefault(id, path)
+        try:
+            with os.scandir(path) as entries:
+                waiting += [
+                    (entry.path, entry.inode())
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False)
+                ]
+        except OSError:
+            continue
+    return found
+
+
 def open_cgroup(path: str, parent: int | None = None) -> int:
     try:
         name = path if parent is None else path.rpartition("/")[2]

@@ -319,6 +319,10 @@ class Kernel:
         """The paths of a cgroup and of all inside it."""
         raise NotImplementedError
 
+    def cgroup_ids(self, root: str) -> dict[int, str]:
+        """The paths of a cgroup and of all inside it by their ids, which links tell."""
+        raise NotImplementedError
+
     def has_file(self, path: str) -> bool:
         """Whether there is such a file, and it may be read."""
         raise NotImplementedError
@@ -402,6 +406,7 @@ QUESTIONS = (
     "cgroup_programs",
     "cgroup_tree",
     "cgroup_paths",
+    "cgroup_ids",
     "has_file",
     "netlink_dump",
     "device_programs",

@@ -492,6 +492,11 @@ class LiveKernel(Kernel):
     def cgroup_paths(self, root: str) -> list[str]:
         return [path for path, _, _ in os.walk(root)]
 
+    def cgroup_ids(self, root: str) -> dict[int, str]:
+        from pybpftool.kernel.cgroups import cgroup_ids
+
+        return cgroup_ids(root)
+
     def has_file(self, path: str) -> bool:
         return os.access(path, os.R_OK)
 

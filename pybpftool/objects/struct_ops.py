@@ -120,6 +120,51 @@ class StructOpsReader:
         return btf
 
 
+_STATES = ("init", "in use", "to be freed", "ready")  # enum bpf_struct_ops_state
+_BTF_KIND_PTR, _BTF_KIND_FUNC_PROTO = 2, 13
+
+
+class Implementation(Record):
+    """What a map of struct_ops implements: the member of each program, and its state."""
+
+    interface: str
+    state: str
+    programs: tuple[tuple[str, int], ...]
+
+
+def implementation(reader: StructOpsReader, kernel: Kernel, obj: BpfObject) -> Implementation:
+    """The programs of an open map. Raises BpfError where its value cannot be read."""
+    map = read(kernel, obj, with_fdinfo=False)
+    btf = reader.types(map)
+    order: Any = "little" if kernel.byteorder == "<" else "big"
+    value = kernel.lookup(obj, bytes(4))  # its only key
+    outer = {member.name: member for member in btf.members(map.btf_vmlinux_value_type_id)}
+    # struct bpf_struct_ops_common { refcnt, state } and the interface; before v6.9
+    # (612d087d4ba5) the two stood in the struct itself.
+    data = outer.get("data")
+    inner = None if data is None else btf.resolve(data.type_id)
+    if data is None or inner is None:
+        raise FormatError(f"the type of struct_ops map {map.id} has no interface")
+    programs = []
+    start, size = data.bit_offset // 8, btf.pointer_size
+    for member in btf.members(inner):
+        type_id = btf.resolve(member.type_id)
+        if type_id is None or btf.kind(type_id) != _BTF_KIND_PTR:
+            continue
+        target = btf.resolve(btf.type(type_id).size_or_type)
+        if target is None or btf.kind(target) != _BTF_KIND_FUNC_PROTO:
+            continue
+        at = start + member.bit_offset // 8
+        id = int.from_bytes(value[at : at + size], order)
+        if id:
+            programs.append((member.name, id))
+    common = outer.get("common")
+    at = common.bit_offset // 8 + 4 if common is not None else 4
+    state = int.from_bytes(value[at : at + 4], order)
+    word = _STATES[state] if state < len(_STATES) else str(state)
+    return Implementation(btf.name(inner), word, tuple(programs))
+
+
 class Dump:
     """Writes maps of struct_ops as values of their types, in upstream's layouts.
 

@@ -1,0 +1,414 @@
+"""Every place of a machine where a program hangs, each once, in the order of execution.
+
+Devices, cgroups, links and perf events each tell of a part, and of some places several do:
+a link of XDP is seen at its device as well, and the descriptor of a tracepoint in each of
+its holders. Here they meet.
+"""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError
+from pybpftool.inspect.places import Names, of_link
+from pybpftool.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.places import Place
+    from pybpftool.objects.net import Namespace, Network
+    from pybpftool.objects.struct_ops import Implementation
+
+# Hooks of a device in the order in which a packet meets them, coming and going; what is
+# not here (the classes and qdiscs of filters) stands before those of the way out.
+_DEVICE_ORDER = (
+    *("xdp", "tcx/ingress", "clsact/ingress", "ingress", "netkit/peer", "netkit/primary"),
+    *("", "tcx/egress", "clsact/egress"),
+)
+_XDP_ORDER = ("offload", "driver", "generic")
+# Of a network namespace, then what is not bound to one.
+_OTHER_ORDER = (
+    *("flow_dissector", "netfilter", "sk_lookup", "cgroup_", "sk_", "xdp_", "struct_ops"),
+    *("lsm", "trace_", "modify_return", "freplace", "kprobe", "kretprobe", "uprobe", "uretprobe"),
+    *("tracepoint", "raw_tracepoint", "perf_event", "iter"),
+)
+_ECHOES = ("root", "clsact/ingress", "clsact/egress")
+REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
+_NETNS_HOOKS = ("flow_dissector", "sk_lookup")
+
+
+class Attachment(Record):
+    """One place of one program.
+
+    ``key`` is what ``target`` is, one of :data:`pybpftool.inspect.places.KEYS`, empty where
+    the hook says all. ``position`` counts the programs of a hook in the order in which they
+    run; None where it takes one. ``netns`` is empty for our own network namespace.
+    ``targets`` are the functions or places of a link of many, ``symbol`` what stands at a
+    place in a file. ``holders`` is (pid, descriptor) of each task that keeps a perf event
+    without a link. A link that is detached hangs nowhere: its target is empty.
+    """
+
+    hook: str
+    key: str
+    target: str
+    prog_id: int
+    prog_name: str = ""
+    link_id: int = 0
+    map_id: int = 0
+    netns: str = ""
+    position: int | None = None
+    detail: str = ""
+    symbol: str = ""
+    targets: tuple[str, ...] = ()
+    holders: tuple[tuple[int, int], ...] = ()
+    is_detached: bool = False
+
+    def place(self) -> str:
+        """What the program hangs at, on one line."""
+        if self.is_detached:
+            return "detached"
+        key = f"{self.key} " if self.key and self.key != self.hook else ""
+        text = f"{key}{self.target}"
+        if self.symbol:
+            text = f"{key}{self.symbol} ({self.target})"
+        if self.targets:
+            some = ", ".join(self.targets[:3]) + (", …" if len(self.targets) > 3 else "")
+            text = f"{len(self.targets)} {self.key}s: {some}"
+        return f"{text} netns {self.netns}".lstrip() if self.netns else text
+
+    def text(self) -> str:
+        """The hook and the place, without the program."""
+        words = [self.hook, self.place()]
+        if self.position is not None:
+            words.append(f"position {self.position}")
+        return " ".join([word for word in (*words, self.detail) if word])
+
+    def json(self) -> dict[str, Any]:
+        """The JSON properties."""
+        json: dict[str, Any] = {"hook": self.hook}
+        if self.key:
+            json[self.key] = list(self.targets) if self.targets else self.target
+        for name in ("netns", "position", "symbol", "detail", "prog_id", "prog_name"):
+            value = getattr(self, name)
+            if value:
+                json[name] = value
+        if self.link_id:
+            json["link_id"] = self.link_id
+        if self.map_id:
+            json["map_id"] = self.map_id
+        if self.is_detached:
+            json["detached"] = True
+        if self.holders:
+            json["descriptors"] = [{"pid": pid, "fd": fd} for pid, fd in self.holders]
+        return json
+
+
+class Attachments(Names):
+    """All attachments of the kernel of an inventory: ``rows``, sorted.
+
+    ``unseen`` holds a sentence for each part that could not be asked for.
+    """
+
+    __slots__ = (
+        *("_cgroups", "_inventory", "_netns", "_open", "implementations", "rows", "unseen"),
+    )
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self.unseen: list[str] = []
+        self.rows: list[Attachment] = []
+        self.implementations: dict[int, Implementation] = {}
+        """Map of struct_ops -> what it implements."""
+        self._netns: dict[int, str] = {}
+        self._cgroups: dict[int, str] = {}
+        # What has no link yet: key -> indexes in rows.
+        self._open: dict[tuple[object, ...], list[int]] = {}
+        parts: tuple[Callable[[], None], ...] = (
+            self._networks,
+            self._in_cgroups,
+            self._events,
+            self._struct_ops,
+            self._links,
+        )
+        for ask in parts:
+            self._tried(ask)
+        self.rows.sort(key=_order)
+
+    def netns_name(self, inode: int) -> str:
+        """How a network namespace is called here; empty for our own."""
+        return self._netns.get(inode, str(inode))
+
+    def _tried(self, ask: Callable[[], None], part: str = "") -> None:
+        try:
+            ask()
+        except BpfError as error:
+            sentence = f"{part}: {error}" if part else str(error)
+            if sentence not in self.unseen:
+                self.unseen.append(sentence)
+
+    # --- names; what may not be listed has none ---
+
+    def _item(self, kind: str, id: int) -> Item | None:
+        try:
+            return self._inventory.items(kind).get(id)
+        except BpfError:
+            return None
+
+    def prog(self, id: int) -> str:
+        item = self._item("prog", id)
+        return str(id) if item is None else item.name or f"{item.type} {id}"
+
+    def map(self, id: int) -> str:
+        item = self._item("map", id)
+        return str(id) if item is None else item.name or f"{item.type} {id}"
+
+    def is_for_program(self, id: int) -> bool:
+        return self._item("prog", id) is not None and self._inventory.is_for_program(id)
+
+    def _name(self, prog_id: int) -> str:
+        item = self._item("prog", prog_id)
+        return "" if item is None else item.name or item.type
+
+    def _add(self, row: Attachment, *keys: tuple[object, ...]) -> None:
+        for key in keys:
+            self._open.setdefault(key, []).append(len(self.rows))
+        self.rows.append(row._replace(prog_name=self._name(row.prog_id)))
+
+    def _take(self, *keys: tuple[object, ...]) -> int | None:
+        """The first row under one of these keys that no link has claimed yet."""
+        for key in keys:
+            for index in self._open.get(key, ()):
+                if key[0] == "link" or not self.rows[index].link_id:
+                    return index
+        return None
+
+    # --- networks ---
+
+    def _networks(self) -> None:
+        from pybpftool.objects.net import NetworkReader, namespaces
+
+        reader = NetworkReader(self._inventory.kernel)
+
+        def others() -> None:
+            found.extend(namespaces(self._inventory.kernel))
+
+        found: list[Namespace] = []
+        self._tried(others)
+        own = next((each for each in found if not each.path), None)
+        if own is not None:
+            self._netns[own.inode] = ""
+        self._tried(lambda: self._network(reader.read(), ""))
+        for each in found:
+            if each.path:
+                name = each.name or (f"of {each.comm}({each.pid})" if each.pid else f"{each.inode}")
+                self._netns[each.inode] = name
+                path = each.path
+                self._tried(
+                    lambda path=path, name=name: self._network(reader.read(path), name),  # type: ignore[misc]
+                    f"network namespace {name}",
+                )
+
+    def _network(self, network: Network, netns: str) -> None:
+        from pybpftool.objects.net import DeviceProgram
+
+        for device in network.xdp:
+            for mode, prog in device.programs:
+                row = Attachment("xdp", "dev", device.devname, prog.id, netns=netns, detail=mode)
+                self._add(row, ("xdp", device.ifindex, prog.id))
+        counts: dict[tuple[str, str], int] = {}
+        # A qdisc `ingress` answers with its filters whichever of its hooks is asked for.
+        echoing = {found.devname for found in network.tc if found.kind == "ingress"}
+        for found in network.tc:
+            at = found.devname, found.kind
+            if found.devname in echoing and found.kind in _ECHOES:
+                continue
+            where: dict[str, Any] = {"netns": netns}
+            if isinstance(found, DeviceProgram):
+                where["position"] = counts[at] = counts.get(at, 0) + 1
+                where["link_id"] = found.link_id
+                row = Attachment(found.kind, "dev", found.devname, found.prog_id, **where)
+                self._add(row, ("link", found.link_id))
+                continue
+            progs = [(found.name, found.prog)] if found.prog is not None else []
+            progs += [(f"action {name or ''}".strip(), prog) for name, prog in found.actions or ()
+                      if prog is not None]  # fmt: skip
+            for detail, prog in progs:
+                where["position"] = counts[at] = counts.get(at, 0) + 1
+                self._add(
+                    Attachment(found.kind, "dev", found.devname, prog.id, **where,
+                               detail=detail or "")
+                )  # fmt: skip
+        if network.flow_dissector is not None:
+            prog_id = network.flow_dissector.id
+            row = Attachment("flow_dissector", "", "", prog_id, netns=netns)
+            self._add(row, ("flow_dissector", netns, prog_id))
+
+    # --- cgroups ---
+
+    def _in_cgroups(self) -> None:
+        from pybpftool.objects.cgroup import tree
+
+        kernel = self._inventory.kernel
+        root = kernel.cgroup_root()
+        if root is None:
+            return
+        try:
+            ids = kernel.cgroup_ids(root)
+        except BpfError:
+            ids = {}  # a recording that is older than the question: links meet by what they run
+        self._cgroups = {id: below(path, root) for id, path in ids.items()}
+        for cgroup in tree(kernel, root):
+            path = below(cgroup.path, root)
+            if cgroup.error and cgroup.error not in self.unseen:
+                self.unseen.append(cgroup.error)
+            counts: dict[object, int] = {}
+            for prog in cgroup.programs:
+                hook = str(prog.attach_type)
+                position = counts[hook] = counts.get(hook, 0) + 1
+                row = Attachment(hook, "cgroup", path, prog.id, position=position)
+                if prog.attach_btf_name:
+                    row = row._replace(symbol=prog.attach_btf_name)
+                self._add(
+                    row._replace(detail=prog.flags_text), (hook, path, prog.id), (hook, prog.id)
+                )
+
+    # --- perf events ---
+
+    def _events(self) -> None:
+        from pybpftool.objects.perf import collect
+
+        found: dict[tuple[str, str, int, int], list[tuple[int, int]]] = {}
+        for event in collect(self._inventory.kernel):
+            name = event.name or (f"{event.probe_addr:#x}" if event.probe_addr else "")
+            key = (str(event.fd_type), name, event.probe_offset, event.prog_id)
+            found.setdefault(key, []).append((event.pid, event.fd))
+        for (kind, name, offset, prog_id), holders in found.items():
+            row = self._probe(kind, name, offset)
+            row = row._replace(prog_id=prog_id, holders=tuple(holders))
+            self._add(row, (row.hook, row.target, prog_id))
+
+    def _probe(self, kind: str, name: str, offset: int) -> Attachment:
+        if kind in ("tracepoint", "raw_tracepoint"):
+            return Attachment(kind, "tracepoint", name, 0)
+        if kind in ("uprobe", "uretprobe"):
+            symbol = self._symbol(name, offset)
+            return Attachment(kind, "file", f"{name}+{offset:#x}", 0, symbol=symbol)
+        return Attachment(kind, "function", name + (f"+{offset:#x}" if offset else ""), 0)
+
+    def _symbol(self, path: str, offset: int) -> str:
+        try:
+            found = self._inventory.kernel.file_place(path, offset)
+        except BpfError:
+            return ""
+        symbol, at = found.get("symbol", ""), found.get("symbol_offset", 0)
+        words = [f"{symbol}+{at:#x}" if at else symbol] if symbol else []
+        return ", ".join([*words, *(f"usdt {name}" for name in found.get("usdt", ()))])
+
+    # --- interfaces of the kernel ---
+
+    def _struct_ops(self) -> None:
+        from pybpftool.objects.struct_ops import StructOpsReader, implementation
+
+        kernel = self._inventory.kernel
+        reader = StructOpsReader(kernel)
+        for item in self._inventory.items("map").values():
+            if item.type == "struct_ops":
+                self._tried(lambda item=item: self._implementation(  # type: ignore[misc]
+                    item, item.asked(lambda obj: implementation(reader, kernel, obj))
+                ))  # fmt: skip
+
+    def _implementation(self, item: Item, found: Implementation, link_id: int = 0) -> None:
+        self.implementations[item.id] = found
+        if link_id or found.state == REGISTERED:
+            for member, prog_id in found.programs:
+                target = f"{found.interface}.{member}"
+                row = Attachment("struct_ops", "function", target, prog_id, map_id=item.id)
+                self._add(row._replace(link_id=link_id, detail=f"map {item.name}"))
+
+    # --- links ---
+
+    def _links(self) -> None:
+        for item in self._inventory.items("link").values():
+            link = item.record
+            map_id = getattr(link.target, "map_id", 0)
+            if item.type == "struct_ops" and map_id in self.implementations:
+                map = self._inventory.items("map")[map_id]
+                self._implementation(map, self.implementations[map_id], link.id)
+                continue
+            for row, keys in self._of_link(item):
+                index = self._take(*keys)
+                if index is None:
+                    self._add(row)
+                    continue
+                known = self.rows[index]
+                detail = " ".join([word for word in (known.detail, row.detail) if word])
+                # Whoever holds the link is told with the link.
+                self.rows[index] = known._replace(link_id=link.id, detail=detail, holders=())
+
+    def _of_link(self, item: Item) -> Iterator[tuple[Attachment, tuple[tuple[object, ...], ...]]]:
+        from pybpftool.objects.links import network, tracing
+
+        link, target = item.record, item.record.target
+        places = list(of_link(link, self, self._inventory.targets))
+        row = self._row(link.id, places[0]) if places else Attachment(item.type, "", "", 0)
+        row = row._replace(prog_id=link.prog_id, link_id=link.id)
+        if len(places) > 1:
+            row = row._replace(target="", targets=tuple([place.target for place in places]))
+        keys: list[tuple[object, ...]] = [("link", link.id), (row.hook, row.target, row.prog_id)]
+        if isinstance(target, network.Device):
+            if not target.ifindex:
+                row = Attachment(str(target.attach_type or item.type), "", "", link.prog_id, "",
+                                 link.id, is_detached=True)  # fmt: skip
+            keys.append(("xdp", target.ifindex, link.prog_id))
+        elif isinstance(target, network.Cgroup):
+            path = self._cgroups.get(target.cgroup_id)
+            row = row._replace(hook=str(target.attach_type), key="cgroup", target=path or "?")
+            if path is None and target.cgroup_id and not self._cgroups:
+                keys.append((row.hook, row.prog_id))
+            keys.append((row.hook, path, row.prog_id))
+            row = row._replace(is_detached=not target.cgroup_id)
+        elif isinstance(target, network.Netns):
+            netns = self._netns.get(target.netns_ino, str(target.netns_ino or ""))
+            row = row._replace(netns=netns, is_detached=not target.netns_ino)
+            keys.append((row.hook, netns, row.prog_id))
+        elif isinstance(target, tracing.Iter):
+            row = row._replace(detail=target.text().split("  ", 1)[1].strip())
+        elif isinstance(target, (network.Sockmap, tracing.StructOps)):
+            row = row._replace(map_id=target.map_id, is_detached=not target.map_id)
+        yield row, tuple(keys)
+
+    def _row(self, link_id: int, place: Place) -> Attachment:
+        symbol = ""
+        if place.key == "file" and place.target.rpartition("+")[2].startswith("0x"):
+            path, _, offset = place.target.rpartition("+")
+            symbol = self._symbol(path, int(offset, 16))
+        return Attachment(
+            place.hook, place.key, place.target, place.prog_id, "", link_id, 0, place.netns,
+            place.position, place.detail, symbol,
+        )  # fmt: skip
+
+
+def below(path: str, root: str) -> str:
+    """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
+    return (path[len(root.rstrip("/")) :] if path.startswith(root) else path) or "/"
+
+
+def _order(row: Attachment) -> tuple[object, ...]:
+    if row.is_detached:
+        return (3, row.hook, row.link_id)
+    if row.key == "dev":
+        known = row.hook in _DEVICE_ORDER
+        rank = _DEVICE_ORDER.index(row.hook if known else "")
+        mode = _XDP_ORDER.index(row.detail.split()[0]) if _mode_of(row) else 0
+        return (0, row.netns, row.target, rank, row.hook, mode, row.position or 0, row.link_id)
+    rank = next((n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook)), 99)
+    where = (row.netns, row.target) if row.hook in _NETNS_HOOKS else (row.target,)
+    return (1, rank, row.hook, *map(str, where), row.position or 0, row.prog_id, row.link_id)
+
+
+def _mode_of(row: Attachment) -> bool:
+    return row.hook == "xdp" and row.detail.split()[:1] != [] and (
+        row.detail.split()[0] in _XDP_ORDER
+    )  # fmt: skip

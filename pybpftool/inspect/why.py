@@ -1,0 +1,296 @@
+"""Why an object is there: what keeps it alive, what it keeps alive, and where it acts."""
+
+from __future__ import annotations
+
+from pybpftool.inspect.owners import ordered
+from pybpftool.inspect.tree import Branch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pybpftool.inspect.attachments import Attachment
+    from pybpftool.inspect.owners import Edge, Graph, Key
+
+OBJECTS = ("prog", "map", "link", "btf")
+_KINDS_SHOWN = {"dev": "device", "netns": "network namespace", "pid": "process"}
+# The kernel tells no ids of the programs of sockets, routes, infrared devices, and of rules of
+# iptables (xt_bpf).
+_UNTOLD = {
+    "socket_filter": "a socket or a rule of iptables",
+    "sk_reuseport": "a group of sockets",
+    "lwt_in": "a route",
+    "lwt_out": "a route",
+    "lwt_xmit": "a route",
+    "lwt_seg6local": "a route",
+    "lirc_mode2": "an infrared device",
+    "sched_act": "an action of tc that no filter uses",
+    "sk_skb": "a map of sockets",
+    "sk_msg": "a map of sockets",
+    "perf_event": "a perf event without a link",
+}
+
+
+def untold(type: str) -> str:
+    """What programs of a type may hang at that the kernel tells nothing of; empty for none."""
+    return _UNTOLD.get(type, "")
+
+
+class Why:
+    """Trees about the nodes of one graph."""
+
+    __slots__ = ("_graph",)
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    # --- one node, one line ---
+
+    def branch(self, key: Key, how: str = "") -> Branch:
+        """The line of a node; ``how`` is what an edge says."""
+        kind, id = key
+        fields: dict[str, Any] = {"kind": kind}
+        if kind in OBJECTS:
+            text = self._object(kind, int(id), fields)
+        elif kind == "pid":
+            text = self._process(int(id), fields)
+        else:
+            fields["path" if kind in ("pin", "cgroup") else "name"] = id
+            text = f"{_KINDS_SHOWN.get(kind, kind)} {id}"
+        if how:
+            fields["how"] = how
+            text += f" ({how})"
+        return Branch(text, fields)
+
+    def _object(self, kind: str, id: int, fields: dict[str, Any]) -> str:
+        graph = self._graph
+        fields["id"] = id
+        if kind == "btf":
+            name = graph.btfs.get(id, "")
+            if name:
+                fields["name"] = name
+            return f"btf {id} {name}".rstrip()
+        item = graph.items(kind).get(id)
+        if item is None:
+            return f"{kind} {id}"
+        fields["type"] = item.type
+        words = [kind, str(id), item.type]
+        if item.name:
+            fields["name"] = item.name
+            words.append(item.name)
+        if kind == "link":
+            place = next((row for row in graph.attachments.rows if row.link_id == id), None)
+            if place is not None:
+                if place.is_detached:
+                    fields["detached"] = True
+                    words.append("detached")
+                else:
+                    fields["at"] = place.text()
+                    words.append(f"at {place.text()}")
+        return " ".join(words)
+
+    def _process(self, pid: int, fields: dict[str, Any]) -> str:
+        process = self._graph.processes.get(pid)
+        fields["pid"] = pid
+        if process is None:
+            return f"process {pid}"
+        fields["comm"] = process.comm
+        fields["owner"] = process.owner
+        text = f"process {pid} ({process.comm})"
+        if not process.owner.startswith("comm:"):
+            text += f" {process.owner}"
+        for name in ("pod", "cgroup"):
+            value = getattr(process, name)
+            if value:
+                fields[name] = value
+        return f"{text} pod:{process.pod}" if process.pod else text
+
+    # --- what holds and what is held ---
+
+    def grow(self, start: Key, upwards: bool) -> list[Branch]:
+        """What holds a node, and what holds that; or what it holds.
+
+        Each node stands once with what belongs to it, where it is nearest; elsewhere it is
+        marked ``again``.
+        """
+        graph = self._graph
+        edges = graph.up if upwards else graph.down
+        name = "held_by" if upwards else "holds"
+        top: list[Branch] = []
+        expanded = {start}
+        waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
+        at = 0
+        while at < len(waiting):
+            key, into = waiting[at]
+            at += 1
+            for edge in ordered(edges.get(key, ()), upwards):
+                next_key = edge.holder if upwards else edge.held
+                branch = self.branch(next_key, self._told(edge, upwards))
+                into.append(branch)
+                if not edges.get(next_key):
+                    if upwards and next_key[0] in OBJECTS:
+                        self._unheld(branch, name)
+                    continue
+                if next_key in expanded:
+                    branch.fields["again"] = True
+                    branch.text += " …" if next_key != start else " (itself)"
+                    continue
+                expanded.add(next_key)
+                waiting.append((next_key, branch.group(name, "", [])))
+        return top
+
+    @staticmethod
+    def _told(edge: Edge, upwards: bool) -> str:
+        if edge.how == "its types":
+            return "" if not upwards else "its types are of it"
+        if edge.how == "uses it" and not upwards:
+            return ""
+        return edge.how
+
+    @staticmethod
+    def _unheld(branch: Branch, name: str) -> None:
+        branch.group(name, "", [])
+        branch.text += ": held by nothing that can be seen"
+
+    # --- where it acts ---
+
+    def acts(self, start: Key) -> list[Branch]:
+        """The places at which a program or what uses a map acts; calls through maps as well."""
+        top: list[Branch] = []
+        expanded = {start}
+        waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
+        at = 0
+        while at < len(waiting):
+            key, into = waiting[at]
+            at += 1
+            for branch, next_key in self._ways(key):
+                into.append(branch)
+                if next_key is None:
+                    continue
+                if next_key in expanded:
+                    branch.fields["again"] = True
+                    branch.text += " …" if next_key != start else " (itself)"
+                    continue
+                expanded.add(next_key)
+                waiting.append((next_key, branch.group("acts_at", "", [])))
+        return top
+
+    def _ways(self, key: Key) -> list[tuple[Branch, Key | None]]:
+        graph = self._graph
+        kind, id = key
+        ways: list[tuple[Branch, Key | None]] = []
+        if kind == "prog":
+            ways += [(place_branch(row), None) for row in graph.at.get(int(id), ())]
+            for edge in ordered(graph.up.get(key, ())):
+                if edge.holder[0] == "map":
+                    ways += self._through(edge)
+        elif kind == "map":
+            for edge in ordered(graph.up.get(key, ())):
+                if edge.holder[0] in ("prog", "map"):
+                    how = edge.how if edge.holder[0] == "map" else ""
+                    ways.append((self.branch(edge.holder, how), edge.holder))
+        elif kind == "link":
+            rows = [row for row in graph.attachments.rows
+                    if row.link_id == id and not row.is_detached]  # fmt: skip
+            # The link is named above them.
+            ways += [(Branch(row.text(), place_branch(row).fields), None) for row in rows]
+        # A program that replaces a function of another one acts where that does.
+        if kind in ("link", "prog"):
+            links = [key] if kind == "link" else [
+                edge.holder for edge in graph.up.get(key, ()) if edge.holder[0] == "link"
+                and not edge.how
+            ]  # fmt: skip
+            for link in links:
+                for edge in graph.down.get(link, ()):
+                    if edge.how == "attached to it":
+                        ways.append((self.branch(edge.held, "in it"), edge.held))
+        return ways
+
+    def _through(self, edge: Edge) -> list[tuple[Branch, Key | None]]:
+        """A map that holds a program, which runs when another one jumps there."""
+        item = self._graph.items("map").get(int(edge.holder[1]))
+        if item is not None and item.type == "struct_ops":
+            return []  # that place is told by itself
+        return [(self.branch(edge.holder, edge.how), edge.holder)]
+
+    # --- whole answers ---
+
+    def of_object(self, key: Key) -> Branch:
+        """About a program, map, link or BTF object."""
+        root = self.branch(key)
+        kind, id = key
+        acts = self.acts(key) if kind != "btf" else []
+        nowhere = "acts nowhere"
+        if not acts and kind in ("prog", "map"):
+            item = self._graph.items(kind).get(int(id))
+            what = untold(item.type) if item is not None and kind == "prog" else ""
+            if what:
+                nowhere += f" that the kernel tells of: it may be attached to {what}"
+                root.fields["may_act_at"] = what
+        heading = "used by" if kind == "map" else "acts at"
+        if kind != "btf":
+            root.group("acts_at", heading if acts else nowhere, acts)
+        self._kept(root, key)
+        if kind == "prog":
+            held = self.grow(key, upwards=False)
+            if held:
+                root.group("holds", "keeps alive", held)
+        return root
+
+    def _kept(self, root: Branch, key: Key) -> None:
+        held = self.grow(key, upwards=True)
+        root.group("held_by", "kept alive by" if held else _NOTHING, held)
+
+    def of_holder(self, key: Key) -> Branch:
+        """About a pin or process: what it keeps alive, and what of that would go with it."""
+        graph = self._graph
+        root = self.branch(key)
+        held = root.group("holds", "keeps alive", [])
+        for edge in ordered(graph.down.get(key, ()), False):
+            branch = self.branch(edge.held, edge.how)
+            held.append(branch)
+            if edge.held[0] in OBJECTS and graph.roots(edge.held) == {key}:
+                branch.fields["only_here"] = True
+                branch.text += ", held by nothing else"
+            acts = self.acts(edge.held)
+            # The line of a link says where it acts.
+            if acts and (edge.held[0] != "link" or len(acts) > 1):
+                branch.group("acts_at", "acts at" if edge.held[0] != "map" else "used by", acts)
+        if not held:
+            root.groups[0] = ("holds", "keeps no BPF object alive", held)
+        return root
+
+    def of_place(self, key: Key, rows: list[Attachment]) -> Branch:
+        """About a device or cgroup: the programs there, each with what keeps it there."""
+        root = self.branch(key)
+        branches: list[Branch] = []
+        for row in rows:
+            branch = place_branch(row)
+            branches.append(branch)
+            if row.prog_id:
+                prog = self.branch(("prog", row.prog_id))
+                branch.text += f": {prog.text}"
+                branch.fields["prog"] = prog.fields
+            if not row.link_id:
+                branch.text += "; no link, it stays until it is detached"
+                continue
+            link = self.branch(("link", row.link_id))
+            held = link.group("held_by", "", self.grow(("link", row.link_id), upwards=True))
+            if not held:
+                link.text += ": held by nothing that can be seen"
+            branch.group("held_by", "kept there by", [link])
+        root.group("programs", "programs in the order of execution" if rows else "has no programs",
+                   branches)  # fmt: skip
+        return root
+
+
+_NOTHING = "kept alive by nothing that can be seen"
+
+
+def place_branch(row: Attachment) -> Branch:
+    """The line of a place."""
+    text = row.text()
+    fields = row.json()
+    for name in ("prog_id", "prog_name"):
+        fields.pop(name, None)
+    return Branch(f"{text} (link {row.link_id})" if row.link_id else text, fields)

@@ -1,0 +1,128 @@
+"""``why``: trees of recorded kernels as they were, hostile names, what may not be seen."""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from pybpftool.errors import KernelError
+from tests.support import asm
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakeprogs import add_prog
+from tests.support.hosts import host, load_map
+from tests.support.owners_golden import KERNELS, answer, cases
+from tests.support.saved import save
+
+WORDS = [row for row in cases() if "why" in row[1].split()]
+
+
+@pytest.mark.parametrize(("kernel", "command", "text"), WORDS, ids=lambda each: each[:60])
+def test_recorded_kernels(kernel: str, command: str, text: str) -> None:
+    assert answer(kernel, command) == text
+
+
+def test_there_are_recordings() -> None:
+    assert len(WORDS) >= 20
+    assert {row[0] for row in WORDS} == set(KERNELS)
+
+
+def test_a_recording_of_a_recording_says_the_same(tmp_path: Path) -> None:
+    kernel = host()
+    path = save(kernel, tmp_path / "host.zip")
+    for words in (["prog", "id", "2"], ["map", "flows"], ["link", "20"], ["pid", "50"]):
+        live, replayed = run("why", *words, kernel=kernel), run("--snapshot", path, "why", *words)
+        assert live.text.splitlines()[0].split()[1] in (words[-1], "7")
+        assert (live.text, live.status) == (replayed.text, replayed.status)
+
+
+def test_tail_calls_in_a_circle() -> None:
+    kernel = host()
+    code = load_map(2, 9) + asm.mov64(0, 0) + asm.exit_()
+    add_prog(kernel, 31, code, name=b"round", type=6, maps=(9,))
+    kernel.map(9, type=3, key_size=4, value_size=4, max_entries=2, name=b"jumps")
+    kernel.elems[9] = {struct.pack("<I", 1): struct.pack("<I", 31)}
+    text = run("why", "prog", "round", kernel=kernel).text
+    assert "map 9 prog_array jumps (slot 1)" in text
+    assert "prog 31 xdp round (uses it) (itself)" in text
+    tree = run("-j", "why", "map", "jumps", kernel=kernel).json
+    assert tree["held_by"][0]["held_by"][0]["again"] is True
+
+
+def test_long_chains_need_no_deep_calls() -> None:
+    kernel = host()
+    for number in range(3000):
+        map, prog = 10_000 + number, 20_000 + number
+        kernel.map(map, type=3, key_size=4, value_size=4, max_entries=1)
+        kernel.elems[map] = {bytes(4): struct.pack("<I", prog + 1)}
+        add_prog(kernel, prog, b"", name=b"link of chain", type=6, maps=(map,))
+    result = run("why", "prog", "id", "22999", kernel=kernel)
+    assert result.text.count("link of chain") == 2 * 3000 - 1
+
+
+HOSTILE = "\x1b]0;owned\x07\n\u202etxt.exe\udcff"
+
+
+def test_names_stay_text() -> None:
+    kernel = host()
+    kernel.held["prog"][2] = [(50, HOSTILE)]
+    kernel.files["/proc/50/cgroup"] = f"0::/{HOSTILE}.service\n".encode("utf-8", "surrogateescape")
+    kernel.pins["prog"] = {2: ["/sys/fs/bpf/" + HOSTILE]}
+    kernel.names[2] = HOSTILE
+    for words in (["prog", "id", "2"], ["pid", "50"], ["link", "20"]):
+        result = run("why", *words, kernel=kernel)
+        assert "\x1b" not in result.text and "\u202e" not in result.text
+        # One line a node: none that a name made.
+        assert all(line[0] in "pl│├└ " for line in result.text.splitlines())
+        assert json.loads(run("-j", "why", *words, kernel=kernel).out)
+    assert "\\x1b]0;owned\\x07\\x0a" in run("why", "prog", "id", "2", kernel=kernel).text
+
+
+def test_what_may_not_be_seen_is_named_once() -> None:
+    kernel = host()
+    kernel.tasks = KernelError("cannot query the perf events of tasks: try as root", errno.EPERM)
+    kernel.dissectors[""] = KernelError("cannot query the flow dissector", errno.EPERM)
+    result = run("why", "prog", "counter", kernel=kernel)
+    assert result.status == 2
+    lines = result.errors.splitlines()
+    assert len(lines) == len(set(lines))
+    assert "Not seen: cannot query the perf events of tasks: try as root" in lines
+    assert "Not seen: cannot query the flow dissector" in lines
+    tree = run("-j", "why", "prog", "counter", kernel=kernel)
+    assert (tree.status, tree.err) == (2, b"")
+    assert "cannot query the flow dissector" in tree.json["unseen"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["after 'why'"]),
+        (["prog"], ["expected", "command ends"]),
+        (["prog", "id"], ["no program has the name 'id'"]),
+        (["link", "eth0"], ["cannot read 'eth0'"]),
+        (["prog", "id", "4242"], ["no prog with id 4242"]),
+        (["prog", "nosuch"], ["no program has the name 'nosuch'"]),
+        (["map", "id", "7", "8"], ["unexpected argument '8'"]),
+        (["pid", "1"], ["no process 1"]),
+        (["pid", "x"], ["cannot read 'x'"]),
+        (["pin", "/nothing"], ["pinned at '/nothing'"]),
+        (["dev", "nosuch"], ["no network device 'nosuch'"]),
+        (["dev", "lo", "in", "x"], ["expected 'netns'"]),
+        (["cgroup", "/x"], ["no cgroup2 hierarchy"]),
+        (["unit", "x"], ["unknown command 'unit' for 'why'"]),
+    ],
+)  # fmt: skip
+def test_one_sentence(words: list[str], parts: list[str]) -> None:
+    assert_one_sentence(run("why", *words, kernel=host()), *parts)
+    result = run("-j", "why", *words, kernel=host())
+    assert list(result.json) == ["error"]
+
+
+def test_socket_filters_may_be_at_sockets() -> None:
+    kernel = host()
+    text = run("why", "prog", "id", "1", kernel=kernel).text
+    assert "acts nowhere that the kernel tells of: it may be attached to a socket" in text
+    assert "kept alive by nothing that can be seen" in text
