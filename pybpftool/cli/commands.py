@@ -47,6 +47,10 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
         return
     # Not importlib.import_module(): that package costs more than most of ours.
     run = __import__(f"pybpftool.cli.{module}", fromlist=("run",)).run
+    if ctx.options.is_table:
+        from pybpftool.cli.table import tabled
+
+        run = tabled(module, run)
     if ctx.options.snapshot is None:
         run(ctx, args)
     else:

@@ -30,7 +30,7 @@ def show(ctx: Context, kind: str, found: Iterator[BpfObject] | None) -> None:
     fields = FIELDS[kind]
     if kind == "map" and any(name == "elements" for name, _ in ctx.options.of_object):
         fields = (*fields, "elements")
-    read = _reader(ctx, kind)
+    read = reader(ctx, kind, ctx.options.bpffs)
     rows = (
         (record, _told(inventory, kind, record.id, fields))
         for record in _records(found if found is not None else kernel.objects(kind), read)
@@ -48,21 +48,22 @@ def show(ctx: Context, kind: str, found: Iterator[BpfObject] | None) -> None:
         json.array(values)
 
 
-def _reader(ctx: Context, kind: str) -> Callable[[BpfObject], Any]:
+def reader(ctx: Context, kind: str, pins: bool) -> Callable[[BpfObject], Any]:
+    """What reads the records of a kind with their holders, and their paths if ``pins``."""
     kernel, options = ctx.kernel, ctx.options
     held = kernel.holders(kind)
     if kind == "link":
         from pybpftool.objects.link import LinkReader
 
-        return LinkReader(kernel, options.bpffs, options.resolve, held).read
-    pins = kernel.pinned(kind) if options.bpffs else None
+        return LinkReader(kernel, pins, options.resolve, held).read
+    paths = kernel.pinned(kind) if pins else None
     if kind == "map":
         from pybpftool.objects.map import MapReader
 
-        return MapReader(kernel, pins, held).read
+        return MapReader(kernel, paths, held).read
     from pybpftool.objects.prog import ProgramReader
 
-    return ProgramReader(kernel, pins, held, with_metadata=True).read
+    return ProgramReader(kernel, paths, held, with_metadata=True).read
 
 
 def _records(objects: Iterable[BpfObject], read: Callable[[BpfObject], Any]) -> Iterator[Any]:
@@ -103,10 +104,24 @@ def _json(inventory: Inventory, kind: str, id: int, told: dict[str, Any]) -> dic
     """The fields as JSON; places are objects."""
     json = {name: list(v) if isinstance(v, tuple) else v for name, v in told.items()}
     if "attached" in json:
-        if kind == "prog":
-            places = inventory.places.by_prog.get(id, [])
-        else:
-            place = inventory.places.of_link(id)
-            places = [] if place is None else [place]
-        json["attached"] = [place.json() for place in places]
+        json["attached"] = _places(inventory, kind, id)
     return json
+
+
+def _places(inventory: Inventory, kind: str, id: int) -> list[dict[str, Any]]:
+    if kind == "prog":
+        places = inventory.places.by_prog.get(id, [])
+    else:
+        place = inventory.places.of_link(id)
+        places = [] if place is None else [place]
+    return [place.json() for place in places]
+
+
+def json_value(inventory: Inventory, item: Item, name: str) -> Any:
+    """A field as ``-j --full`` has it, or what stands in its place where it is not told."""
+    from pybpftool.inspect.unknown import Hidden, TooOld
+
+    value = item.get(name)
+    if isinstance(value, (Hidden, TooOld)) or name != "attached":
+        return value
+    return _places(inventory, item.kind, item.id)

@@ -28,6 +28,8 @@ Options:
        -d, --debug       more messages
        --snapshot PATH   answer from a recorded kernel instead of the running one
        --resolve         name what other commands show as numbers (link, perf, net)
+       --table           listings as tables; with --columns NAMES, --sort [-]NAME,
+                         --filter 'NAME=PATTERN,…', --json-lines, --color WHEN
        -V, --version     same as the command version
        -h, --help        this text
 """

@@ -17,7 +17,8 @@ Usage: pybpftool iter { show | list }
        pybpftool iter help
 
        MAP := { id MAP_ID | pinned FILE | name MAP_NAME }
-       Options: -j, -p, -n, -d (all that libbpf and the verifier say), --snapshot PATH
+       Options: -j, -p, -n, -d (all that libbpf and the verifier say), --table (list),
+                --snapshot PATH
 
 list shows all iterators: what each walks over (of which map, cgroup or task), its
 program, the files that run it, and the processes that hold it. pin loads the object

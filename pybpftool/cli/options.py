@@ -53,6 +53,11 @@ class Options:
         """Whether listings show all that is known."""
         return _is_given(self, "full")
 
+    @property
+    def is_table(self) -> bool:
+        """Whether a listing is wanted as a table or in the words of one."""
+        return any(name in _OF_TABLES for name, _ in self.of_object)
+
 
 _SHORT = "VhpjfLmndSi:k:B:"
 _LONG = {
@@ -70,23 +75,31 @@ _LONG = {
     "snapshot": "snapshot",
     "resolve": "resolve",
 }
+_LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
     "against": (True, ("obj",)),
     "compare": (True, ("obj",)),
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
+    "color": (True, _LISTED),
+    "columns": (True, _LISTED),
     "elements": (False, ("diff", "map")),
+    "filter": (True, _LISTED),
     "full": (False, ("prog", "map", "link")),
     "ignore": (True, ("diff",)),
+    "json-lines": (False, _LISTED),
     "libbpf": (True, ("gen",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
     "report": (True, ("check",)),
     "since": (True, ("check",)),
+    "sort": (True, _LISTED),
+    "table": (False, _LISTED),
     "wait": (True, ("check",)),
     "write": (False, ("check",)),
 }
+_OF_TABLES = ("table", "columns", "sort", "filter", "color", "json-lines")
 _LONG.update((name, name) for name in _OF_OBJECT)
 _WITH_VALUE = {"i", "k", "B", "snapshot"}
 _WITH_VALUE.update(name for name, row in _OF_OBJECT.items() if row[0])

@@ -14,7 +14,7 @@ HELP = """\
 Usage: pybpftool perf { show | list }
        pybpftool perf help
 
-       Options: -j, -p, --snapshot PATH,
+       Options: -j, -p, --table, --snapshot PATH,
                 --resolve (names of programs, symbols and USDT probes of uprobes)
 
 show lists the file descriptors of all tasks that are raw tracepoints, tracepoints,

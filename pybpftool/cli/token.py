@@ -13,7 +13,7 @@ HELP = """\
 Usage: pybpftool token { show | list }
        pybpftool token help
 
-       Options: -j, -p, --snapshot PATH
+       Options: -j, -p, --table, --snapshot PATH
 
 show lists the bpf file systems that BPF tokens can be made of, with the commands of
 bpf(2), map types, program types and attach types that each lets a token's owner use.
