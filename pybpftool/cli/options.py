@@ -72,9 +72,9 @@ _LONG = {
     "use-loader": "L",
     "sign": "S",
     "base-btf": "B",
-    "snapshot": "snapshot",
-    "resolve": "resolve",
 }
+_UPSTREAM = frozenset(_LONG)
+_LONG.update(snapshot="snapshot", resolve="resolve")
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
@@ -125,6 +125,8 @@ class HelpWanted(Exception):
 def _long_option(word: str) -> tuple[str, str | None]:
     name, equals, value = word[2:].partition("=")
     matches = [name] if name in _LONG else [long for long in _LONG if long.startswith(name)]
+    # What upstream takes for one of its own stays that, whatever is added.
+    matches = [long for long in matches if long in _UPSTREAM] or matches
     if not matches:
         raise UsageError(f"unknown option '{word}'")
     if len(matches) > 1:
