@@ -26,7 +26,9 @@ Usage: pybpftool btf { show | list } [id BTF_ID]
        FORMAT  := { raw | c [unsorted] }
        PROG    := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
        MAP     := { id MAP_ID | pinned FILE | name MAP_NAME }
-       Options: -j, -p, -B FILE (base of split BTF), --table (show), --snapshot PATH
+       Options: -j, -p, -B FILE (base of split BTF), --snapshot PATH,
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists the BTF objects in the kernel with the programs and maps that use them.
 dump prints an object's types one by one, or as C definitions in an order that compiles.

@@ -27,7 +27,9 @@ Usage: pybpftool cgroup { show | list } CGROUP [effective]
                       cgroup_{inet4,inet6}_{bind,post_bind},
                       cgroup_{inet4,inet6,unix}_{connect,getpeername,getsockname},
                       cgroup_{udp4,udp6,unix}_{sendmsg,recvmsg}
-       Options: -j, -p, --table (show, tree), --snapshot PATH
+       Options: -j, -p, --snapshot PATH,
+                show, tree: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists the programs of one cgroup, tree those of a whole hierarchy; with
 effective, what a cgroup inherits counts, too.

@@ -17,8 +17,9 @@ Usage: pybpftool iter { show | list }
        pybpftool iter help
 
        MAP := { id MAP_ID | pinned FILE | name MAP_NAME }
-       Options: -j, -p, -n, -d (all that libbpf and the verifier say), --table (list),
-                --snapshot PATH
+       Options: -j, -p, -n, -d (all that libbpf and the verifier say), --snapshot PATH,
+                list: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 list shows all iterators: what each walks over (of which map, cgroup or task), its
 program, the files that run it, and the processes that hold it. pin loads the object

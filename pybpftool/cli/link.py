@@ -21,7 +21,9 @@ Usage: pybpftool link { show | list } [LINK]
        LINK := { id LINK_ID | pinned FILE }
        Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH,
                 --resolve (names of programs, symbols and USDT probes of uprobes),
-                --full (show more), --table (show)
+                --full (show more),
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists all links, or the one that LINK names: what each program is attached to,
 and the processes that hold the link. pin keeps a link alive at a path of a bpf file

@@ -37,7 +37,8 @@ Usage: pybpftool map { show | list } [MAP]
        TYPE := a map type as 'map show' names it: hash, array, percpu_hash, lpm_trie, ...
        Options: -j, -p, -f (show pinned paths), -n (mount nothing), --snapshot PATH,
                 --full (show more), --full --elements (and how many elements there are),
-                --table (show)
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 """
 
 

@@ -24,7 +24,9 @@ Usage: pybpftool net { show | list } [dev NAME] [netns NETNS]
        PROG := { id PROG_ID | pinned FILE | tag PROG_TAG | name PROG_NAME }
        ATTACH_TYPE := { xdp | xdpgeneric | xdpdrv | xdpoffload | tcx_ingress | tcx_egress }
        NETNS := { a name of ip-netns(8) | a process id | a path }
-       Options: -j, -p, --table (show), --snapshot PATH, --resolve (names of programs)
+       Options: -j, -p, --snapshot PATH, --resolve (names of programs),
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists XDP, tcx, netkit, tc filters, the flow dissector and netfilter, in our own
 network namespace or another one; with all, in every one that has a name or a task.

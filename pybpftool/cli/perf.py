@@ -14,7 +14,9 @@ HELP = """\
 Usage: pybpftool perf { show | list }
        pybpftool perf help
 
-       Options: -j, -p, --table, --snapshot PATH,
+       Options: -j, -p, --snapshot PATH,
+                --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN,
                 --resolve (names of programs, symbols and USDT probes of uprobes)
 
 show lists the file descriptors of all tasks that are raw tracepoints, tracepoints,

@@ -42,7 +42,9 @@ Usage: pybpftool prog { show | list } [PROG]
        CTX := {…}, members of the context by name
        Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
                 -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (show: more;
-                load: what the verifier did), --table (show), --snapshot PATH
+                load: what the verifier did), --snapshot PATH,
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists all loaded programs, or those that PROG names, with the processes that
 hold them. dump xlated prints a program's instructions as the verifier left them,

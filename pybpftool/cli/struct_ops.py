@@ -27,7 +27,9 @@ Usage: pybpftool struct_ops { show | list } [MAP]
        pybpftool struct_ops help
 
        MAP := { id MAP_ID | name MAP_NAME }
-       Options: -j, -p, -d and -n (register), --table (show), --snapshot PATH
+       Options: -j, -p, -d and -n (register), --snapshot PATH,
+                show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists the maps of struct_ops and the interface of the kernel that each implements;
 dump prints what they hold by the kernel's types, with the names of the programs.

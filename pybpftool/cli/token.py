@@ -13,7 +13,9 @@ HELP = """\
 Usage: pybpftool token { show | list }
        pybpftool token help
 
-       Options: -j, -p, --table, --snapshot PATH
+       Options: -j, -p, --snapshot PATH,
+                --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
+                --json-lines, --color WHEN
 
 show lists the bpf file systems that BPF tokens can be made of, with the commands of
 bpf(2), map types, program types and attach types that each lets a token's owner use.
