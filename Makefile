@@ -1,6 +1,6 @@
 # Short names for what .ci/ does; everything works without make too.
 
-.PHONY: demo test lint check bench
+.PHONY: demo test lint check release bench
 
 demo:
 	@.ci/demo
@@ -10,6 +10,9 @@ test:
 
 check:
 	@.ci/run
+
+release:
+	@.ci/release
 
 lint:
 	@.ci/setup dev

@@ -9,10 +9,12 @@ MODULE = "pybpftool.pytest_plugin"
 
 def missing() -> list[str]:
     """The plugin's module, unless it is installed as an entry point."""
-    points = importlib.metadata.entry_points()
-    # As of Python 3.10 this is no dict any more.
-    if hasattr(points, "select"):
-        group = list(points.select(group="pytest11"))
-    else:
-        group = list(points.get("pytest11", ()))
-    return [] if any(point.value == MODULE for point in group) else [MODULE]
+    # As pytest itself looks: entry_points() leaves out what an unpacked sdist in the working
+    # directory hides.
+    found = (
+        point.value
+        for distribution in importlib.metadata.distributions()
+        for point in distribution.entry_points
+        if point.group == "pytest11"
+    )
+    return [] if MODULE in found else [MODULE]
