@@ -5,7 +5,6 @@ from __future__ import annotations
 from pybpftool.cli.grammar import select
 from pybpftool.cli.listing import single_or_array, write_all
 from pybpftool.cli.refs import PROG_REFERENCE, find_programs
-from pybpftool.errors import UsageError
 from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
@@ -26,6 +25,7 @@ Usage: pybpftool prog { show | list } [PROG]
        pybpftool prog run PROG [{ data_in FILE | data DATA } [data_out FILE [data_size_out L]]]
                       [{ ctx_in FILE | ctx CTX } [ctx_out FILE [ctx_size_out M]]]
                       [repeat N] [expect N]
+       pybpftool prog profile PROG [duration SECONDS] METRIC…
        pybpftool prog tracelog [{ stdout | stderr } PROG]
        pybpftool prog help
 
@@ -40,6 +40,8 @@ Usage: pybpftool prog { show | list } [PROG]
                  raw_tracepoint | xdp | perf_event | cgroup/skb | sockops | sk_skb | sk_msg |
                  syscall | fentry | fexit | lsm | sk_lookup | struct_ops | … }: an ELF section
        CTX := {…}, members of the context by name
+       METRIC := { cycles | instructions | l1d_loads | llc_misses | itlb_misses | dtlb_misses |
+                   task-clock | context-switches }, at most four
        Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
                 -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (show: more;
                 load: what the verifier did), --snapshot PATH,
@@ -54,7 +56,8 @@ load has libbpf load the programs of an object file and pins the first one at PA
 loadall all of them in the directory PATH, pinmaps their maps, autoattach their links;
 if anything fails, nothing stays. run has the kernel run a program on a packet or a
 context, and prints what it returns; with expect it fails if that is another number. The
-file - is standard input or output. tracelog prints what programs write to the trace
+file - is standard input or output. profile counts events while the program runs, until
+the time is over or it is interrupted. tracelog prints what programs write to the trace
 pipe until it is interrupted, or what one program has written to a stream of its own.
 """
 
@@ -116,8 +119,10 @@ def _tracelog(ctx: Context, args: Args) -> None:
     tracelog(ctx, args)
 
 
-def _later(ctx: Context, args: Args) -> None:
-    raise UsageError(f"this version has no 'prog {args.previous()}' yet")
+def _profile(ctx: Context, args: Args) -> None:
+    from pybpftool.cli.prog_profile import profile
+
+    profile(ctx, args)
 
 
 def _show(ctx: Context, args: Args) -> None:
@@ -164,5 +169,5 @@ VERBS = (
     ("detach", _detach),
     ("tracelog", _tracelog),
     ("run", _run),
-    ("profile", _later),
+    ("profile", _profile),
 )

@@ -221,11 +221,12 @@ def same_files(pid: int, tid: int) -> bool:
     return result <= 0
 
 
-def perf_event_open(attr: Buffer, pid: int, cpu: int) -> int:
+def perf_event_open(attr: Buffer, pid: int, cpu: int, leader: int = -1) -> int:
     """A descriptor of an event that ``struct perf_event_attr`` describes, or ``-errno``.
 
     :param pid: the task that is measured, -1 for all.
     :param cpu: where it is measured, -1 for everywhere.
+    :param leader: an event whose group it joins, to be counted at the same times.
     """
     function = _libc["syscall"]
     function.restype = ctypes.c_long
@@ -234,7 +235,7 @@ def perf_event_open(attr: Buffer, pid: int, cpu: int) -> int:
         ctypes.c_void_p(attr.address),
         ctypes.c_int(pid),
         ctypes.c_int(cpu),
-        ctypes.c_int(-1),
+        ctypes.c_int(leader),
         ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
     )
     return -ctypes.get_errno() if fd < 0 else fd
