@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "host": {"btf", "hosted", "kernel", "objects"},
     "hosted": {"btf", "cfg", "host", "insn", "jit", "kernel", "objects", "output.jsontext"},
+    "skeleton": {"control", "kernel", "uapi"},
     "pytest_plugin": {"inspect", "objects", "kernel", "output.files"},
     "writable": {"control", "kernel.interface", "objects"},
     "worker": set(),

@@ -17,6 +17,7 @@ Usage: pybpftool gen object OUTPUT_FILE INPUT_FILE [INPUT_FILE...]
        pybpftool gen skeleton FILE [name OBJECT_NAME] [--libbpf VERSION]
        pybpftool gen subskeleton FILE [name OBJECT_NAME]
        pybpftool gen min_core_btf INPUT OUTPUT OBJECT [OBJECT...]
+       pybpftool gen python FILE [name OBJECT_NAME]
        pybpftool gen help
 
 object links object files into one, or strips a single one of debug information; it
@@ -27,7 +28,9 @@ file's name without .o. With -L it needs no libbpf when it runs: a loader progra
 BPF does the work, which the system's libbpf makes. subskeleton prints one for the C
 code of a library whose object FILE was linked into a larger object: pointers to its
 own maps, programs and variables there. min_core_btf writes to OUTPUT what the CO-RE
-relocations of objects need of the BTF in INPUT.
+relocations of objects need of the BTF in INPUT. python prints a typed Python module that
+holds the object FILE: classes for the types of its maps and global variables, and what
+opens, loads and attaches it through the system's libbpf.
 
 Options: -L (skeleton: with a loader program), -S -k KEY -i CERTIFICATE (which is signed),
          -d (what libbpf says), --libbpf VERSION (skeleton: leave out what this version's
@@ -158,10 +161,22 @@ def _min_core_btf(ctx: Context, args: Args) -> None:
     write_file(output, reduce_file(source, objects))
 
 
+def _python(ctx: Context, args: Args) -> None:
+    """``gen python FILE [name OBJECT_NAME]``"""
+    from pybpftool.gen.opening import open_file
+    from pybpftool.gen.python_module import python_module
+
+    path, name = _names(args)
+    if ctx.options.use_loader:
+        raise UsageError("a Python module has no loader: leave out -L")
+    ctx.out.write(python_module(open_file(path, name)))
+
+
 VERBS = (
     ("object", _object),
     ("skeleton", _skeleton),
     ("subskeleton", _subskeleton),
     ("min_core_btf", _min_core_btf),
     ("help", _help),
+    ("python", _python),
 )

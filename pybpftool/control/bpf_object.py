@@ -11,7 +11,7 @@ from pybpftool.control import verifier_log
 from pybpftool.control.libbpf import Messages, as_numbers, library
 from pybpftool.errors import BpfError, FormatError, KernelError, LoadError
 from pybpftool.kernel.syscall import ENOTSUPP, Buffer, bpf
-from pybpftool.uapi.bpf import BPF_OBJ_GET_INFO_BY_FD
+from pybpftool.uapi.bpf import BPF_OBJ_GET_INFO_BY_FD, MAP_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ LOG_WHOLE = 1 | LOG_STATISTICS
 LOG_ALL = 1 | 2 | LOG_STATISTICS
 """BPF_LOG_LEVEL1 and BPF_LOG_LEVEL2 as well."""
 
+_STRUCT_OPS = MAP_TYPES.index("struct_ops")
 _INFO = struct.Struct("=IIQ")  # union bpf_attr: bpf_fd, info_len, info
 _LOG_BEGIN = "-- BEGIN PROG LOAD LOG --\n"
 _LOG_END = "-- END PROG LOAD LOG --"
@@ -91,6 +92,11 @@ class Map:
         return bool(self._lib.call("bpf_map__autocreate", self.handle))
 
     @property
+    def is_struct_ops(self) -> bool:
+        """Whether it takes effect by being attached."""
+        return self.type == _STRUCT_OPS
+
+    @property
     def pin_path(self) -> str:
         """Where it is, or will be pinned by itself; empty for nowhere."""
         return self._lib.text("bpf_map__pin_path", self.handle)
@@ -111,7 +117,8 @@ class BpfObjectFile:
 
     ``aloud`` hears everything that libbpf says at once, the whole logs of the verifier
     included; without it only failures make a log. ``name`` is given to the object in place of
-    the file's. Raises FormatError, BpfError, LoadError.
+    the file's, ``data`` is opened in place of what the file holds. Raises FormatError, BpfError,
+    LoadError.
     """
 
     __slots__ = ("_obj", "lib", "maps", "path", "programs")
@@ -124,12 +131,14 @@ class BpfObjectFile:
         log_level: int = 0,
         aloud: Callable[[str], None] | None = None,
         name: str | None = None,
+        data: bytes | None = None,
     ) -> None:
-        check_file(path)
+        if data is None:
+            check_file(path)
         self.path = path
         self.lib = lib = library()
         lib.messages = Messages(aloud)
-        self._obj = lib.open_object(path, name, kernel_btf, relaxed_maps, log_level)
+        self._obj = lib.open_object(path, name, kernel_btf, relaxed_maps, log_level, data)
         if not self._obj:
             raise refused(f"cannot open '{path}'", lib, lib.errno)
         self.programs = [Program(lib, handle) for handle in lib.each("program", self._obj)]
@@ -154,8 +163,17 @@ class BpfObjectFile:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.lib.call("bpf_object__close", self._obj)
-        self._obj = None
+        self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; then its programs and maps must not be asked any more."""
+        return self._obj is None
+
+    def close(self) -> None:
+        """Close it, with all that is open of it."""
+        obj, self._obj = self._obj, None
+        self.lib.call("bpf_object__close", obj)
 
 
 def check_file(path: str) -> None:

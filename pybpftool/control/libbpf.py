@@ -33,6 +33,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "libbpf_prog_type_by_name": ("0.0.3", _int, (_Text, _Pointer, _Pointer)),
     "libbpf_set_print": ("0.0.1", _Pointer, (_Pointer,)),
     "bpf_object__open_file": ("0.0.5", _Pointer, (_Text, _Pointer)),
+    "bpf_object__open_mem": ("0.0.6", _Pointer, (_Text, ctypes.c_size_t, _Pointer)),
     "bpf_object__load": ("0.0.1", _int, (_Pointer,)),
     "bpf_object__close": ("0.0.1", None, (_Pointer,)),
     "bpf_object__gen_loader": ("0.5", _int, (_Pointer, _Pointer)),
@@ -49,12 +50,18 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_program__set_attach_target": ("0.0.7", _int, (_Pointer, _int, _Text)),
     "bpf_program__fd": ("0.0.1", _int, (_Pointer,)),
     "bpf_program__attach": ("0.0.4", _Pointer, (_Pointer,)),
+    "bpf_program__attach_cgroup": ("0.0.8", _Pointer, (_Pointer, _int)),
+    "bpf_program__attach_xdp": ("0.1", _Pointer, (_Pointer, _int)),
+    "bpf_program__autoload": ("0.1", ctypes.c_bool, (_Pointer,)),
     "bpf_program__set_autoload": ("0.1", _int, (_Pointer, ctypes.c_bool)),
     "bpf_program__attach_iter": ("0.1", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__name": ("0.0.1", _Text, (_Pointer,)),
     "bpf_map__type": ("0.8", _int, (_Pointer,)),
     "bpf_map__fd": ("0.0.1", _int, (_Pointer,)),
     "bpf_map__autocreate": ("0.8", ctypes.c_bool, (_Pointer,)),
+    "bpf_map__max_entries": ("0.8", _u32, (_Pointer,)),
+    "bpf_map__set_max_entries": ("0.1", _int, (_Pointer, _u32)),
+    "bpf_map__set_initial_value": ("0.0.6", _int, (_Pointer, _Text, ctypes.c_size_t)),
     "bpf_map__initial_value": ("0.8", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__pin_path": ("0.0.6", _Text, (_Pointer,)),
     "bpf_map__set_pin_path": ("0.0.6", _int, (_Pointer, _Text)),
@@ -225,8 +232,9 @@ class Libbpf:
         kernel_btf: str | None,
         relaxed_maps: bool,
         log_level: int,
+        data: bytes | None = None,
     ) -> int | None:
-        """Open an object file; its handle, None with :attr:`errno` set."""
+        """Open an object file, or ``data`` as one; its handle, None with :attr:`errno` set."""
         options = _OpenOptions(
             sz=ctypes.sizeof(_OpenOptions),
             object_name=None if name is None else os.fsencode(name),
@@ -234,9 +242,12 @@ class Libbpf:
             btf_custom_path=None if kernel_btf is None else os.fsencode(kernel_btf),
             kernel_log_level=log_level,
         )
-        handle: int | None = self.call(
-            "bpf_object__open_file", os.fsencode(path), ctypes.byref(options)
-        )
+        place = ctypes.byref(options)
+        handle: int | None
+        if data is None:
+            handle = self.call("bpf_object__open_file", os.fsencode(path), place)
+        else:
+            handle = self.call("bpf_object__open_mem", data, len(data), place)
         return handle
 
     def generate_loader(self, obj: object, signed: bool) -> LoaderOptions:
