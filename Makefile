@@ -1,6 +1,6 @@
 # Short names for what .ci/ does; everything works without make too.
 
-.PHONY: demo test lint check release bench
+.PHONY: demo test lint check release pyz bench
 
 demo:
 	@.ci/demo
@@ -13,6 +13,9 @@ check:
 
 release:
 	@.ci/release
+
+pyz:
+	@.ci/pyz
 
 lint:
 	@.ci/setup dev

@@ -13,6 +13,7 @@ import ctypes
 import os
 import sys
 
+from pybpftool.adapters import missing
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
@@ -219,9 +220,7 @@ def _package() -> Any:
     try:
         import capstone
     except ImportError as error:
-        raise BpfError(
-            f"disassembling machine code needs the Python package capstone ({error})"
-        ) from None
+        raise missing("disassembling machine code", "capstone", error) from None
     return capstone
 
 

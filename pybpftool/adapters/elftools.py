@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import struct
 
-from elftools.common.exceptions import ELFError
-from elftools.construct.core import ConstructError
-from elftools.elf.elffile import ELFFile
-
+from pybpftool.adapters import missing
 from pybpftool.errors import FormatError
+
+try:
+    from elftools.common.exceptions import ELFError
+    from elftools.construct.core import ConstructError
+    from elftools.elf.elffile import ELFFile
+except ImportError as error:
+    raise missing("reading such an ELF file", "pyelftools", error) from None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybpftool.adapters import missing
 from pybpftool.errors import BpfError
 
 FORMATS = ("svg", "png", "pdf")
@@ -19,7 +20,7 @@ def picture(dot: str, form: str) -> bytes:
     try:
         import graphviz
     except ImportError as error:
-        raise BpfError(f"drawing needs the Python package graphviz ({error})") from None
+        raise missing("drawing", "graphviz", error) from None
     try:
         data: bytes = graphviz.Source(dot).pipe(format=form, quiet=True)
     except graphviz.ExecutableNotFound:

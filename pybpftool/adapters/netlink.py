@@ -7,7 +7,7 @@ half a second, the codec a twentieth of that. Dumps are read by
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.adapters import missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def _import_light() -> Any:
     # By every finder: the installed command has one of its own, which knows more places.
     spec = find_spec("pyroute2")
     if spec is None or spec.submodule_search_locations is None:
-        raise BpfError("the package pyroute2 is not installed")
+        error = ModuleNotFoundError(name="pyroute2")
+        raise missing("attaching to network devices", "pyroute2", error)
     # A stand-in whose __init__ never runs; the real package is imported as ever by
     # whoever asks for it later.
     package = ModuleType("pyroute2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.adapters import missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def _tabulate() -> Any:
     try:
         import tabulate
-    except ImportError:
-        raise BpfError("tables need the Python package tabulate, which is not installed") from None
+    except ImportError as error:
+        raise missing("printing tables", "tabulate", error) from None
     return tabulate
 
 
