@@ -34,6 +34,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("check", "check"),
     ("obj", "obj"),
     ("why", "why"),
+    ("attachments", "attachments"),
 )
 
 
@@ -48,9 +49,11 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
     # Not importlib.import_module(): that package costs more than most of ours.
     run = __import__(f"pybpftool.cli.{module}", fromlist=("run",)).run
     if ctx.options.is_table:
+        from pybpftool.cli.options import TABLES
         from pybpftool.cli.table import tabled
 
-        run = tabled(module, run)
+        if module not in TABLES:
+            run = tabled(module, run)
     if ctx.options.snapshot is None:
         run(ctx, args)
     else:

@@ -76,26 +76,29 @@ _LONG = {
 _UPSTREAM = frozenset(_LONG)
 _LONG.update(snapshot="snapshot", resolve="resolve")
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
+TABLES = ("attachments",)
+"""Our own words whose answer is a table without being asked for one."""
+_TABLES = (*_LISTED, *TABLES)
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
     "against": (True, ("obj",)),
     "compare": (True, ("obj",)),
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
-    "color": (True, _LISTED),
-    "columns": (True, _LISTED),
+    "color": (True, _TABLES),
+    "columns": (True, _TABLES),
     "elements": (False, ("diff", "map")),
-    "filter": (True, _LISTED),
+    "filter": (True, _TABLES),
     "full": (False, ("prog", "map", "link")),
     "ignore": (True, ("diff",)),
-    "json-lines": (False, _LISTED),
+    "json-lines": (False, _TABLES),
     "libbpf": (True, ("gen",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
     "report": (True, ("check",)),
     "since": (True, ("check",)),
-    "sort": (True, _LISTED),
-    "table": (False, _LISTED),
+    "sort": (True, _TABLES),
+    "table": (False, _TABLES),
     "wait": (True, ("check",)),
     "write": (False, ("check",)),
 }

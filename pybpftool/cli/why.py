@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
+from pybpftool.cli.unseen import tell_unseen
 from pybpftool.errors import BpfError, NotFoundError, UsageError
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ pinned file, any other word a name.
 Exit status: 0, or 2 where some part could not be seen, which is named at the end.
 """
 
-EXIT_PARTLY = 2
 _REFERENCES = {"prog": ("id", "tag", "name", "pinned"), "map": ("id", "name", "pinned"),
                "link": ("id", "pinned")}  # fmt: skip
 
@@ -223,10 +223,7 @@ def _answer(ctx: Context, graph: Graph, roots: Sequence[Branch]) -> None:
         ctx.out.set_errors("backslashreplace")
         for root in roots:
             ctx.out.write("".join([f"{line}\n" for line in root.lines()]))
-    for sentence in graph.unseen:
-        ctx.say(f"Not seen: {sentence}")
-    if graph.unseen:
-        ctx.status = EXIT_PARTLY
+    tell_unseen(ctx, graph.unseen, is_told=ctx.json is not None)
 
 
 VERBS = (

@@ -34,6 +34,7 @@ _OTHER_ORDER = (
     *("lsm", "trace_", "modify_return", "freplace", "kprobe", "kretprobe", "uprobe", "uretprobe"),
     *("tracepoint", "raw_tracepoint", "perf_event", "iter"),
 )
+_NETFILTER_ORDER = ("prerouting", "input", "forward", "output", "postrouting")
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 _NETNS_HOOKS = ("flow_dissector", "sk_lookup")
@@ -112,7 +113,8 @@ class Attachments(Names):
     """
 
     __slots__ = (
-        *("_cgroups", "_inventory", "_netns", "_open", "implementations", "rows", "unseen"),
+        *("_cgroups", "_inventory", "_netns", "_open", "by_link", "implementations", "rows"),
+        "unseen",
     )
 
     def __init__(self, inventory: Inventory) -> None:
@@ -135,6 +137,11 @@ class Attachments(Names):
         for ask in parts:
             self._tried(ask)
         self.rows.sort(key=_order)
+        self.by_link: dict[int, list[Attachment]] = {}
+        """The rows of each link, those where it is detached as well."""
+        for row in self.rows:
+            if row.link_id:
+                self.by_link.setdefault(row.link_id, []).append(row)
 
     def netns_name(self, inode: int) -> str:
         """How a network namespace is called here; empty for our own."""
@@ -404,8 +411,15 @@ def _order(row: Attachment) -> tuple[object, ...]:
         mode = _XDP_ORDER.index(row.detail.split()[0]) if _mode_of(row) else 0
         return (0, row.netns, row.target, rank, row.hook, mode, row.position or 0, row.link_id)
     rank = next((n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook)), 99)
-    where = (row.netns, row.target) if row.hook in _NETNS_HOOKS else (row.target,)
-    return (1, rank, row.hook, *map(str, where), row.position or 0, row.prog_id, row.link_id)
+    where: tuple[object, ...] = (row.target,)
+    if row.hook in _NETNS_HOOKS:
+        where = row.netns, row.target
+    elif row.hook.startswith("netfilter/"):
+        _, family, hook = row.hook.split("/", 2)
+        at = _NETFILTER_ORDER.index(hook) if hook in _NETFILTER_ORDER else len(_NETFILTER_ORDER)
+        priority = int(row.detail.split()[1])
+        return (1, rank, "", family, at, hook, priority, row.prog_id, row.link_id)
+    return (1, rank, row.hook, *where, row.position or 0, row.prog_id, row.link_id)
 
 
 def _mode_of(row: Attachment) -> bool:

@@ -65,6 +65,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "target_name prog_name pinned pids order", "id map_id tid pid cgroup_id prog_id"
     ),
     "struct_ops": _kinds("name kernel_struct_ops", "id"),
+    "attachments": _kinds(
+        "hook target netns dev cgroup function tracepoint file map prog symbol prog_name detail"
+        " detached descriptors owner",
+        "position prog_id link_id map_id",
+    ),
     "token": _kinds("token_info allowed_cmds allowed_maps allowed_progs allowed_attachs"),
 }
 """Word -> column -> kind of its values."""
@@ -79,6 +84,7 @@ DEFAULT: dict[str, str] = {
     "perf": "pid fd prog_id fd_type tracepoint func filename offset",
     "iter": "id target_name prog_id prog_name pinned pids",
     "struct_ops": "id name kernel_struct_ops",
+    "attachments": "hook target position prog_id prog_name link_id detail owner",
     "token": "token_info allowed_cmds allowed_maps allowed_progs allowed_attachs",
 }
 """Word -> the columns that a table has unless others are named."""

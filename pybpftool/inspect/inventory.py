@@ -168,6 +168,14 @@ class Inventory(Names):
             key = self._keys[id] = zlib.crc32(text.encode("utf-8", "surrogateescape"))
         return key
 
+    def comm(self, pid: int) -> str:
+        """The name of a process, ``?`` where it has ended or may not be asked."""
+        try:
+            text = self.kernel.file(f"/proc/{pid}/comm")
+        except BpfError:
+            return "?"
+        return text.decode("utf-8", "surrogateescape").removesuffix("\n")
+
     # --- what is asked for all objects together ---
 
     def held(self, kind: str) -> dict[int, list[tuple[int, str]]]:

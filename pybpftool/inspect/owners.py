@@ -287,12 +287,7 @@ class Graph:
     def _task(self, pid: int) -> Key:
         if pid in self.processes:
             return "pid", pid
-        try:
-            text = self.inventory.kernel.file(f"/proc/{pid}/comm")
-            comm = text.decode("utf-8", "surrogateescape").removesuffix("\n")
-        except BpfError:
-            comm = "?"
-        return self._process(pid, comm)
+        return self._process(pid, self.inventory.comm(pid))
 
 
 def _with_parents(path: str) -> list[str]:

@@ -79,8 +79,7 @@ class Why:
             fields["name"] = item.name
             words.append(item.name)
         if kind == "link":
-            place = next((row for row in graph.attachments.rows if row.link_id == id), None)
-            if place is not None:
+            for place in graph.attachments.by_link.get(id, ())[:1]:
                 if place.is_detached:
                     fields["detached"] = True
                     words.append("detached")
@@ -190,8 +189,8 @@ class Why:
                     how = edge.how if edge.holder[0] == "map" else ""
                     ways.append((self.branch(edge.holder, how), edge.holder))
         elif kind == "link":
-            rows = [row for row in graph.attachments.rows
-                    if row.link_id == id and not row.is_detached]  # fmt: skip
+            found = graph.attachments.by_link.get(int(id), ())
+            rows = [row for row in found if not row.is_detached]
             # The link is named above them.
             ways += [(Branch(row.text(), place_branch(row).fields), None) for row in rows]
         # A program that replaces a function of another one acts where that does.

@@ -46,6 +46,11 @@ def child(code: str) -> Iterator[int]:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
             yield child.pid
+            # It undoes what it has made; a namespace that only ends may outlive its process.
+            assert child.stdin is not None
+            child.stdin.write("\n")
+            child.stdin.flush()
+            child.wait(10)
         finally:
             child.kill()
             child.wait()
@@ -251,6 +256,7 @@ def test_another_network_namespace() -> None:
     code = """
 stack.enter_context(load.temp_netns())
 load.ip("link", "add", "pybt_far", "type", "veth", "peer", "name", "pybt_near")
+stack.callback(load.ip, "link", "del", "pybt_far")
 from tests.support import netdevs
 import socket
 index = socket.if_nametoindex("pybt_far")

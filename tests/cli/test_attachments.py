@@ -1,0 +1,110 @@
+"""``attachments``: recorded kernels, what several listings tell, hostile names, refusals."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from pybpftool.errors import KernelError
+from tests.support.attachments_union import compare
+from tests.support.cli import assert_one_sentence, run
+from tests.support.fakeattached import attribute, link_message, number
+from tests.support.fakeprogs import add_prog
+from tests.support.hosts import add_tcx, host
+from tests.support.owners_golden import KERNELS, answer, cases
+
+TABLES = [row for row in cases() if "attachments" in row[1].split()]
+
+
+@pytest.mark.parametrize(("kernel", "command", "text"), TABLES, ids=lambda each: each[:60])
+def test_recorded_kernels(kernel: str, command: str, text: str) -> None:
+    assert answer(kernel, command) == text
+
+
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
+def test_union_of_the_listings(kernel: str) -> None:
+    path = str(KERNELS[kernel])
+    ask = lambda *words: run("-j", "--snapshot", path, *words).json  # noqa: E731
+    assert len(ask("attachments")) >= (2 if kernel == "host" else 80)
+    assert compare(ask, ask("attachments"), [""]) == []
+
+
+def xdp(prog: int) -> bytes:
+    """IFLA_XDP of a device with a program in generic mode."""
+    return attribute(2, number(2, "B")) + attribute(4, number(prog))
+
+
+def test_links_of_xdp_in_two_namespaces() -> None:
+    """A link tells the number of its device alone, which each namespace counts for itself."""
+    kernel = host()
+    kernel.namespaces = [("", 1, "", 1, "init"), ("/run/netns/blue", 2, "blue", 0, "")]
+    for netns, name in (("", "eth0"), ("/run/netns/blue", "eth1")):
+        kernel.message(netns, (18, 0, 0), link_message(2, name, xdp(3)))
+    kernel.link(21, 6, struct.pack("<I", 2), prog=3)
+    kernel.link(22, 6, struct.pack("<I", 2), prog=3)
+    rows = run("-j", "attachments", "--filter", "hook=xdp", kernel=kernel).json
+    assert [(row["dev"], row.get("netns"), row["link_id"]) for row in rows] == [
+        ("eth0", None, 21), ("eth1", "blue", 22)
+    ]  # fmt: skip
+
+
+def test_the_same_program_twice_in_a_cgroup() -> None:
+    kernel = host()
+    kernel.root = "/cg"
+    rows = [(0, 2, 2), (0, 2, 2)]
+    kernel.trees["/cg"] = [("/cg/a", 1, rows, "")]
+    for id in (31, 32):
+        kernel.link(id, 3, struct.pack("<QI", 77, 0), prog=2)
+    kernel.cgroup_ids = lambda root: {77: "/cg/a"}  # type: ignore[method-assign]
+    found = run("-j", "attachments", "--filter", "hook=cgroup*", kernel=kernel).json
+    assert [(row["cgroup"], row["position"], row["link_id"]) for row in found] == [
+        ("/a", 1, 31), ("/a", 2, 32)
+    ]  # fmt: skip
+
+
+def test_netfilter_in_the_order_of_packets() -> None:
+    kernel = host()
+    for id, (hook, priority) in enumerate(((4, 9), (0, 5), (0, -7), (3, 0)), 40):
+        kernel.link(id, 10, struct.pack("<IIiI", 2, hook, priority, 0), prog=2)
+    rows = run("-j", "attachments", "--filter", "hook=netfilter*", kernel=kernel).json
+    assert [row["link_id"] for row in rows] == [42, 41, 43, 40]
+
+
+def test_names_stay_on_their_lines() -> None:
+    kernel = host()
+    kernel.names[2] = "\x1b[2J\n\u202e"
+    add_tcx(kernel, 60, 2, kernel.names[2], 2)
+    add_prog(kernel, 70, b"", name=b"\x07\n\xff", type=6)
+    kernel.link(71, 1, prog=70)
+    kernel.detail(71, name=b"sys\n\x1b]0;x\x07")
+    text = run("attachments", kernel=kernel).text
+    assert len(text.splitlines()) == 2 + 3
+    assert "\x1b" not in text and "\u202e" not in text and "\x07" not in text
+    assert len(run("-j", "attachments", kernel=kernel).json) == 3
+
+
+def test_what_may_not_be_seen() -> None:
+    kernel = host()
+
+    def refused(kind: str) -> object:
+        raise KernelError(f"cannot list {kind}s: try as root", errno.EPERM)
+
+    kernel.objects = refused  # type: ignore[method-assign,assignment]
+    kernel.tasks = KernelError("cannot query the perf events", errno.EPERM)
+    result = run("attachments", kernel=kernel)
+    assert result.status == 2
+    assert sorted(result.errors.splitlines()) == [
+        "Not seen: cannot list links: try as root",
+        "Not seen: cannot list maps: try as root",
+        "Not seen: cannot query the perf events",
+    ]
+    assert run("-j", "attachments", kernel=kernel).json == []
+
+
+def test_one_sentence() -> None:
+    assert_one_sentence(run("attachments", "eth0", kernel=host()), "unexpected argument 'eth0'")
+    assert_one_sentence(
+        run("attachments", "--columns", "hok", kernel=host()), "did you mean 'hook'"
+    )
