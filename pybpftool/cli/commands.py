@@ -35,6 +35,8 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("obj", "obj"),
     ("why", "why"),
     ("attachments", "attachments"),
+    ("owners", "owners"),
+    ("doctor", "doctor"),
 )
 
 

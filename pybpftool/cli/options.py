@@ -76,7 +76,7 @@ _LONG = {
 _UPSTREAM = frozenset(_LONG)
 _LONG.update(snapshot="snapshot", resolve="resolve")
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
-TABLES = ("attachments",)
+TABLES = ("attachments", "owners")
 """Our own words whose answer is a table without being asked for one."""
 _TABLES = (*_LISTED, *TABLES)
 # Options of single objects: name -> whether it takes a value, and whose it is.

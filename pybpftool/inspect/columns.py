@@ -70,6 +70,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         " detached descriptors owner",
         "position prog_id link_id map_id",
     ),
+    "owners": _kinds(
+        "owner pids pods",
+        "progs maps links run_cnt",
+        bytes="bytes_memlock bytes_progs bytes_maps",
+        ns="run_time_ns",
+    ),
     "token": _kinds("token_info allowed_cmds allowed_maps allowed_progs allowed_attachs"),
 }
 """Word -> column -> kind of its values."""
@@ -85,6 +91,7 @@ DEFAULT: dict[str, str] = {
     "iter": "id target_name prog_id prog_name pinned pids",
     "struct_ops": "id name kernel_struct_ops",
     "attachments": "hook target position prog_id prog_name link_id detail owner",
+    "owners": "owner progs maps links bytes_memlock run_time_ns run_cnt",
     "token": "token_info allowed_cmds allowed_maps allowed_progs allowed_attachs",
 }
 """Word -> the columns that a table has unless others are named."""

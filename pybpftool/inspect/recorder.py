@@ -20,9 +20,11 @@ VMLINUX = "/sys/kernel/btf/vmlinux"
 
 FILES = (
     "/proc/kallsyms",
+    "/proc/sys/kernel/bpf_stats_enabled",
     "/proc/sys/kernel/kptr_restrict",
     "/proc/sys/net/core/bpf_jit_enable",
     "/proc/sys/net/core/bpf_jit_harden",
+    "/proc/sys/net/core/bpf_jit_kallsyms",
     "/sys/devices/system/cpu/possible",
     VMLINUX,
 )

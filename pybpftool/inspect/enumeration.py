@@ -1,0 +1,163 @@
+"""Objects on which the ways to list them do not agree: what hides from one shows in another.
+
+The walk over ids (bpf(2)) is what every listing asks. Descriptors in ``/proc``, files in
+bpf file systems, links, devices and cgroups, maps of programs and the symbols of compiled
+programs in kallsyms name objects as well.
+"""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pybpftool.inspect.owners import Graph
+
+_KALLSYMS = "/proc/kallsyms"
+_SHOWN = "/proc/sys/net/core/bpf_jit_kallsyms"
+_PREFIX = b"bpf_prog_"
+_TAG = 16  # hexadecimal digits
+_LONG = {"prog": "program", "map": "map", "link": "link"}
+
+
+def disagreements(
+    graph: Graph, not_told: Callable[[str], None]
+) -> Iterator[tuple[str, int, str, str]]:
+    """(kind, id, label, what is wrong) of each object that one way shows and another does not.
+
+    On the running kernel each is asked for once more: objects come and go meanwhile.
+    """
+    for kind in ("prog", "map", "link"):
+        try:
+            listed = graph.inventory.items(kind)
+        except BpfError:
+            continue  # has been said
+        newest = max(listed, default=0)
+        for held_kind, id in list(graph.up):
+            if held_kind != kind or not isinstance(id, int) or id in listed:
+                continue
+            if graph.inventory.kernel.is_live:
+                if not _is_hidden(graph, kind, id):
+                    continue
+            elif id > newest:
+                continue  # made while the snapshot was
+            where = _where(graph, kind, id)
+            label = f"{kind} {id}"
+            yield kind, id, label, f"the walk over all {_LONG[kind]}s leaves it out; {where}"
+    yield from _in_kallsyms(graph, not_told)
+
+
+def _where(graph: Graph, kind: str, id: int) -> str:
+    edge = graph.up[kind, id][0]
+    holder, name = edge.holder
+    if holder == "pid":
+        process = graph.processes.get(int(name))
+        comm = f" ({process.comm})" if process is not None else ""
+        return f"a descriptor of process {name}{comm} is of it"
+    if holder == "pin":
+        return f"it is pinned at {name}"
+    return f"{holder} {name} holds it"
+
+
+def _is_hidden(graph: Graph, kind: str, id: int) -> bool:
+    """Whether an object is there still, and still in no listing."""
+    kernel = graph.inventory.kernel
+    if any(obj.id == id for obj in kernel.objects_after(kind, id - 1)):
+        return False  # it came while we looked
+    if id in kernel.holders(kind) or id in kernel.pinned(kind):
+        return True
+    try:
+        kernel.close(kernel.open(kind, id))
+    except KernelError:
+        return False  # gone by now
+    return True
+
+
+def _in_kallsyms(
+    graph: Graph, not_told: Callable[[str], None]
+) -> Iterator[tuple[str, int, str, str]]:
+    try:
+        items = graph.inventory.items("prog")
+    except BpfError:
+        return
+    kernel = graph.inventory.kernel
+    symbols = _symbols(kernel.file(_KALLSYMS))
+    if symbols is None:
+        return  # this kernel lists no programs there
+    if not symbols:
+        try:
+            is_on = kernel.file(_SHOWN).strip() == b"1"
+        except BpfError:
+            is_on = False
+        if not is_on or not items:
+            return
+    tags: dict[str, list[int]] = {}
+    for id in items:
+        for tag in _tags(graph, id):
+            tags.setdefault(tag, []).append(id)
+    jited = {item.record.tag for item in items.values() if item.record.jited_prog_len}
+    for tag, name in sorted(symbols.items()):
+        if tag not in tags and not (kernel.is_live and _came(graph, tag)):
+            label = f"bpf_prog_{tag}{'_' + name if name else ''}"
+            yield "", 0, label, "a compiled program in kallsyms that no listing has"
+    if kernel.is_live and jited - symbols.keys():
+        symbols.update(_symbols(kernel.file(_KALLSYMS)) or {})
+    for tag in sorted(jited - symbols.keys()):
+        for id in tags.get(tag, ())[:1]:
+            if kernel.is_live and not _is_there(graph, id):
+                continue
+            yield "prog", id, f"prog {id}", "compiled, and kallsyms has no symbol of it"
+
+
+def _symbols(text: bytes) -> dict[str, str] | None:
+    """tag -> name of the compiled programs in kallsyms; None where modules are not named."""
+    found: dict[str, str] = {}
+    at = text.find(b"\t[bpf]")
+    while at >= 0:
+        start = text.rfind(b" ", 0, at) + 1
+        name = text[start:at]
+        if name.startswith(_PREFIX):
+            rest = name[len(_PREFIX) :].decode("utf-8", "surrogateescape")
+            tag, title = rest[:_TAG], rest[_TAG + 1 :]
+            if len(tag) == _TAG:
+                found[tag] = title
+        at = text.find(b"\t[bpf]", at + 1)
+    return found
+
+
+def _tags(graph: Graph, id: int) -> list[str]:
+    """The tags of a program and of its functions, by which their symbols are named."""
+    item = graph.inventory.items("prog")[id]
+    tags = [item.record.tag]
+    try:
+        arrays = item.asked(
+            lambda obj: graph.inventory.kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"]
+        )
+    except BpfError:
+        return tags
+    data = arrays or b""
+    return tags + [data[at : at + 8].hex() for at in range(0, len(data) - 7, 8)]
+
+
+def _came(graph: Graph, tag: str) -> bool:
+    """Whether a program with a tag has come or gone while we looked."""
+    kernel = graph.inventory.kernel
+    newest = max(graph.inventory.items("prog"), default=0)
+    for obj in kernel.objects_after("prog", newest):
+        if obj.info[8:16].hex() == tag:
+            return True
+        tags = kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
+        if bytes.fromhex(tag) in tags:
+            return True
+    return tag not in (_symbols(kernel.file(_KALLSYMS)) or {})
+
+
+def _is_there(graph: Graph, id: int) -> bool:
+    kernel = graph.inventory.kernel
+    try:
+        kernel.close(kernel.open("prog", id))
+    except KernelError:
+        return False
+    return True

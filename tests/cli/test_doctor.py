@@ -1,0 +1,220 @@
+"""``doctor``: each check finds what it is for, and nothing on a machine that is well."""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+
+import pytest
+
+from pybpftool.errors import KernelError
+from pybpftool.inspect.tail_calls import jumps_in
+from tests.support import asm
+from tests.support.cli import Result, run
+from tests.support.fakeprogs import add_prog
+from tests.support.hosts import Host, add_tcx, host, load_map
+from tests.support.owners_golden import answer, cases
+
+TABLES = [row for row in cases() if "doctor" in row[1].split()]
+STATS = "/proc/sys/kernel/bpf_stats_enabled"
+
+
+@pytest.mark.parametrize(("kernel", "command", "text"), TABLES, ids=lambda each: each[:60])
+def test_recorded_kernels(kernel: str, command: str, text: str) -> None:
+    assert answer(kernel, command) == text
+
+
+def well() -> Host:
+    """A host on which nothing is wrong."""
+    kernel = host()
+    kernel.files[STATS] = b"0\n"
+    kernel.files["/proc/sys/net/core/bpf_jit_kallsyms"] = b"0\n"
+    kernel.held["map"][8] = [(50, "agent")]
+    kernel.files["/proc/kallsyms"] = b"ffffffff81000000 T __bpf_call_base\n"
+    kernel.btf(1)
+    kernel.namespaces = [("", 1, "", 1, "init")]
+    return kernel
+
+
+def doctor(kernel: Host, *checks: str) -> Result:
+    result = run("doctor", *checks, kernel=kernel)
+    again = run("-j", "doctor", *checks, kernel=kernel)
+    assert again.status == result.status
+    found = json.loads(again.out)["findings"]
+    assert len(found) == int(result.text.splitlines()[-1].split()[0])
+    for each in found:
+        assert each["what"] and each["advice"] and each["label"]
+    return result
+
+
+def findings(kernel: Host, *checks: str) -> list[tuple[str, int]]:
+    doctor(kernel, *checks)
+    found = run("-j", "doctor", *checks, kernel=kernel).json["findings"]
+    return [(each["check"], each.get("id", 0)) for each in found]
+
+
+def test_nothing() -> None:
+    result = doctor(well())
+    assert (result.status, result.err) == (0, b""), result
+    assert result.text == "0 findings; 3 programs, 2 maps, 1 link\n"
+
+
+def test_held_by_nothing() -> None:
+    kernel = well()
+    add_prog(kernel, 40, b"", name=b"lonely", type=6)
+    kernel.map(41, type=2, key_size=4, value_size=4, max_entries=1)
+    assert findings(kernel, "unheld") == [("unheld", 40), ("unheld", 41)]
+    assert doctor(kernel).status == 1
+
+
+def test_pinned_and_acting_nowhere() -> None:
+    kernel = well()
+    add_prog(kernel, 40, b"", name=b"idle", type=6)
+    add_prog(kernel, 41, b"", name=b"called", type=6)
+    add_prog(kernel, 42, b"", name=b"socket", type=1)
+    kernel.pins["prog"] = {40: ["/sys/fs/bpf/it's"], 41: ["/sys/fs/bpf/b"], 42: ["/sys/fs/bpf/c"]}
+    kernel.map(43, type=3, key_size=4, value_size=4, max_entries=1, name=b"jumps")
+    kernel.elems[43] = {bytes(4): struct.pack("<I", 41)}
+    add_prog(kernel, 44, load_map(2, 43), name=b"caller", type=3, maps=(43,))
+    add_tcx(kernel, 61, 44, "eth0", 2)
+    kernel.link(45, 6, struct.pack("<I", 0), prog=3)
+    kernel.held["link"][45] = [(51, "other")]
+    assert findings(kernel, "unattached") == [("unattached", 40), ("unattached", 45)]
+    text = doctor(kernel, "unattached").text
+    assert "rm '/sys/fs/bpf/it'\"'\"'s'" in text
+    assert "pybpftool why prog id 40" in text
+
+
+def test_pinned_maps_of_nobody() -> None:
+    kernel = well()
+    kernel.map(40, type=2, key_size=4, value_size=4, max_entries=1, name=b"old")
+    kernel.pins["map"] = {40: ["/sys/fs/bpf/old"], 7: ["/sys/fs/bpf/flows"]}
+    assert findings(kernel, "unused") == [("unused", 40)]
+
+
+def test_the_same_program_twice() -> None:
+    kernel = well()
+    add_prog(kernel, 40, b"", name=b"counter", type=3, tag=bytes(8))
+    add_prog(kernel, 41, b"", name=b"counter", type=3, tag=bytes(8))
+    for link, prog, device, ifindex in (
+        (61, 40, "eth7", 7),
+        (62, 41, "eth7", 7),
+        (63, 41, "e8", 8),
+    ):
+        add_tcx(kernel, link, prog, device, ifindex)
+    assert findings(kernel, "twice") == [("twice", 40)]
+    assert "2 programs of this name and code at tcx/ingress dev eth7: 40, 41" in (
+        doctor(kernel, "twice").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "state"), [(15, "93 % full: 15 of 16"), (16, "full: 16 of 16"), (14, "")]
+)
+def test_full_maps(count: int, state: str) -> None:
+    kernel = well()
+    kernel.elems[7] = {struct.pack("<I", n): bytes(8) for n in range(count)}
+    text = doctor(kernel, "full").text
+    assert (state in text) if state else text.startswith("0 findings")
+
+
+def test_lru_maps_are_full_by_design() -> None:
+    kernel = well()
+    kernel.map(40, type=9, key_size=4, value_size=4, max_entries=1)
+    kernel.elems[40] = {bytes(4): bytes(4)}
+    assert findings(kernel, "full") == []
+
+
+def tail_call(map: int, slot: int | None) -> bytes:
+    index = asm.mov64(asm.R3, slot) if slot is not None else asm.mov64(asm.R3, asm.R6)
+    return load_map(2, map) + index + asm.call(12) + asm.mov64(0, 0) + asm.exit_()
+
+
+def test_empty_slots() -> None:
+    kernel = well()
+    kernel.map(40, type=3, key_size=4, value_size=4, max_entries=4, name=b"jumps")
+    kernel.map(41, type=3, key_size=4, value_size=4, max_entries=4, name=b"none")
+    kernel.elems[40] = {bytes(4): struct.pack("<I", 3)}
+    code = tail_call(40, 0)[:-8] + tail_call(40, 2)[:-8] + tail_call(41, None)
+    add_prog(kernel, 42, code, name=b"caller", type=3, maps=(40, 41))
+    add_tcx(kernel, 61, 42, "eth0", 2)
+    text = doctor(kernel, "tail-call").text
+    assert "map 40 prog_array jumps: slot 2 is empty, and prog 42 caller jumps there" in text
+    assert "map 41 prog_array none: all slots are empty" in text
+    assert text.endswith("2 findings; 4 programs, 4 maps, 2 links\n")
+
+
+def test_constants_do_not_outlive_jumps() -> None:
+    over = load_map(2, 5) + asm.mov64(3, 1) + asm.jeq(6, 0, 1) + asm.mov64(3, 2)
+    assert (
+        list(jumps_in(over + asm.call(12), "<")) == [(5, 2)]
+        or list(jumps_in(over + asm.call(12), "<")) == []
+    )
+    straight = load_map(2, 5) + asm.mov64(3, 1) + asm.mov64(7, 9) + asm.call(12)
+    assert list(jumps_in(straight, "<")) == [(5, 1)]
+    called = load_map(2, 5) + asm.mov64(3, 1) + asm.call(5) + asm.call(12)
+    assert list(jumps_in(called, "<")) == []
+    assert list(jumps_in(load_map(2, 5) + asm.call(12) + b"\0\1", "<")) == [(5, None)]
+
+
+def test_statistics() -> None:
+    kernel = well()
+    kernel.files[STATS] = b"1\n"
+    assert findings(kernel, "stats") == [("stats", 0)]
+    assert "sysctl -w kernel.bpf_stats_enabled=0" in doctor(kernel, "stats").text
+
+
+def test_hidden_from_the_walk() -> None:
+    kernel = well()
+    kernel.held["prog"][1] = [(60, "rootkit")]
+    add_prog(kernel, 40, b"", name=b"newest", type=6)
+    kernel.held["prog"][40] = [(50, "agent")]
+    kernel.held["prog"][33] = [(60, "rootkit")]
+    kernel.pins["map"] = {6: ["/sys/fs/bpf/hidden"]}
+    assert findings(kernel, "hidden") == [("hidden", 33), ("hidden", 6)]
+    text = doctor(kernel, "hidden").text
+    assert "prog 33: the walk over all programs leaves it out; a descriptor of process 60" in text
+    assert "map 6: the walk over all maps leaves it out; it is pinned at /sys/fs/bpf/hidden" in text
+
+
+def test_hidden_from_kallsyms_or_only_there() -> None:
+    kernel = well()
+    kernel.files["/proc/sys/net/core/bpf_jit_kallsyms"] = b"1\n"
+    add_prog(kernel, 40, b"", name=b"seen", type=6, tag=b"\1" * 8, jited_prog_len=9)
+    add_prog(kernel, 41, b"", name=b"unseen", type=6, tag=b"\2" * 8, jited_prog_len=9)
+    for id in (40, 41):
+        kernel.held["prog"][id] = [(50, "agent")]
+    kernel.files["/proc/kallsyms"] = (
+        b"ffffffffc0000000 t bpf_prog_" + b"01" * 8 + b"_seen\t[bpf]\n"
+        b"ffffffffc0000100 t bpf_prog_" + b"0f" * 8 + b"_ghost\t[bpf]\n"
+        b"ffffffffc0000200 t bpf_trampoline_6442\t[bpf]\n"
+    )
+    text = doctor(kernel, "hidden").text
+    assert "bpf_prog_" + "0f" * 8 + "_ghost: a compiled program in kallsyms" in text
+    assert "prog 41: compiled, and kallsyms has no symbol of it" in text
+    assert text.endswith("2 findings; 5 programs, 2 maps, 1 link\n")
+
+
+def test_what_could_not_be_judged() -> None:
+    kernel = well()
+    kernel.files[STATS] = KernelError("cannot open " + STATS, errno.EACCES)
+    result = doctor(kernel)
+    assert result.status == 2
+    assert result.errors == f"Not seen: cannot open {STATS}\n"
+    assert run("-j", "doctor", kernel=kernel).json["unseen"] == ["cannot open " + STATS]
+
+
+def test_errors_are_status_2() -> None:
+    result = run("doctor", "teeth", kernel=host())
+    assert result.status == 2
+    assert "expected 'unheld'" in result.errors
+
+
+def test_names_stay_text() -> None:
+    kernel = well()
+    kernel.map(40, type=2, key_size=4, value_size=4, max_entries=1, name=b"\x1b]0;x\x07\n")
+    kernel.pins["map"] = {40: ["/sys/fs/bpf/\x1b[2J\n$(reboot)"]}
+    text = doctor(kernel, "unused").text
+    assert "\x1b" not in text and len(text.splitlines()) == 4
+    assert "rm '/sys/fs/bpf/\\x1b[2J\\x0a$(reboot)'" in text
