@@ -62,6 +62,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_map__max_entries": ("0.8", _u32, (_Pointer,)),
     "bpf_map__set_max_entries": ("0.1", _int, (_Pointer, _u32)),
     "bpf_map__set_initial_value": ("0.0.6", _int, (_Pointer, _Text, ctypes.c_size_t)),
+    "bpf_map__set_autocreate": ("0.8", _int, (_Pointer, ctypes.c_bool)),
     "bpf_map__initial_value": ("0.8", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__pin_path": ("0.0.6", _Text, (_Pointer,)),
     "bpf_map__set_pin_path": ("0.0.6", _int, (_Pointer, _Text)),

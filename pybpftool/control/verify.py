@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_STATISTICS, BpfObjectFile, logs
+from pybpftool.control.bpf_object import LOG_STATISTICS, BpfObjectFile, check_file, logs
 from pybpftool.control.load import guess, set_type
 from pybpftool.control.verifier_log import Statistics, statistics
+from pybpftool.elf.relocatable import Relocatable, read_file
+from pybpftool.elf.struct_ops import has_struct_ops, with_one_program
 from pybpftool.errors import BpfError, KernelError, LoadError
 from pybpftool.records import Record
+from pybpftool.uapi.bpf import PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import Kernel
 
+_STRUCT_OPS = PROG_TYPES.index("struct_ops")
 SUCCESS, FAILURE = "success", "failure"
 
 
@@ -36,15 +40,34 @@ def verify(kernel: Kernel, path: str, kernel_btf: str | None = None) -> Iterator
     the file is none of BPF.
     """
     require_live(kernel)
+    check_file(path)
     with BpfObjectFile(path, kernel_btf) as obj:
         names = [prog.name for prog in obj.programs]
+    elf = Relocatable(read_file(path))
     for index, name in enumerate(names):
-        yield _verify_one(path, kernel_btf, index, name)
+        data = uses = None
+        if has_struct_ops(elf):
+            data, uses = with_one_program(elf.bytes, name)
+        yield _verify_one(_Trial(path, kernel_btf, index, data, bool(uses)), name)
 
 
-def _verify_one(path: str, kernel_btf: str | None, index: int, name: str) -> Outcome:
+class _Trial(Record):
+    """A program to be tried: ``data`` is opened in place of the file if given.
+
+    ``has_maps``: whether struct_ops maps refer to it, which then are needed.
+    """
+
+    path: str
+    kernel_btf: str | None
+    number: int
+    data: bytes | None
+    has_maps: bool
+
+
+def _verify_one(trial: _Trial, name: str) -> Outcome:
+    path = trial.path
     try:
-        said = _load_one(path, kernel_btf, index, LOG_STATISTICS)
+        said = _load_one(trial, LOG_STATISTICS)
     except BpfError as error:
         refused = error
     else:
@@ -54,7 +77,7 @@ def _verify_one(path: str, kernel_btf: str | None, index: int, name: str) -> Out
         # The statistics alone do not say why.
         found = statistics(refused.log) if isinstance(refused, LoadError) else found
         try:
-            _load_one(path, kernel_btf, index, 0)
+            _load_one(trial, 0)
         except BpfError as error:
             refused = error
     log = refused.log if isinstance(refused, LoadError) else ""
@@ -63,18 +86,26 @@ def _verify_one(path: str, kernel_btf: str | None, index: int, name: str) -> Out
     return Outcome(path, name, FAILURE, found, str(refused), log)
 
 
-def _load_one(path: str, kernel_btf: str | None, index: int, log_level: int) -> str:
+def _load_one(trial: _Trial, log_level: int) -> str:
     """Load one program; what the verifier said of it."""
-    with BpfObjectFile(path, kernel_btf, log_level=log_level) as obj:
+    path, index, data = trial.path, trial.number, trial.data
+    # As libbpf calls what it opens by its path.
+    name = None if data is None else path.rpartition("/")[2].partition(".")[0]
+    with BpfObjectFile(path, trial.kernel_btf, False, log_level, None, name, data) as obj:
         lib = obj.lib
         for map in obj.maps:
             if map.pin_path:
                 lib.checked(
                     "cannot leave a map unpinned", "bpf_map__set_pin_path", map.handle, None
                 )
+            if map.is_struct_ops:
+                lib.call("bpf_map__set_autocreate", map.handle, trial.has_maps)
         for at, prog in enumerate(obj.programs):
             lib.call("bpf_program__set_autoload", prog.handle, at == index)
         chosen = obj.programs[index]
-        set_type(obj, chosen, guess(obj, chosen))
+        section = guess(obj, chosen)
+        if section.prog_type == _STRUCT_OPS and not trial.has_maps:
+            raise BpfError(f"no map of struct_ops refers to the program '{chosen.name}'")
+        set_type(obj, chosen, section)
         obj.load()
         return logs(lib).get(chosen.name, "")

@@ -26,6 +26,23 @@ SEC("?xdp") int wrong(struct xdp_md *ctx)
 }
 SEC("weird") int odd(void *ctx) { return 0; }
 """
+OPS = """
+struct tcp_congestion_ops {
+    char name[16];
+    __u32 (*ssthresh)(void *sk);
+    __u32 (*undo_cwnd)(void *sk);
+    void (*cong_avoid)(void *sk, __u32 ack, __u32 acked);
+};
+SEC("struct_ops/a") __u32 good(unsigned long long *ctx) { return 2; }
+SEC("struct_ops/b") __u32 bad(unsigned long long *ctx) { return *(volatile int *)8; }
+SEC("struct_ops/c") void more(unsigned long long *ctx) { }
+SEC("struct_ops/d") void unused(unsigned long long *ctx) { }
+SEC("xdp") int other(void *ctx) { return 2; }
+SEC("SECTION") struct tcp_congestion_ops t_control = {
+    .name = "pybt_control", .ssthresh = (void *)good, .undo_cwnd = (void *)bad,
+    .cong_avoid = (void *)more,
+};
+"""
 FINE = 'SEC("tcx/ingress") int fine(struct __sk_buff *skb) { return 0; }'
 
 
@@ -106,6 +123,24 @@ class TestVerify:
         assert "success -> failure" in result.text
         answer = run("-j", "obj", "verify", objects["three"], "--compare", str(base)).json
         assert answer[0]["old"]["insns"] == answer[0]["new"]["insns"]
+
+    @pytest.mark.parametrize("section", [".struct_ops", ".struct_ops.link", "?.struct_ops.link"])
+    def test_programs_of_struct_ops(self, tmp_path: Path, section: str) -> None:
+        """One that is refused does not take the others with it."""
+        path = compile_object(tmp_path, OPS.replace("SECTION", section))
+        result = run("-j", "obj", "verify", path)
+        records = {record["program"]: record for record in result.json}
+        reason = records["good"].get("reason", "")
+        if "No such process" in reason or "not found in kernel BTF" in reason:
+            pytest.skip("this kernel has no struct_ops of TCP")
+        verdicts = {name: record["verdict"] for name, record in records.items()}
+        assert verdicts == {"good": "success", "bad": "failure", "more": "success",
+                            "unused": "failure", "other": "success"}  # fmt: skip
+        assert records["unused"]["reason"] == "no map of struct_ops refers to the program 'unused'"
+        assert "refuses the program 'bad'" in records["bad"]["reason"]
+        base = tmp_path / "base"
+        base.write_bytes(result.out)
+        assert run("obj", "verify", path, "--compare", str(base)).status == 0
 
     def test_base_as_json(self, objects: dict[str, str], tmp_path: Path) -> None:
         base = tmp_path / "base"
