@@ -1,65 +1,133 @@
-"""Runs the main job once: on the running kernel if it may, else on a recorded one."""
+"""Shows what this is good for, on one program: loaded for the purpose, or recorded.
+
+.ci/demo [--recorded]
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDING = ROOT / "fixtures" / "kernels" / "demo.zip"
+HERE = "fixtures/demo"
+ROWS = 10  # of the dump: the whole is on the page
+
+Done = subprocess.CompletedProcess[str]
 
 
-def pybpftool(*words: str) -> subprocess.CompletedProcess[str]:
+def pybpftool(*words: str) -> Done:
     """Run the command, catching what it prints."""
     command = [sys.executable, "-m", "pybpftool", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def shown(*words: str) -> None:
-    """Run the command for the person who watches."""
+def reason_of(done: Done) -> str:
+    """Why it failed, in a few words."""
+    lines = done.stderr.strip().splitlines() or ["for no reason that was given"]
+    return lines[-1].removeprefix("Error: ")
+
+
+def pages() -> str:
+    """Where to write to."""
+    if os.access(ROOT, os.W_OK):
+        Path(ROOT, "build/demo").mkdir(parents=True, exist_ok=True)
+        return "build/demo"
+    return tempfile.mkdtemp(prefix="pybpftool-demo-")
+
+
+def show(*words: str, begin: str = "") -> None:
+    """Run the command for the person who watches; with ``begin``, some rows from there on."""
     print(f"$ pybpftool {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "pybpftool", *words], cwd=ROOT, check=True)
-    print(flush=True)
+    done = pybpftool(*words)
+    if done.returncode:
+        raise SystemExit(reason_of(done))
+    lines = done.stdout.splitlines()
+    if begin:
+        at = next(n for n, line in enumerate(lines) if begin in line)
+        rest = len(lines) - at - ROWS
+        lines = [lines[0], "  …", *lines[at : at + ROWS], f"  … and {rest} more rows"]
+    if lines:
+        print("\n".join(lines))
 
 
-@contextlib.contextmanager
-def some_program() -> Iterator[None]:
-    """Keep a program of our own loaded, for a machine that has none."""
-    sys.path.insert(0, str(ROOT))
-    from tests.support import asm, load
-
-    code = asm.assemble([asm.mov64(0, 1), asm.exit_()])
-    with load.prog_load("socket_filter", code, name="hello"):
-        yield
-
-
-def main() -> int:
-    """Show where the answers come from, then the two listings."""
-    listing = pybpftool("-j", "prog", "show")
-    options: tuple[str, ...] = ()
-    program: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if listing.returncode == 0:
-        print(f"The running kernel, Linux {os.uname().release}:\n")
-        if not json.loads(listing.stdout):
-            program = some_program()
+def show_all(prog: dict[str, Any], *options: str) -> None:
+    """The listing, source beside code, a map by its types, a graph and a page."""
+    which = ("id", str(prog["id"]))
+    folder = pages()
+    show(*options, "prog", "show", *which)
+    print()
+    show(*options, "prog", "dump", "joined", *which, begin="; if (!now)")
+    print()
+    show(*options, "map", "dump", "id", str(prog["map_ids"][0]))
+    print()
+    show(*options, "prog", "dump", "joined", *which, "html", f"{folder}/drop_short.html")
+    drawing = f"{folder}/drop_short.svg"
+    done = pybpftool(*options, "prog", "dump", "xlated", *which, "visual", "svg", drawing)
+    if done.returncode:
+        print(f"No drawing: {reason_of(done)}")
     else:
-        reason = pybpftool("prog", "show").stderr.strip().removeprefix("Error: ")
-        print(f"A recorded kernel, because the running one cannot be asked: {reason}\n")
-        options = ("--snapshot", str(RECORDING.relative_to(ROOT)))
-    with program:
-        shown(*options, "prog", "show")
-        listing = pybpftool(*options, "-j", "prog", "show")
-        programs = json.loads(listing.stdout)
-        # The most telling one: with source lines if any has them, and short enough to read.
-        best = max(programs, key=lambda p: ("btf_id" in p, -abs(p["bytes_xlated"] - 400)))
-        shown(*options, "prog", "dump", "xlated", "id", str(best["id"]), "linum")
+        words = " ".join([*options, "prog dump xlated", *which, "visual svg", drawing])
+        print(f"$ pybpftool {words}")
+    print(f"\nLook at {folder}/drop_short.html in a browser.")
+
+
+def asked(*words: str) -> dict[str, Any]:
+    """What the command says about one object."""
+    answer: dict[str, Any] = json.loads(pybpftool("-j", *words).stdout)
+    return answer
+
+
+def in_a_mount_namespace(point: str) -> str:
+    """Load the program, let it see packets, show it; returns why not, if it may not be loaded."""
+    pins = ("pinmaps", f"{point}/maps")
+    loaded = pybpftool("prog", "loadall", f"{HERE}/demo.bpf.o", f"{point}/progs", *pins)
+    if loaded.returncode:
+        return reason_of(loaded)
+    with tempfile.NamedTemporaryFile() as packet:
+        for size, repeat in ((60, 3), (1400, 2)):
+            os.truncate(packet.name, size)
+            words = ("data_in", packet.name, "repeat", str(repeat))
+            pybpftool("prog", "run", "pinned", f"{point}/progs/drop_short", *words)
+    print(f"The running kernel, Linux {os.uname().release}, with {HERE}/demo.bpf.c loaded:\n")
+    show_all(asked("prog", "show", "pinned", f"{point}/progs/drop_short"))
+    print("The program goes with the mount namespace that it is pinned in.")
+    return ""
+
+
+def live() -> str:
+    """Show a program of the running kernel; returns why not, if that may not be done."""
+    listing = pybpftool("prog", "show")
+    if listing.returncode:
+        return reason_of(listing)
+    with tempfile.TemporaryDirectory() as point:
+        # What is mounted and pinned in a mount namespace goes when its last process ends.
+        script = 'mount -t bpf none "$1" && exec "$2" "$3" --mounted "$1"'
+        words = ("unshare", "-m", "sh", "-c", script, "sh", point, sys.executable, __file__)
+        try:
+            done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+    return reason_of(done) if done.returncode else ""
+
+
+def main(argv: list[str]) -> int:
+    """On the running kernel where that is allowed, else on a recorded one."""
+    if argv[1:2] == ["--mounted"]:
+        reason = in_a_mount_namespace(argv[2])
+        print(reason, file=sys.stderr)
+        return bool(reason)
+    reason = "that was asked for" if "--recorded" in argv else live()
+    if reason:
+        print(f"A recorded kernel, not the running one: {reason}\n")
+        options = ("--snapshot", f"{HERE}/snapshot.zip")
+        show_all(asked(*options, "prog", "show", "name", "drop_short"), *options)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv))

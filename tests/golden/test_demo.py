@@ -1,4 +1,4 @@
-"""The snapshot that README's first command replays where bpf(2) is not allowed."""
+"""A few programs of the corpus, recorded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.cli import run
 DEMO = Path(__file__).resolve().parents[2] / "fixtures" / "kernels" / "demo.zip"
 
 
-def test_the_demonstration_shows_something_of_everything() -> None:
+def test_the_recording_shows_something_of_everything() -> None:
     assert DEMO.stat().st_size < 150_000
     rows = run("-j", "--snapshot", str(DEMO), "-f", "prog", "show").json
     assert len(rows) >= 10
