@@ -106,8 +106,6 @@ class TestVerbs:
         assert {name for line in lines for name in first_words(line)} == verbs(word)
 
     def test_manual(self, word: str) -> None:
-        if word == "snapshot":
-            pytest.skip("in pybpftool.8")
         assert synopsis(word) | {"help"} == verbs(word) | {"help"}
 
     def test_completion(self, word: str) -> None:
