@@ -180,13 +180,13 @@ class Places:
     def _same(self, place: Place) -> Place | None:
         if place.link_id in self._by_link:
             return self._by_link[place.link_id]
-        if place.key not in ("dev", "cgroup"):
+        if place.key not in ("dev", "cgroup") and place.hook != "flow_dissector":
             return None
         found = [
             other
             for other in self.by_prog.get(place.prog_id, ())
             if other.hook == place.hook and not other.link_id
-            and place.target in ("?", other.target)
+            and place.target in ("", "?", other.target)
         ]  # fmt: skip
         return found[0] if found else None
 

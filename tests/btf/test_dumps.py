@@ -34,7 +34,7 @@ def expected(name: str, form: str) -> str:
     In JSON upstream extends the sign of unsigned enums' values.
     """
     answer = ANSWERS[name][form]
-    if form in ("json", "pretty", "json root"):
+    if form in ("json", "pretty", "json-root"):
         return re.sub(r"18446744073[0-9]{9}", lambda m: str(int(m[0]) & 0xFFFFFFFF), answer)
     if form == "c" and name in FIRST:
         before, first = FIRST[name]
@@ -51,7 +51,7 @@ def test_as_upstream(name: str, form: str, tmp_path: Path) -> None:
     result = run(*options, "btf", "dump", "file", str(path), *words)
     assert (result.status, result.errors) == (0, "")
     assert result.text == expected(name, form)
-    if form in ("json", "pretty", "json root"):
+    if form in ("json", "pretty", "json-root"):
         assert json.loads(result.out)["types"]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import lzma
 import re
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,8 +16,20 @@ from pybpftool.output import jsontext
 from tests.support import btfsamples as samples
 from tests.support.btfbuild import BOOL, CHAR, SIGNED, BtfBuilder
 
-# [type, bytes in hexadecimal, pretty text at depth 2, compact JSON or null]
-RECORDED = json.loads(lzma.decompress(samples.FIXTURES.joinpath("values.json.xz").read_bytes()))
+
+def recorded() -> Iterator[tuple[str, bytes, str, str | None]]:
+    """Name of the type, bytes, pretty text at depth 2, compact JSON if upstream's is valid."""
+    for folder in sorted(samples.FIXTURES.glob("values/*")):
+        compact = folder / "json"
+        yield (
+            folder.name.rpartition("-")[0],
+            bytes.fromhex(folder.joinpath("bytes").read_text()),
+            folder.joinpath("text").read_text(),
+            compact.read_text() if compact.exists() else None,
+        )
+
+
+RECORDED = list(recorded())
 BTF = Btf.from_bytes(samples.FIXTURES.joinpath("values.btf").read_bytes())
 
 
@@ -27,10 +39,9 @@ def test_as_upstream(name: str) -> None:
     assert type_id is not None
     as_text = values.compile_text(BTF, type_id, 2, True)
     as_json = values.compile_json(BTF, type_id)
-    for recorded, data, text, compact in RECORDED:
-        if recorded != name:
+    for type, raw, text, compact in RECORDED:
+        if type != name:
             continue
-        raw = bytes.fromhex(data)
         shown = as_text(b"xyz" + raw, 3)
         built = jsontext.compact(builders.python_value(BTF, type_id, raw))
         assert built == as_json(raw, 0)

@@ -58,8 +58,7 @@ def kernel() -> FakeKernel:
     add(kernel, 1, programs()["count_ports"])
     add(kernel, 2, programs()["pt_alu64"], tag=b"\2" * 8)
     add(kernel, 3, programs()["pt_alu64"], tag=b"\2" * 8)
-    symbols = programs()["count_ports"].record["symbols"] + "\n"
-    kernel.files["/proc/kallsyms"] = symbols.encode()
+    kernel.files["/proc/kallsyms"] = programs()["count_ports"].kallsyms
     kernel.files["/proc/sys/kernel/kptr_restrict"] = b"2\n"
     kernel.files["/proc/sys/net/core/bpf_jit_harden"] = b"1\n"
     kernel.files["/proc/sys/net/core/bpf_jit_enable"] = b"0\n"

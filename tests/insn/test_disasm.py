@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pybpftool.insn.disasm import CallNames, Image, decode, disassemble
 from pybpftool.insn.symbols import KernelSymbols
 from pybpftool.uapi.helpers import helper_names
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "insn" / "disasm.txt.gz"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "insn" / "disasm.txt"
 
 # name, number of native functions, their addresses, kallsyms, [(instruction, text)]
 Context = tuple[str, int, list[int], bytes, list[tuple[bytes, str]]]
@@ -24,7 +23,7 @@ Context = tuple[str, int, list[int], bytes, list[tuple[bytes, str]]]
 def recorded() -> Iterator[Context]:
     """What upstream's disassembler says, for programs loaded in different ways."""
     context: Context | None = None
-    with gzip.open(FIXTURE, "rt") as lines:
+    with FIXTURE.open() as lines:
         for line in lines:
             word, _, rest = line.rstrip("\n").partition(" ")
             if word == "context":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import struct
 import tempfile
@@ -21,10 +20,12 @@ from pybpftool.output.jsontext import JsonStream
 from pybpftool.output.stream import Output
 from tests.support.btfbuild import BtfBuilder
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "insn" / "dumps.json.gz"
-RECORDED = json.loads(gzip.decompress(FIXTURE.read_bytes()))
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "insn"
+CASES = sorted(FIXTURE.glob("dumps/*"))
+KALLSYMS = FIXTURE.joinpath("kallsyms.txt").read_bytes()
 
 JSON, PRETTY, OPCODES, LINUM = 1, 2, 4, 8
+WORDS = {"plain": 0, "json": JSON, "pretty": JSON | PRETTY, "opcodes": OPCODES, "linum": LINUM}
 
 
 def dumped(prog: XlatedProgram, flags: int) -> str:
@@ -42,7 +43,6 @@ def dumped(prog: XlatedProgram, flags: int) -> str:
 
 
 def program(case: dict[str, Any]) -> XlatedProgram:
-    symbols = RECORDED["symbols"].encode()
     return XlatedProgram(
         bytes.fromhex(case["insns"]),
         case["nr_jited_ksyms"],
@@ -52,18 +52,27 @@ def program(case: dict[str, Any]) -> XlatedProgram:
         bytes.fromhex(case["line_info"]),
         case["line_info_rec_size"],
         Btf.from_bytes(bytes.fromhex(case["btf"])),
-        lambda: KernelSymbols(symbols),
+        lambda: KernelSymbols(KALLSYMS),
     )
 
 
 @pytest.mark.parametrize("run", [1, 3, 8192])
-@pytest.mark.parametrize("number", range(len(RECORDED["cases"])))
-def test_equals_upstream(number: int, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_equals_upstream(folder: Path, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dump, "_RUN", run)
     monkeypatch.setattr(dump, "_MANY_RECORDS", run)
-    case = RECORDED["cases"][number]
-    for flags, answer in case["answers"].items():
-        assert dumped(program(case), int(flags)) == answer
+    prog = json.loads(folder.joinpath("program.json").read_text())
+    answers = sorted(folder.glob("expected/*"))
+    assert len(answers) == 8
+    for answer in answers:
+        flags = sum(WORDS[word] for word in answer.name.split("-"))
+        assert (
+            dumped(program(prog), flags).encode("utf-8", "surrogateescape") == answer.read_bytes()
+        )
+
+
+def test_there_are_recordings() -> None:
+    assert len(CASES) == 14
 
 
 def insn(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:

@@ -2,13 +2,11 @@
 
     python -m tests.support.btfsamples BPFTOOL
 
-records upstream's answers for all of them in fixtures/btf/answers.json.xz.
+records upstream's answers for all of them in fixtures/btf/expected/SAMPLE/FORM.
 """
 
 from __future__ import annotations
 
-import json
-import lzma
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from pathlib import Path
 from tests.support.btfbuild import BOOL, CHAR, EXTERN, GLOBAL, SIGNED, STATIC, BtfBuilder, Order
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "btf"
-ANSWERS = FIXTURES / "answers.json.xz"
+ANSWERS = FIXTURES / "expected"
 FORMS: dict[str, tuple[list[str], list[str]]] = {
     "raw": ([], []),
     "json": (["-j"], []),
@@ -25,8 +23,8 @@ FORMS: dict[str, tuple[list[str], list[str]]] = {
     "c": ([], ["format", "c"]),
     "unsorted": ([], ["format", "c", "unsorted"]),
     "root": ([], ["format", "c", "root_id", "5", "root_id", "2"]),
-    "raw root": ([], ["root_id", "5", "root_id", "2"]),
-    "json root": (["-j"], ["root_id", "5", "root_id", "2"]),
+    "raw-root": ([], ["root_id", "5", "root_id", "2"]),
+    "json-root": (["-j"], ["root_id", "5", "root_id", "2"]),
 }
 
 
@@ -118,22 +116,26 @@ def blobs() -> dict[str, bytes]:
 
 def answers() -> dict[str, dict[str, str]]:
     """What upstream printed for each sample in each of :data:`FORMS`."""
-    found: dict[str, dict[str, str]] = json.loads(lzma.decompress(ANSWERS.read_bytes()))
-    return found
+    return {
+        name: {
+            form: ANSWERS.joinpath(name, form).read_bytes().decode("utf-8", "surrogateescape")
+            for form in FORMS
+        }
+        for name in blobs()
+    }
 
 
 def record(bpftool: str) -> None:
     """Ask upstream and keep its answers."""
-    found: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sample")
         for name, blob in blobs().items():
             path.write_bytes(blob)
+            ANSWERS.joinpath(name).mkdir(parents=True, exist_ok=True)
             for form, (options, words) in FORMS.items():
                 command = [bpftool, *options, "btf", "dump", "file", str(path), *words]
                 run = subprocess.run(command, capture_output=True, check=True, timeout=60)
-                found.setdefault(name, {})[form] = run.stdout.decode("utf-8", "surrogateescape")
-    ANSWERS.write_bytes(lzma.compress(json.dumps(found).encode(), preset=9))
+                ANSWERS.joinpath(name, form).write_bytes(run.stdout)
 
 
 if __name__ == "__main__":

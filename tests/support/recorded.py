@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,17 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 class Recorded:
     """One program: its arrays, its BTF and the answers ``plain``, ``json`` and ``visual``."""
 
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-        self.name = record["name"]
-        self.plain: str = record["plain"]
-        self.json: str = record["json"]
-        self.visual: str = record["visual"]
+    def __init__(self, folder: Path) -> None:
+        self.record: dict[str, Any] = json.loads(folder.joinpath("program.json").read_text())
+        self.name: str = self.record["name"]
+        self.kallsyms = folder.joinpath("kallsyms.txt").read_bytes()
+        self.plain, self.json, self.visual = (
+            folder.joinpath("expected", form).read_text() for form in ("plain", "json", "visual")
+        )
 
     def bytes(self, field: str) -> bytes:
         """An array as bytes."""
-        return base64.b64decode(self.record[field])
+        return bytes.fromhex(self.record[field])
 
     def btf(self) -> Btf | None:
         """The program's BTF, parsed."""
@@ -37,7 +36,7 @@ class Recorded:
 
     def symbols(self) -> KernelSymbols:
         """The symbols that the dumps need."""
-        return KernelSymbols(self.record["symbols"].encode() + b"\n")
+        return KernelSymbols(self.kallsyms)
 
     def jited(self, **changes: Any) -> JitedProgram:
         """The machine code."""
@@ -76,8 +75,8 @@ class Recorded:
 @functools.cache
 def programs() -> dict[str, Recorded]:
     """The recorded programs by name."""
-    with gzip.open(FIXTURES / "jit" / "programs.json.gz", "rt") as file:
-        return {record["name"]: Recorded(record) for record in json.load(file)}
+    found = [Recorded(path.parent) for path in sorted(FIXTURES.glob("jit/*/program.json"))]
+    return {program.name: program for program in found}
 
 
 @functools.cache
@@ -87,8 +86,7 @@ def compiled() -> list[tuple[str, bytes, list[int]]]:
     The sources are beside them; each was compiled by clang 19 for four versions of the
     instruction set at three levels of optimisation, and translated by the verifier.
     """
-    with gzip.open(FIXTURES / "cfg" / "compiled.json.gz", "rt") as file:
-        return [
-            (record["name"], base64.b64decode(record["insns"]), record["starts"])
-            for record in json.load(file)
-        ]
+    return [
+        (record["name"], bytes.fromhex(record["insns"]), record["starts"])
+        for record in json.loads(FIXTURES.joinpath("cfg", "compiled.json").read_text())
+    ]
