@@ -133,7 +133,7 @@ def measure(
 
 def ratio(first: Sequence[Run], second: Sequence[Run]) -> float:
     """The median of the rounds' ratios."""
-    return statistics.median(a.seconds / b.seconds for a, b in zip(first, second))  # noqa: B905
+    return statistics.median(a.seconds / b.seconds for a, b in zip(first, second))
 
 
 def _median(runs: Sequence[Run]) -> float:

@@ -51,7 +51,7 @@ _HOMES = {
     "programs": "pybpftool.objects.prog",
 }
 
-__all__ = ["UPSTREAM_VERSION", "__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["UPSTREAM_VERSION", "__version__", *sorted(_HOMES)]  # noqa: PLE0604 - all are texts
 
 
 def __getattr__(name: str) -> object:

@@ -204,7 +204,7 @@ class Graph:
         from pybpftool.output.jsontext import JsonStream
 
         pieces = _Pieces()
-        write_json(JsonStream(pieces), self._listing)  # type: ignore[arg-type]
+        write_json(JsonStream(pieces), self._listing)  # type: ignore[arg-type]  # it only writes
         return json.loads(str(pieces))
 
     def __str__(self) -> str:
@@ -214,19 +214,12 @@ class Graph:
         return f"<Graph of {len(self.cfg.functions)} functions>"
 
 
-class HostMap(Mapping["Any", "Any"]):
-    """A map of a host: ``flows[{"saddr": 1}]``, ``flows.items()``, ``len(flows)``.
+class _Window:
+    """What a host's map and BTF object have in common: every field of the record is theirs."""
 
-    Keys and values are Python values by the map's BTF, as of
-    :class:`pybpftool.OpenMap`; ``raw`` is the same in bytes. What the kernel says of the map
-    is in :attr:`info`, and every field of it is an attribute here: ``flows.max_entries``. The
-    map is opened when an element is first asked for, and closed with the object.
-    """
+    __slots__ = ("host", "info")
 
-    __slots__ = ("_opened", "host", "info")
-
-    def __init__(self, host: Host, info: Map) -> None:
-        self._opened: OpenMap | None = None
+    def __init__(self, host: Host, info: Any) -> None:
         self.host = host
         self.info = info
         """The record."""
@@ -236,22 +229,43 @@ class HostMap(Mapping["Any", "Any"]):
             raise AttributeError(name)
         return getattr(self.info, name)
 
-    def __repr__(self) -> str:
-        info = self.info
-        return f"<HostMap {info.id} {info.type_name or info.type} {info.name!r}>"
-
     def __str__(self) -> str:
-        return self.info.text().rstrip("\n")
+        return str(self.info.text()).rstrip("\n")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HostMap) and self.info == other.info and self.host is other.host
+        return isinstance(other, type(self)) and self.info == other.info and self.host is other.host
 
     def __hash__(self) -> int:
         return hash(self.info.id)
 
+    def __bool__(self) -> bool:
+        return True  # one without elements or types is one as well, and counting them is work
+
     def as_json(self) -> Any:
-        """What ``-j map show`` has of it."""
+        """What ``-j … show`` has of it."""
         return plain(self.info.json())
+
+
+class HostMap(_Window, Mapping["Any", "Any"]):
+    """A map of a host: ``flows[{"saddr": 1}]``, ``flows.items()``, ``len(flows)``.
+
+    Keys and values are Python values by the map's BTF, as of
+    :class:`pybpftool.OpenMap`; ``raw`` is the same in bytes. What the kernel says of the map
+    is in :attr:`info`, and every field of it is an attribute here: ``flows.max_entries``. The
+    map is opened when an element is first asked for, and closed with the object.
+    """
+
+    __slots__ = ("_opened",)
+
+    info: Map
+
+    def __init__(self, host: Host, info: Map) -> None:
+        self._opened: OpenMap | None = None
+        super().__init__(host, info)
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<HostMap {info.id} {info.type_name or info.type} {info.name!r}>"
 
     @property
     def opened(self) -> OpenMap:
@@ -296,9 +310,6 @@ class HostMap(Mapping["Any", "Any"]):
         """How many elements there are; all keys are read to count them."""
         return len(self.opened)
 
-    def __bool__(self) -> bool:
-        return True  # a map without elements is one, and counting them is work
-
     def items(self) -> Any:
         """All (key, value) pairs, read in batches."""
         return self.opened.items()
@@ -313,41 +324,23 @@ class HostMap(Mapping["Any", "Any"]):
         return self.host.programs(map_ids=self.info.id)
 
 
-class HostBtf:
+class HostBtf(_Window):
     """A BTF object of a host: ``btf["task_struct"].members["pid"].offset``.
 
     What the kernel says of the object is in :attr:`info`, and every field of it is an
     attribute here. The types are read when one is first asked for.
     """
 
-    __slots__ = ("_types", "host", "info")
+    __slots__ = ("_types",)
+
+    info: BtfObject
 
     def __init__(self, host: Host, info: BtfObject) -> None:
         self._types: Types | None = None
-        self.host = host
-        self.info = info
-        """The record."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name[0] == "_":
-            raise AttributeError(name)
-        return getattr(self.info, name)
+        super().__init__(host, info)
 
     def __repr__(self) -> str:
         return f"<HostBtf {self.info.id} {self.info.name!r}>"
-
-    def __str__(self) -> str:
-        return self.info.text().rstrip("\n")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, HostBtf) and self.info == other.info and self.host is other.host
-
-    def __hash__(self) -> int:
-        return hash(self.info.id)
-
-    def as_json(self) -> Any:
-        """What ``-j btf show`` has of it."""
-        return plain(self.info.json())
 
     @property
     def types(self) -> Types:
@@ -377,9 +370,6 @@ class HostBtf:
 
     def __len__(self) -> int:
         return len(self.types)
-
-    def __bool__(self) -> bool:
-        return True
 
     def c(self) -> str:
         """All types as C, what ``btf dump id ID format c`` prints."""

@@ -53,7 +53,7 @@ else:
             elif field in cls._field_defaults:
                 rest.append(cls._field_defaults[field])
             else:
-                raise TypeError(f"{cls.__name__} wants a value for '{field}'")
+                raise TypeError(f"{cls.__name__} needs a value for '{field}'")
         for field in named:
             what = "twice a value for" if field in fields else "no field"
             raise TypeError(f"{cls.__name__} takes {what} '{field}'")
@@ -89,10 +89,10 @@ else:
 
         def _asdict(self):
             """The values by the names of their fields."""
-            return dict(zip(self._fields, self))  # noqa: B905
+            return dict(zip(self._fields, self))
 
         def __repr__(self):
-            values = ", ".join([f"{f}={v!r}" for f, v in zip(self._fields, self)])  # noqa: B905
+            values = ", ".join([f"{f}={v!r}" for f, v in zip(self._fields, self)])
             return f"{type(self).__name__}({values})"
 
         def __getnewargs__(self):

@@ -23,7 +23,7 @@ class Worker:
     """Runs ``work(send)`` in a forked process; ``send(pieces)`` sends one message back.
 
     The process sees everything as it was when it was forked, and what it changes is its
-    own. Where there is none to be had, or it fails, :meth:`receive` says so and nothing
+    own. Where none can be started, or it fails, :meth:`receive` says so and nothing
     else happens. To be used in a ``with`` statement, whose end is the process' end too.
     """
 

@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip live tests, with the kernel's own reason, where bpf(2) is not to be had."""
+    """Skip live tests, with the kernel's own reason, where bpf(2) is not available."""
     live = [item for item in items if item.get_closest_marker("live")]
     if not live:
         return

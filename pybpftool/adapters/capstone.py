@@ -76,7 +76,7 @@ _LAYOUT_5 = _Layout(248, 16, 42, 74)
 class Block:
     """Some consecutive instructions.
 
-    ``sizes`` holds the bytes of each. Bytes that are no instruction come as ``.byte``
+    ``sizes`` holds the bytes of each. Bytes that are not an instruction come as ``.byte``
     with their values as operands. A block is valid until the next one is asked for: it
     is capstone's own array.
     """

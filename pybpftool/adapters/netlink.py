@@ -69,7 +69,7 @@ def _define_class(codec: Any) -> Any:
     nla: Any = codec.nla
     nlmsg: Any = codec.nlmsg
 
-    class LinkMessage(nlmsg):  # type: ignore[misc]
+    class LinkMessage(nlmsg):  # type: ignore[misc]  # its base has no type
         """RTM_NEWLINK and RTM_SETLINK (linux/if_link.h)."""
 
         prefix = "IFLA_"
@@ -83,7 +83,7 @@ def _define_class(codec: Any) -> Any:
         )
         nla_map = ((3, "IFLA_IFNAME", "asciiz"), (43, "IFLA_XDP", "xdp"))
 
-        class xdp(nla):  # type: ignore[misc]
+        class xdp(nla):  # type: ignore[misc]  # its base has no type
             nla_flags = 0x8000  # NLA_F_NESTED
             nla_map = (
                 (1, "IFLA_XDP_FD", "int32"),

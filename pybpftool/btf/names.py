@@ -79,7 +79,7 @@ class Names(dict[int, str]):
 
             texts = strings.decode("ascii").split("\0")
             ends = accumulate(map(len, texts), initial=at)
-            self.update(zip(map(add, ends, count()), texts))  # noqa: B905 - one end more than texts
+            self.update(zip(map(add, ends, count()), texts))  # one end more than texts
         else:
             for piece in strings.split(b"\0"):
                 self[at] = piece.decode("utf-8", "surrogateescape")

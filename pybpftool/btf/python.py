@@ -229,7 +229,7 @@ class Type:
             if kind not in (FUNC, PTR):
                 break
             found = found.target.resolved
-        raise BpfError(f"'{self}' is no function: it is of kind {self.kind}")
+        raise BpfError(f"'{self}' is not a function: it is of kind {self.kind}")
 
     @property
     def params(self) -> tuple[Param, ...]:

@@ -154,7 +154,7 @@ def write_call_graph(write: Callable[[str], None], listing: Listing) -> None:
 
 
 def _quoted(text: str) -> str:
-    """``text`` within a quoted string that is no record."""
+    """``text`` within a quoted string that is not a record."""
     return _visible(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 

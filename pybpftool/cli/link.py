@@ -75,17 +75,11 @@ def _show(ctx: Context, args: Args) -> None:
         finally:
             kernel.close(obj)
         return
-    from pybpftool.cli.listing import write_all
+    from pybpftool.cli.listing import write_records
 
     listing = kernel.listing("link")
     read = LinkReader(kernel, options.bpffs, options.resolve, listing.held).read
-    if json is None:
-        write_all(ctx, listing, lambda obj: read(obj).text())
-        return
-    element = json.text
-    json.begin_array()
-    write_all(ctx, listing, lambda obj: element(read(obj).json()))
-    json.end()
+    write_records(ctx, listing, read)
 
 
 def _pin(ctx: Context, args: Args) -> None:

@@ -7,11 +7,24 @@ from pybpftool.errors import KernelError, VanishedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Protocol
 
     from pybpftool.cli.context import Context
     from pybpftool.kernel.interface import BpfObject, Listing
     from pybpftool.output.jsontext import JsonStream
     from pybpftool.worker import Send
+
+    class Record(Protocol):
+        """One object, with its two views."""
+
+        def text(self) -> str:
+            """Its lines."""
+            ...
+
+        def json(self) -> object:
+            """Its JSON properties."""
+            ...
+
 
 _WORTH_TWO = 2048  # objects
 
@@ -81,6 +94,23 @@ def _write(
         else:
             write(piece)
     return None
+
+
+def write_records(
+    ctx: Context,
+    listing: Listing,
+    read: Callable[[BpfObject], Record],
+    some: Iterable[BpfObject] | None = None,
+) -> None:
+    """Write the record that ``read`` makes of each object as :func:`write_all` does."""
+    json = ctx.json
+    if json is None:
+        write_all(ctx, listing, lambda obj: read(obj).text(), some)
+        return
+    element = json.text
+    json.begin_array()
+    write_all(ctx, listing, lambda obj: element(read(obj).json()), some)
+    json.end()
 
 
 def single_or_array(json: JsonStream, records: Iterator[object]) -> None:

@@ -86,15 +86,9 @@ def _show(ctx: Context, args: Args) -> None:
 
         single_or_array(json, (read(obj).json() for obj in found))
         return
-    from pybpftool.cli.listing import write_all
+    from pybpftool.cli.listing import write_records
 
-    if json is None:
-        write_all(ctx, listing, lambda obj: read(obj).text(), found)
-        return
-    element = json.text
-    json.begin_array()
-    write_all(ctx, listing, lambda obj: element(read(obj).json()), found)
-    json.end()
+    write_records(ctx, listing, read, found)
 
 
 VERBS = (

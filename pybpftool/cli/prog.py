@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.listing import single_or_array, write_all
+from pybpftool.cli.listing import single_or_array, write_records
 from pybpftool.cli.refs import PROG_REFERENCE, find_programs
 from pybpftool.objects.prog import ProgramReader
 
@@ -148,13 +148,7 @@ def _show(ctx: Context, args: Args) -> None:
             for obj in found:
                 ctx.out.write(read(obj).text())
         return
-    if json is None:
-        write_all(ctx, listing, lambda obj: read(obj).text())
-        return
-    element = json.text
-    json.begin_array()
-    write_all(ctx, listing, lambda obj: element(read(obj).json()))
-    json.end()
+    write_records(ctx, listing, read)
 
 
 VERBS = (

@@ -31,7 +31,7 @@ class Progress:
             try:
                 _thread.start_new_thread(self._run, ())
             except RuntimeError:
-                self._is_wanted = False  # no thread to be had
+                self._is_wanted = False  # no thread can be started
         return self
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Recorded kernels whose answers have not the form of answers."""
+"""Recorded kernels whose answers do not have the form of answers."""
 
 from __future__ import annotations
 

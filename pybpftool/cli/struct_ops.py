@@ -67,7 +67,7 @@ class _Search:
             return
         id = c_number(word)
         if not id or id >> 32:
-            raise BpfError(f"'{word}' is no map id")
+            raise BpfError(f"'{word}' is not a map id")
         self.id = id
 
     def run(self, ctx: Context, work: Callable[[BpfObject], None], json: JsonStream | None) -> None:

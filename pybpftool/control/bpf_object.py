@@ -177,7 +177,7 @@ class BpfObjectFile:
 
 
 def check_file(path: str) -> None:
-    """Refuse what is no readable ELF file before libbpf sees it."""
+    """Refuse what is not a readable ELF file before libbpf sees it."""
     try:
         with open(path, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -115,7 +115,7 @@ def type_of(word: str) -> prog_sections.Section:
     """The types that a word of the command line means: a section's name, or its first part."""
     found = prog_sections.find(word) or prog_sections.find(word + "/")
     if found is None:
-        raise BpfError(f"'{word}' is no program type; 'pybpftool prog help' names them")
+        raise BpfError(f"'{word}' is not a program type; 'pybpftool prog help' names them")
     return found
 
 

@@ -39,7 +39,7 @@ def mount_tracefs(directory: str) -> int:
 def _mount_privately(kind: str, what: str, directory: str) -> int:
     """Mount a file system on a directory; how many mounts that took.
 
-    The mount stays private to this mount namespace: where the directory is no mount
+    The mount stays private to this mount namespace: where the directory is not a mount
     point yet, it is first bound to itself. Raises KernelError, with nothing mounted.
     """
     mounts = 0

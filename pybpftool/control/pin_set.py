@@ -99,6 +99,6 @@ def _refuse_null(path: str) -> None:
 
 def _quietly(function: object, path: str) -> None:
     try:
-        function(path)  # type: ignore[operator]
+        function(path)  # type: ignore[operator]  # os.unlink or os.rmdir
     except OSError:
         pass  # somebody else has removed it

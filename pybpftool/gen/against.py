@@ -34,7 +34,7 @@ _TARGETS = {
 
 
 class Finding(Record):
-    """Something that the kernel has not; ``insn`` is None where it is no instruction.
+    """Something that the kernel lacks; ``insn`` is None where it is not an instruction.
 
     ``is_fatal``: whether the object cannot be loaded. Otherwise the program is refused if it
     gets to that instruction, which code that asks first does not.

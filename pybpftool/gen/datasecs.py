@@ -250,7 +250,7 @@ def _section(btf: Btf, number: int, name: str, places: _Places) -> DataSection:
         words, at = btf.at(var_id)
         own = btf.name(var_id)
         if words[at] >> 24 & 0x7F != VAR:
-            raise FormatError(f"its BTF has something in '{name}' that is no variable")
+            raise FormatError(f"its BTF has something in '{name}' that is not a variable")
         linkage = words[at + 2]
         if linkage not in (STATIC, EXTERN):
             symbol = places.by_name.get(own)

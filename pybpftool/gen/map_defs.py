@@ -125,7 +125,7 @@ def _set_values(btf: Btf, found: MapDefinition, member: Member) -> None:
         raise FormatError(f"the map '{name}' has 'values', but holds neither maps nor programs")
     _set_size(found, "value_size", 4)
     if btf.kind(member.type_id) != ARRAY or btf.array(member.type_id)[2]:
-        raise FormatError(f"the 'values' of the map '{name}' are no array without a length")
+        raise FormatError(f"the 'values' of the map '{name}' are not an array without a length")
     words, at = btf.at(skip_modifiers(btf, btf.array(member.type_id)[0]))
     target = skip_modifiers(btf, words[at + 1]) if words[at] >> 24 & 0x7F == PTR else 0
     wanted = FUNC_PROTO if found.type == PROG_ARRAY else STRUCT

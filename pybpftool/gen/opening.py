@@ -102,7 +102,7 @@ class _Opener:
                 obj.license = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
             elif name == "version":
                 if len(data) != 4:
-                    raise FormatError("its section 'version' is no kernel version of 4 bytes")
+                    raise FormatError("its section 'version' is not a kernel version of 4 bytes")
             elif name == "maps":
                 raise FormatError(
                     "it defines maps in the old way (section 'maps'), which libbpf 1.0 dropped"
@@ -294,7 +294,7 @@ class _Opener:
         for variable in obj.datasecs[found[0]].variables:
             name = variable.name
             if btf.kind(variable.var_id) != VAR:
-                raise FormatError(f"'{name}' in {section.name} is no variable")
+                raise FormatError(f"'{name}' in {section.name} is not a variable")
             type_id = btf.resolve(variable.type_id)
             if type_id is None or btf.kind(type_id) != STRUCT or not btf.name(type_id):
                 raise FormatError(f"the struct_ops map '{name}' is not a struct with a name")

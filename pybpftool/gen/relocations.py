@@ -118,7 +118,7 @@ class _Recorder:
         ):
             at = insn * INSN_BYTES + 4
             order = "big" if self.is_swapped else "little"
-            imm = int.from_bytes(program.data[at : at + 4], order)  # type: ignore[arg-type]
+            imm = int.from_bytes(program.data[at : at + 4], order)  # type: ignore[arg-type]  # a word of two
             if symbol.value % INSN_BYTES or imm % INSN_BYTES:
                 raise FormatError(f"the program '{program.name}' has a bad address of '{name}'")
             return Relocated(insn, "address", name, symbol.value)
@@ -181,7 +181,7 @@ def _check_value(obj: BpfObject, entry: Map, symbol: Symbol) -> None:
             place = (program.section_index, program.start * INSN_BYTES)
             if place == (symbol.section, symbol.value):
                 return
-    raise FormatError(f"the map '{entry.name}' has the value '{name}', which is no program")
+    raise FormatError(f"the map '{entry.name}' has the value '{name}', which is not a program")
 
 
 def _values_start(obj: BpfObject, entry: Map) -> int:
@@ -219,10 +219,12 @@ def _struct_ops(obj: BpfObject, section: Section) -> None:
         words, where = btf.at(skip_modifiers(btf, found[0].type_id))
         is_pointer = words[where] >> 24 & 0x7F == PTR
         if not is_pointer or btf.kind(skip_modifiers(btf, words[where + 1])) != FUNC_PROTO:
-            raise FormatError(f"'{found[0].name}' of the map '{name}' is no pointer to a function")
+            raise FormatError(
+                f"'{found[0].name}' of the map '{name}' is not a pointer to a function"
+            )
         program = program_at(obj, symbol.section, symbol.value // INSN_BYTES)
         if program is None or program.type != "struct_ops":
             raise FormatError(
-                f"'{found[0].name}' of the map '{name}' is no program of type struct_ops"
+                f"'{found[0].name}' of the map '{name}' is not a program of type struct_ops"
             )
         entry.slots[members.index(found[0])] = program.name

@@ -139,7 +139,7 @@ class Count:
         if isinstance(value, bytes):
             return int.from_bytes(value, order)
         if not isinstance(value, int):
-            raise BpfError(f"{value!r} is no number; say which member counts: member='packets'")
+            raise BpfError(f"{value!r} is not a number; say which member counts: member='packets'")
         return value
 
     @property

@@ -193,7 +193,7 @@ class Places:
     # --- perf events ---
 
     def _events(self) -> Iterator[Place]:
-        """Programs of descriptors that are no links (ioctl PERF_EVENT_IOC_SET_BPF)."""
+        """Programs of descriptors that are not links (ioctl PERF_EVENT_IOC_SET_BPF)."""
         from pybpftool.objects.perf import collect
 
         linked = set(self.by_prog)

@@ -47,7 +47,7 @@ def _holds(part: str, release: str) -> bool:
     sign = next((sign for sign in _SIGNS if part.startswith(sign)), "")
     wanted = _version(part[len(sign) :].strip())
     if not sign or not wanted:
-        raise ValueError(f"'{part}' is no comparison of a version like >=5.16")
+        raise ValueError(f"'{part}' is not a comparison of a version like >=5.16")
     # As many parts as are given count: 6.12.3 is 6.12.
     found = (*_version(release), 0, 0, 0)[: len(wanted)]
     return {

@@ -20,7 +20,7 @@ _BASES = {"0x": 16, "0o": 8, "0b": 2}
 _DIGITS = {16: "0123456789abcdefABCDEF", 8: "01234567", 2: "01", 10: "0123456789"}
 
 
-class Table(dict):  # type: ignore[type-arg]
+class Table(dict):  # type: ignore[type-arg]  # whatever TOML can hold
     """A table: a dict that knows its own line, and the line of each key."""
 
     def __init__(self, line: int) -> None:
@@ -144,7 +144,7 @@ class _Reader:
             if isinstance(inner, list) and inner and isinstance(inner[-1], Table):
                 inner = inner[-1]
             if not isinstance(inner, Table) or inner.origin == "inline":
-                self._fail(f"'{key}' is no table")
+                self._fail(f"'{key}' is not a table")
             table = inner
         return self._open(table, keys[-1], is_array, line)
 
@@ -160,7 +160,7 @@ class _Reader:
                     self._fail(f"'{key}' is an array that is complete already")
                 known.append(new)
             else:
-                self._fail(f"'{key}' is no array of tables")
+                self._fail(f"'{key}' is not an array of tables")
             return new
         if known is None:
             self._add(table, key, new, line)
@@ -276,7 +276,7 @@ class _Reader:
                 self._fail(f"expected a value, found {self._found()}")
             if (word[:4].isdigit() and word[4:5] == "-") or word[2:3] == ":":
                 self._fail(f"a date or time has no meaning here: '{word}'")
-            self._fail(f"'{word}' is no value; text stands in quotes")
+            self._fail(f"'{word}' is not a value; text goes in quotes")
         return value
 
     # --- strings ---
@@ -310,7 +310,7 @@ class _Reader:
             self._fail(f"there is no escape '\\{mark}' with such digits")
         number = int(digits, 16)
         if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            self._fail(f"'\\{mark}{digits}' is no character")
+            self._fail(f"'\\{mark}{digits}' is not a character")
         self._at += size
         return chr(number)
 

@@ -14,7 +14,7 @@ class Hidden:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal ones are not the same
 
     def __str__(self) -> str:
         return self.reason

@@ -47,7 +47,7 @@ class Decoder:
         without meaning but on x86.
 
     On x86 a leading lock prefix comes as an instruction of its own, as with LLVM.
-    Bytes that are no instruction come as ``.byte``. Raises BpfError where there is no
+    Bytes that are not an instruction come as ``.byte``. Raises BpfError where there is no
     disassembler for the machine.
     """
 
@@ -110,7 +110,7 @@ class Decoder:
             result.targets[base + at] = target
         result.pcs += pcs
         result.codes += codes
-        result.texts += texts  # type: ignore[arg-type]
+        result.texts += texts  # type: ignore[arg-type]  # all are there by now
 
     def _split_locks(
         self,

@@ -70,11 +70,11 @@ class MachineCode:
             decoded = [decoder.decode(each.code, each.address or 0) for each in functions]
             names = Names(prog, functions, decoded)
             found: list[MachineInstruction] = []
-            for function, insns in zip(functions, decoded):  # noqa: B905
+            for function, insns in zip(functions, decoded):
                 targets = dict(names.targets(function, insns))
                 lines = self._lines(function, insns.pcs)
                 name = names.function(function)
-                columns = zip(insns.pcs, insns.codes, insns.texts)  # noqa: B905
+                columns = zip(insns.pcs, insns.codes, insns.texts)
                 for index, (pc, code, text) in enumerate(columns):
                     target, line = targets.get(index), lines.get(index)
                     found.append(MachineInstruction(pc, code, text, name, target, line))

@@ -30,7 +30,7 @@ class Names:
     ) -> None:
         self._prog = prog
         self._functions = functions
-        # An address without code is no place to jump to.
+        # An address without code is not a place to jump to.
         self._bounds = sorted(
             (function.address, function.index)
             for function in functions

@@ -142,7 +142,7 @@ class JitedProgram:
         for function in functions:
             record = self.func_info[function.index * size : (function.index + 1) * size]
             if len(record) == size:
-                function.type_id = int.from_bytes(record[4:8], order)  # type: ignore[arg-type]
+                function.type_id = int.from_bytes(record[4:8], order)  # type: ignore[arg-type]  # a word of two
 
     def has_bad_lines(self) -> bool:
         """Whether there are line records whose addresses do not fit the functions."""
@@ -178,7 +178,7 @@ class JitedProgram:
         index = dict(zip(pcs, range(len(pcs))))
         at = list(map(index.get, wanted))
         if None not in at and all(map(lt, wanted, wanted[1:])):
-            return list(zip(at, function.records))  # type: ignore[arg-type]
+            return list(zip(at, function.records))  # type: ignore[arg-type]  # no None in it
         # Records between instructions, or several for one: the general rule.
         cursor = LineCursor(wanted)
         first = function.records.start

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 """The format that this version writes, and the newest that it reads."""
 
-# A kernel's answers take some ten MiB; what claims more than this is no snapshot.
+# A kernel's answers take some ten MiB; what claims more than this is not a snapshot.
 _MAX_MEMBER = 1 << 29
 _LEVEL = 3  # of zlib: three times as fast as its default, for a sixth more bytes
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
@@ -53,7 +53,7 @@ class Archive:
             reason = error.strerror if isinstance(error, OSError) else error
             raise BpfError(f"cannot open the snapshot '{path}': {reason}") from None
         except BadZip:
-            raise FormatError(f"'{path}' is no snapshot, or a truncated one") from None
+            raise FormatError(f"'{path}' is not a snapshot, or a truncated one") from None
 
     def _damaged(self, why: str) -> FormatError:
         return FormatError(f"the snapshot '{self._path}' is damaged: {why}")
@@ -78,7 +78,7 @@ class Archive:
         """The manifest, if it is one that this version can read."""
         manifest = self._json("manifest.json")
         if not isinstance(manifest, dict) or manifest.get("program") != "pybpftool":
-            raise FormatError(f"'{self._path}' is no snapshot of pybpftool")
+            raise FormatError(f"'{self._path}' is not a snapshot of pybpftool")
         version = manifest.get("format")
         if not isinstance(version, int) or version < 1:
             raise self._damaged("its manifest names no format")

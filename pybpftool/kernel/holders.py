@@ -161,7 +161,7 @@ def _halves(work: Callable[[list[str]], _T], numbers: list[str]) -> list[_T]:
     with Worker(
         lambda send: send(
             [
-                marshal.dumps(work(second), 2)  # type: ignore[arg-type]
+                marshal.dumps(work(second), 2)  # type: ignore[arg-type]  # bytes are sent as they are
             ]
         )
     ) as worker:

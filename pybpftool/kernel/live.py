@@ -202,7 +202,7 @@ class LiveKernel(Kernel):
         kind = _fd_kind(fd)
         if kind is None:
             os.close(fd)
-            raise BpfError(f"'{path}' is pinned, but is no program, map or link")
+            raise BpfError(f"'{path}' is pinned, but is not a program, map or link")
         return self._described_or_closed(kind, fd, 0)
 
     def _open_path(self, path: str, flags: int = 0) -> int:
@@ -419,7 +419,7 @@ class LiveKernel(Kernel):
         try:
             # Closed with the last reference to its read(). Buffered: a raw read() of a file
             # in /proc returns a page at a time, whatever size it is asked for.
-            return open(path, "rb").read  # noqa: SIM115
+            return open(path, "rb").read  # noqa: SIM115 - closed as said above
         except OSError as error:
             raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
 

@@ -151,7 +151,7 @@ class _Query:
 
 
 def _check_support(attr: Buffer) -> None:
-    """Raise KernelError unless a query of a descriptor that is no event is answered as such."""
+    """Raise KernelError unless a query of a descriptor that is not an event is answered as such."""
     fd = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _ATTR.pack_into(attr.data, 0, os.getpid(), fd, 0, 0, 0, 0, 0, 0, 0)

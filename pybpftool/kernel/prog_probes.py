@@ -217,7 +217,7 @@ class ProgProbe:
         return bytes(self._log.data).partition(b"\0")[0]
 
     def _vendor(self) -> int:
-        """The PCI vendor of the device, -1 when it is no such device."""
+        """The PCI vendor of the device, -1 when there is no such device."""
         from pybpftool.kernel.syscall import if_indextoname
 
         name = if_indextoname(self.ifindex)

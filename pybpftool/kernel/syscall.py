@@ -177,7 +177,7 @@ def pidfd_getfd(pidfd: int) -> Callable[[int], int]:
 
     def copy(wanted: int) -> int:
         number.value = wanted
-        return function(*arguments)  # type: ignore[no-any-return]
+        return function(*arguments)  # type: ignore[no-any-return]  # ctypes says nothing
 
     return copy
 
@@ -197,7 +197,7 @@ def errno_field() -> ctypes.c_int | None:
 
 
 def checked(what: str, result: int) -> int:
-    """``result`` if it is no error; else raise KernelError("what: reason")."""
+    """``result`` unless it is an error; then raise KernelError("what: reason")."""
     if result < 0:
         raise KernelError.of(what, -result)
     return result

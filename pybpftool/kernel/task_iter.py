@@ -375,7 +375,7 @@ def _assembled(*code: object) -> bytes:
         if isinstance(row, str):
             places[row] = at
         else:
-            at += 2 if row[0] == _LD_IMM64 else 1  # type: ignore[index]
+            at += 2 if row[0] == _LD_IMM64 else 1  # type: ignore[index]  # no text, as above
     places["end"] = at
     return b"".join(_encoded(code, places))
 
@@ -385,7 +385,7 @@ def _encoded(code: tuple[object, ...], places: dict[object, int]) -> Iterator[by
     for row in code:
         if isinstance(row, str):
             continue
-        opcode, dst, src, off, imm = (*row, 0, 0, 0)[:5]  # type: ignore[misc]
+        opcode, dst, src, off, imm = (*row, 0, 0, 0)[:5]  # type: ignore[misc]  # rows have 3 to 5
         at += 1
         if opcode == _LD_IMM64:
             at += 1

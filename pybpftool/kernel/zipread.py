@@ -26,7 +26,7 @@ _MAX_DIRECTORY = 1 << 28
 
 
 class BadZip(Exception):
-    """The file is no zip file, or a truncated one."""
+    """The file is not a zip file, or a truncated one."""
 
 
 class ZipFile:

@@ -283,7 +283,7 @@ def kernel_config(kernel: Kernel) -> dict[str, str | None]:
             raise KernelError(f"{path} is damaged", 0) from None
     lines = data.splitlines(keepends=True)
     if len(lines) < 2 or lines[1] != _CONFIG_MARK:
-        raise KernelError(f"{path} is no configuration of a kernel", 0)
+        raise KernelError(f"{path} is not the configuration of a kernel", 0)
     values: dict[str, str] = {}
     for line in lines[2:]:
         name, is_set, value = line.rstrip(b"\n").partition(b"=")

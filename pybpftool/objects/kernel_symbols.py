@@ -40,7 +40,7 @@ class SymbolSource:
             try:
                 self._ahead = _ReadAhead(self._kernel)
             except RuntimeError:
-                pass  # no thread to be had: read when they are asked for
+                pass  # no thread can be started: read when they are asked for
 
     def __call__(self) -> KernelSymbols | None:
         if not self._is_read:

@@ -101,7 +101,7 @@ class Link(Record):
         name = f" ({self.prog_name})" if self.prog_name else ""
         subject = f"prog {self.prog_id}{name}"
         if self.type == "struct_ops" and target is not None:
-            subject = target.subject()  # type: ignore[attr-defined]
+            subject = target.subject()  # type: ignore[attr-defined]  # only StructOps has it
         text = f"{self.id}: {kind}  {subject}  "
         if target is not None:
             text += target.text()

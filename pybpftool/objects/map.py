@@ -211,7 +211,7 @@ def _owner(fdinfo: bytes) -> tuple[str | int | None, bool | None]:
     """What programs an array of programs takes: their type, and whether compiled ones."""
     type, jited = _number(fdinfo, b"owner_prog_type:\t"), _number(fdinfo, b"owner_jited:\t")
     known = type is not None and 0 <= type < len(PROG_TYPES)
-    return PROG_TYPES[type] if known else type, None if jited is None else bool(jited)  # type: ignore[index]
+    return PROG_TYPES[type] if known else type, None if jited is None else bool(jited)  # type: ignore[index]  # known says so
 
 
 def _number(text: bytes, key: bytes) -> int | None:

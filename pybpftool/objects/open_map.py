@@ -70,7 +70,7 @@ class RawElements(Mapping[bytes, "RawValue"]):
                 data[at : at + stride] for at in range(0, batch.count * stride, stride or 1)
             ]
             if not one_each:
-                values = [self._value(value) for value in values]  # type: ignore[arg-type]
+                values = [self._value(value) for value in values]  # type: ignore[arg-type]  # bytes until here
             yield [keys[at : at + key_size] for at in range(0, len(keys), key_size)], values
 
     def __iter__(self) -> Iterator[bytes]:
@@ -254,7 +254,7 @@ class OpenMap(Mapping["Any", "Any"]):
     def _value_types(self) -> ValueTypes | None:
         if self._types is False:
             self._types = value_types(self._kernel, self.info)
-        return self._types  # type: ignore[return-value]
+        return self._types  # type: ignore[return-value]  # not False any more
 
     def _both(self) -> tuple[Decoder, Decoder]:
         """What makes Python values of keys and of values."""
@@ -283,7 +283,7 @@ class _Items(ItemsView["Any", "Any"]):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for keys, values in self._mapping.batches():  # type: ignore[attr-defined]
+        for keys, values in self._mapping.batches():  # type: ignore[attr-defined]  # an OpenMap
             yield from zip(keys, values)
 
 
@@ -293,7 +293,7 @@ class _Values(ValuesView["Any"]):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[Any]:
-        for _, values in self._mapping.batches():  # type: ignore[attr-defined]
+        for _, values in self._mapping.batches():  # type: ignore[attr-defined]  # an OpenMap
             yield from values
 
 

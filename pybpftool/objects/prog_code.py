@@ -182,7 +182,7 @@ def jump_tables(kernel: Kernel, obj: BpfObject) -> dict[int, list[int]]:
             order = "little" if kernel.byteorder == "<" else "big"
             slots = []
             for index in range(info["max_entries"]):
-                value = kernel.map_value(map, index.to_bytes(4, order))  # type: ignore[arg-type]
+                value = kernel.map_value(map, index.to_bytes(4, order))  # type: ignore[arg-type]  # a word of two
                 slots.append(unpack_from(f"{kernel.byteorder}I", value, 4)[0])
             tables[id] = slots
         except KernelError:

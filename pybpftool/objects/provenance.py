@@ -127,7 +127,7 @@ class ObjectTags:
         for symbol in self._functions.values():
             if symbol.section == target.section and symbol.value == target.value + offset:
                 return symbol
-        raise FormatError(f"'{self.path}' calls what is no function")
+        raise FormatError(f"'{self.path}' calls something that is not a function")
 
     @property
     def order(self) -> Any:

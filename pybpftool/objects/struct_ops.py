@@ -215,7 +215,7 @@ class Dump:
             return error.text
 
     def _program(self, id: int) -> str | None:
-        """The name of a program's first function, None where none is to be had."""
+        """The name of a program's first function, None where there is none."""
         from pybpftool.btf.load import from_id
         from pybpftool.kernel.interface import PROG_INFO, unpack_u32
 

@@ -21,7 +21,7 @@ try:
 except ImportError:  # pragma: no cover - interpreters without the accelerator
     from json.encoder import encode_basestring
 
-    make_encoder = None  # type: ignore[misc, assignment]
+    make_encoder = None  # type: ignore[misc, assignment]  # None is asked for below
 
 quote: Callable[[str], str] = encode_basestring
 """A string as a JSON string; other characters than ASCII stay as they are."""

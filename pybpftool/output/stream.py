@@ -13,7 +13,7 @@ _LARGEST_BLOCK = 1 << 18
 _WIDE_PIPE = 1 << 20  # /proc/sys/fs/pipe-max-size, unless changed
 
 # What a terminal would act on: C0 but tab and newline, DEL, C1. Names come from
-# processes and object files that the reader need not trust. A C1 byte that is no part
+# processes and object files that the reader need not trust. A C1 byte that is not part
 # of UTF-8 (0xdc80 + …: surrogateescape) acts on terminals that are in no UTF-8 mode.
 _CONTROLS = {
     c: f"\\x{c & 0xFF:02x}"
@@ -150,4 +150,4 @@ def _widen(fd: int) -> None:
         if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < _WIDE_PIPE:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _WIDE_PIPE)
     except (OSError, AttributeError):
-        pass  # it is no pipe, or this user has too many
+        pass  # it is not a pipe, or this user has too many

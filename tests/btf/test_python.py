@@ -170,7 +170,7 @@ def test_data_sections() -> None:
 def test_what_a_type_does_not_have_is_said_in_a_sentence() -> None:
     with pytest.raises(BpfError, match="'int' has no members: it is of kind int"):
         _ = types()["int"].members
-    with pytest.raises(BpfError, match="'struct task' is no function"):
+    with pytest.raises(BpfError, match="'struct task' is not a function"):
         _ = types()["struct task"].params
     with pytest.raises(BpfError, match="'struct task' refers to no other type"):
         _ = types()["struct task"].target

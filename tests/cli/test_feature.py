@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from errno import ENODEV, EPERM
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class FeatureKernel(FakeKernel):
 
     def device_index(self, name: str, netns: str) -> int:
         if name != "eth0":
-            raise KernelError("no such device", 19)
+            raise KernelError("no such device", ENODEV)
         return 4
 
 
@@ -161,7 +162,7 @@ class TestProbe:
         assert kernel.asked_for == [(False, True, 0)]
 
     def test_refusal(self, kernel: FeatureKernel) -> None:
-        kernel.refusal = KernelError("probing needs CAP_BPF", 1)
+        kernel.refusal = KernelError("probing needs CAP_BPF", EPERM)
         result = run("feature", "probe", kernel=kernel)
         assert_one_sentence(result, "probing needs CAP_BPF")
         assert result.out == b""
@@ -306,7 +307,7 @@ class TestDiff:
         assert_one_sentence(result, "the snapshot is damaged")
 
     def test_failures(self, kernel: FeatureKernel, tmp_path: Path) -> None:
-        kernel.refusal = KernelError("probing needs CAP_BPF", 1)
+        kernel.refusal = KernelError("probing needs CAP_BPF", EPERM)
         path = saved(kernel, tmp_path / "a.zip")
         for words in ((), ("/nonexistent",), (path, path), (path, path, path)):
             result = run("feature", "diff", *words)

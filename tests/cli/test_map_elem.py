@@ -353,7 +353,7 @@ class TestCreate:
                 forbidden = run("-n", "map", "create", f"{place}/m", *words)
                 assert_one_sentence(forbidden, "-n forbids")
                 assert place not in mounts()
-                # A dot is no part of a name in a bpf file system.
+                # A dot is not part of a name in a bpf file system.
                 assert_one_sentence(run("map", "create", f"{place}/m.m", *words), "cannot pin")
                 assert place not in mounts()
                 assert run("map", "create", f"{place}/m", *words).status == 0

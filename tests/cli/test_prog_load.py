@@ -54,7 +54,7 @@ SEC("xdp") int first(struct xdp_md *ctx)
         (["a.o", "p", "bogus"], "expected 'type', 'map', 'offload_dev'"),
         (["a.o", "p", "type"], "expected a program type"),
         (["a.o", "p", "type", "xdp", "type", "xdp"], "'type' is given twice"),
-        (["a.o", "p", "type", "bogus"], "'bogus' is no program type"),
+        (["a.o", "p", "type", "bogus"], "'bogus' is not a program type"),
         (["a.o", "p", "map", "number"], "expected 'idx' or 'name'"),
         (["a.o", "p", "map", "idx", "x"], "cannot read 'x' as the number of a map"),
         (["a.o", "p", "offload_dev", "no-such-dev"], "there is no network device 'no-such-dev'"),

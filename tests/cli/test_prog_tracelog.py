@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from errno import EPERM
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_nothing_is_mounted_with_n(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_mount_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(directory: str) -> int:
-        raise KernelError.of(f"cannot mount tracefs on '{directory}'", 1)
+        raise KernelError.of(f"cannot mount tracefs on '{directory}'", EPERM)
 
     monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
     monkeypatch.setattr(mounts, "mount_tracefs", refuse)

@@ -115,7 +115,7 @@ def test_show(saved: str) -> None:
         ("nonsense", "unknown command 'nonsense' for 'snapshot'"),
         ("show /nonexistent", "/nonexistent"),
         ("show /", "Is a directory"),
-        ("show /dev/null", "no snapshot"),
+        ("show /dev/null", "not a snapshot"),
         ("save /nonexistent/s.zip", "No such file or directory"),
     ],
 )

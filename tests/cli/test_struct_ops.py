@@ -143,9 +143,9 @@ def test_a_value_that_cannot_be_read_does_not_end_the_dump() -> None:
     [
         (("show", "id", "6"), "none of struct_ops"),
         (("show", "id", "99"), "99"),
-        (("show", "id", "0"), "no map id"),
-        (("show", "id", "x"), "no map id"),
-        (("show", "id", "4294967296"), "no map id"),
+        (("show", "id", "0"), "not a map id"),
+        (("show", "id", "x"), "not a map id"),
+        (("show", "id", "4294967296"), "not a map id"),
         (("show", "name", "nothing"), "no map of struct_ops has the name 'nothing'"),
         (("show", "name"), "ends there"),
         (("show", "first"), "got 'first'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 import pytest
 
 from pybpftool.errors import KernelError
@@ -70,5 +72,5 @@ def test_none(kernel: FakeKernel) -> None:
 def test_errors(kernel: FakeKernel) -> None:
     assert_one_sentence(run("token", "show", "all", kernel=kernel), "'all'")
     assert_one_sentence(run("token", "make", kernel=kernel), "'make'")
-    kernel.files["/proc/mounts"] = KernelError("no /proc here", 2)
+    kernel.files["/proc/mounts"] = KernelError("no /proc here", ENOENT)
     assert_one_sentence(run("token", kernel=kernel), "no /proc here")

@@ -83,7 +83,7 @@ REFUSED = [
         "no map is",
     ),
     ('SEC(".struct_ops") int ops = 1;', "not a struct with a name"),
-    ('long x SEC("version") = 1;', "no kernel version"),
+    ('long x SEC("version") = 1;', "not a kernel version"),
 ]
 
 

@@ -251,7 +251,7 @@ def test_prototypes_in_turn() -> None:
     prog = described(EXIT * 4, [(1, "one"), (0, "zero"), (2, "two")], [])
     assert "one" in dumped(prog, 0)
     assert "two" not in dumped(prog, 0)
-    # A type that is no function has no text but uses up its record.
+    # A type that is not a function has no text but uses up its record.
     prog = described(EXIT * 4, [(1, ""), (2, "two")], [])
     assert dumped(prog, 0).count(":\n") == 1
     # A record beyond the program, one in the second half of a load.

@@ -30,7 +30,7 @@ def test_each_has_its_text_and_place(prog: XlatedProgram) -> None:
 def test_lines_are_those_of_the_records(prog: XlatedProgram) -> None:
     insns = Instructions(prog)
     begins = set(prog.lines().insn_offs) if prog.btf is not None else set()
-    for insn, before in zip(list(insns)[1:], insns):  # noqa: B905
+    for insn, before in zip(list(insns)[1:], insns):
         if insn.pc not in begins and insn.pc - 1 not in begins:
             assert insn.line == before.line
     if prog.btf is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EPERM
+
 import pytest
 
 from pybpftool.errors import KernelError
@@ -77,7 +79,7 @@ def test_what_cannot_be_asked_is_kept(recorded: Places) -> None:
     """A program may be attached where nobody could look."""
     assert [str(error) for error in recorded.refused] == ["the snapshot keeps no map objects"]
     kernel = host()
-    kernel.tasks = KernelError("the kernel refuses", 1)
+    kernel.tasks = KernelError("the kernel refuses", EPERM)
     assert [str(error) for error in Inventory(kernel).places.refused] == ["the kernel refuses"]
 
 

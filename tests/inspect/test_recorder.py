@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EINVAL
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_kernel_without_btf_objects_and_links(tmp_path: Path) -> None:
     class Old(FakeKernel):
         def objects(self, kind: str) -> object:  # type: ignore[override]
             if kind in ("link", "btf"):
-                raise KernelError(f"cannot list {kind}s: too old", 22)
+                raise KernelError(f"cannot list {kind}s: too old", EINVAL)
             return super().objects(kind)
 
     kernel = Old()

@@ -107,7 +107,7 @@ def test_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a = 1\nb = text\n", "p:2: 'text' is no value; text stands in quotes"),
+        ("a = 1\nb = text\n", "p:2: 'text' is not a value; text goes in quotes"),
         ("a = 1\n\nb\n", "p:3: expected '=' behind 'b', found the end of the line"),
         ("a = 1\na = 2", "p:2: 'a' is given twice"),
         ("a = [1\n", "p:2: expected ']' at the end of the list, found the end of the file"),

@@ -213,7 +213,7 @@ class TestOpen:
 
 class TestPinned:
     def test_something_else_is_pinned(self, script: ScriptedBpf) -> None:
-        with pytest.raises(BpfError, match="'/pin' is pinned, but is no program"):
+        with pytest.raises(BpfError, match="'/pin' is pinned, but is not a program"):
             LiveKernel().open_pinned("/pin")
 
     def test_a_pin_that_may_only_be_read(

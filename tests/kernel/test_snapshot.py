@@ -294,7 +294,11 @@ class TestDamaged:
 
     @pytest.mark.parametrize(
         ("content", "part"),
-        [(b"", "no snapshot"), (b"text\n" * 100, "no snapshot"), (b"PK\x05\x06" + bytes(18), "")],
+        [
+            (b"", "not a snapshot"),
+            (b"text\n" * 100, "not a snapshot"),
+            (b"PK\x05\x06" + bytes(18), ""),
+        ],
     )
     def test_something_else(self, tmp_path: Path, content: bytes, part: str) -> None:
         path = tmp_path / "s.zip"
@@ -321,7 +325,7 @@ class TestDamaged:
             ({"format": 0}, "names no format"),
             ({"format": "1"}, "names no format"),
             ({"format": None}, "names no format"),
-            ({"program": "other"}, "no snapshot of pybpftool"),
+            ({"program": "other"}, "not a snapshot of pybpftool"),
             ({"byteorder": "="}, "byteorder"),
             ({"byteorder": 5}, "byteorder"),
             ({"machine": None}, "machine"),

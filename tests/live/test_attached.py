@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +340,7 @@ def test_a_cgroup_that_cannot_be_queried_does_not_end_the_tree(
 
     def programs(self: Any, fd: int, path: str) -> list[tuple[int, int, int]]:
         if path.endswith("/a"):
-            raise KernelError.of(f"cannot query '{path}'", 13)
+            raise KernelError.of(f"cannot query '{path}'", EACCES)
         if path.endswith("/e"):
             raise KernelError.of(f"cannot query '{path}'", 2)  # it vanished
         return query(self, fd, path)

@@ -492,7 +492,7 @@ class TestBesideDebian:
 
 
 def test_what_is_pinned_must_be_known(tmp_path: Path) -> None:
-    """A file of a bpf file system that is no object is no program."""
+    """A file of a bpf file system that is not an object is not a program."""
     kernel = LiveKernel()
     for name in ("/sys/fs/bpf/progs.debug", "/sys/fs/bpf/maps.debug"):
         if os.path.exists(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from errno import EPERM
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_json() -> None:
 
 def test_one_that_is_refused_does_not_end_the_list() -> None:
     made = kernel()
-    made.details[1] = KernelError.of("cannot get the details of link 1", 1)
+    made.details[1] = KernelError.of("cannot get the details of link 1", EPERM)
     result = run("-j", "iter", "list", kernel=made)
     assert result.status == 255
     error, second = result.json

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 import pytest
 
 import pybpftool
@@ -96,7 +98,7 @@ def test_what_an_older_kernel_does_not_tell() -> None:
 def test_a_recording_without_the_clock_or_beyond_any_calendar() -> None:
     class NoClock(FakeKernel):
         def boot_time_ns(self) -> int:
-            raise KernelError("no clock", 2)
+            raise KernelError("no clock", ENOENT)
 
     kernel = NoClock()
     kernel.prog(1, load_time=5_000_000_000)

@@ -1,4 +1,4 @@
-"""Output files: whole or not there, and nothing that is no plain file is replaced."""
+"""Output files: whole or not there, and nothing that is not a plain file is replaced."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ TABLES = (
 CONSTANTS = ("LINK_TYPES", "PERF_EVENT_TYPES", "TASK_FD_TYPES")
 STRUCTS = ("bpf_prog_info", "bpf_map_info", "bpf_btf_info")
 
-# Aliases and flags that are no commands of their own.
+# Aliases and flags that are not commands of their own.
 NOT_COMMANDS = {"BPF_PROG_RUN", "BPF_COMMON_ATTRS"}
 
 MACROS = (

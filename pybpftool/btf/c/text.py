@@ -102,10 +102,10 @@ class Texts(Declarations):
                         parts[index] = f"{self.struct_head(step >> 1)};\n\n"
                     else:
                         # It may number names, which those before it come before.
-                        settled += self.settled("".join(parts[begin:index]))  # type: ignore[arg-type]
+                        settled += self.settled("".join(parts[begin:index]))  # type: ignore[arg-type]  # texts
                         parts[index] = self._step(step)
                         begin = index
-        text = "".join(parts[begin:])  # type: ignore[arg-type]
+        text = "".join(parts[begin:])  # type: ignore[arg-type]  # texts
         return settled + self.settled(text)
 
     def _step(self, step: int) -> str:

@@ -122,7 +122,7 @@ def parse(btf: Btf, relocation: Relocation) -> Spec:
     spec = Spec(btf, relocation.type_id, relocation.kind)
     words = relocation.access.split(":")
     if not all(word.isascii() and word.isdecimal() for word in words):
-        raise CoreError(f"'{relocation.access}' is no way through a type")
+        raise CoreError(f"'{relocation.access}' is not a path through a type")
     if spec.kind in TYPES:
         if relocation.access != "0":
             raise CoreError(f"'{relocation.access}' leads away from a type that is meant itself")
@@ -134,7 +134,7 @@ def parse(btf: Btf, relocation: Relocation) -> Spec:
     first = spec.steps[0]
     if spec.kind in ENUM_VALUES:
         if btf.kind(type_id) not in ENUMS or len(words) > 1 or first >= vlen(btf, type_id):
-            raise CoreError(f"'{relocation.access}' is no value of an enum")
+            raise CoreError(f"'{relocation.access}' is not a value of an enum")
         spec.accessors.append(Accessor(type_id, first, btf.enumerators(type_id)[first][0]))
         return spec
     if spec.kind not in FIELDS:

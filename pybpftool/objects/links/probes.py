@@ -48,7 +48,7 @@ class KprobeMulti(Record):
         funcs = None
         if names is not None:
             unknown = (None, "")
-            pairs = sorted(zip(addresses, cookies), key=_first)  # noqa: B905
+            pairs = sorted(zip(addresses, cookies), key=_first)
             funcs = [(at, cookie, *names.get(at, unknown)) for at, cookie in pairs]
         return cls(count, info["flags"], info.get("missed"), funcs)
 
@@ -104,7 +104,7 @@ class UprobeMulti(Record):
         count = info["count"]
         path, place = source.string(), source.place
         columns = [source.numbers(n, count) for n in ("offsets", "ref_ctr_offsets", "cookies")]
-        funcs = [(*row, place(path, row[0])) for row in zip(*columns)]  # noqa: B905
+        funcs = [(*row, place(path, row[0])) for row in zip(*columns)]
         return cls(path, count, info["flags"], info["pid"], funcs)
 
     def text(self) -> str:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
             """The target of the link that ``source`` stands at."""
 
 
-class Info(dict):  # type: ignore[type-arg]
+class Info(dict):  # type: ignore[type-arg]  # str to int, bytes or None
     """Fields by name. Those that the kernel's shorter struct lacks read as 0, ``get()`` as None."""
 
     __slots__ = ()
@@ -103,7 +103,7 @@ class LinkSource:
         unpack, size, names, rows = layout
         info = self.info
         if len(info) >= size:
-            return Info(zip(names, unpack(info)))  # noqa: B905
+            return Info(zip(names, unpack(info)))
         found = Info()
         for name, offset, code in rows:
             if offset + struct.calcsize("=" + code) <= len(info):

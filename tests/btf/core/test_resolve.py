@@ -87,14 +87,14 @@ def test_flavors_have_to_agree() -> None:
 @pytest.mark.parametrize(
     ("access", "kind", "sentence"),
     [
-        ("", 0, "no way"),
-        ("0:x", 0, "no way"),
-        ("0:-1", 0, "no way"),
+        ("", 0, "not a path"),
+        ("0:x", 0, "not a path"),
+        ("0:-1", 0, "not a path"),
         ("0:7", 0, "no member number 7"),
         ("0:0:0", 0, "no parts"),
         ("0:1:5", 0, "element 5 of an array of 3"),
         ("0:1", 8, "leads away"),
-        ("0", 10, "no value of an enum"),
+        ("0", 10, "not a value of an enum"),
         ("0", 99, "unknown kind 99"),
         (":".join(["0"] * 65), 0, "too many steps"),
     ],

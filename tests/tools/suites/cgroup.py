@@ -44,5 +44,5 @@ def commands(live: Live) -> Iterator[Case]:
         "help",
     ):
         yield case("cgroup " + line)
-    # A word that is no command: upstream prints its help, null in JSON.
+    # A word that is not a command: upstream prints its help, null in JSON.
     yield case("cgroup nonsense", modes=("",))

@@ -54,5 +54,5 @@ def commands(live: Live) -> Iterator[Case]:
         "link help",
     ):
         yield case(line)
-    # A word that is no command: upstream prints its help, null in JSON.
+    # A word that is not a command: upstream prints its help, null in JSON.
     yield case("link nonsense", modes=("",))

@@ -20,5 +20,5 @@ def commands(live: Live) -> Iterator[Case]:
         if line != "p":
             yield case(line)
     yield case("perf help", modes=("",))
-    # A word that is no command: upstream prints its help, null in JSON.
+    # A word that is not a command: upstream prints its help, null in JSON.
     yield case("perf nonsense", modes=("",))
