@@ -85,7 +85,6 @@ def test_values_are_those_of_json(word: str) -> None:
 
 def test_names_are_escaped() -> None:
     kernel = host()
-    kernel.holder_rows = {}
     info = bytearray(kernel.all["prog"][3].info)
     at = info.index(b"twin")
     info[at : at + 8] = b"a\x1b[1m\n\xff\0"

@@ -41,7 +41,7 @@ def test_a_recording_of_a_recording_says_the_same(tmp_path: Path) -> None:
 
 def test_tail_calls_in_a_circle() -> None:
     kernel = host()
-    code = load_map(2, 9) + asm.mov64(0, 0) + asm.exit_()
+    code = load_map(2, 9) + asm.mov64(asm.R0, 0) + asm.exit_()
     add_prog(kernel, 31, code, name=b"round", type=6, maps=(9,))
     kernel.map(9, type=3, key_size=4, value_size=4, max_entries=2, name=b"jumps")
     kernel.elems[9] = {struct.pack("<I", 1): struct.pack("<I", 31)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import itertools
+import os
 import struct
 
 import pytest
@@ -44,8 +46,8 @@ class Live(FakeKernel):
         monkeypatch.setattr(profile, "bpf", self.bpf)
         monkeypatch.setattr(create, "bpf", self.bpf)
         monkeypatch.setattr(profile, "perf_event_open", self.perf_event_open)
-        monkeypatch.setattr(profile.fcntl, "ioctl", lambda fd, *rest: self.enabled.append(fd))
-        monkeypatch.setattr(profile.os, "close", self.closed.append)
+        monkeypatch.setattr(fcntl, "ioctl", lambda fd, *rest: self.enabled.append(fd))
+        monkeypatch.setattr(os, "close", self.closed.append)
 
     def bpf(self, cmd: int, address: int, size: int) -> int:
         data = ctypes.string_at(address, size)
@@ -78,7 +80,7 @@ class Live(FakeKernel):
 
     def count(self, *names: str) -> Profile:
         return profile.profile(
-            self, self.target, [BY_NAME[name] for name in names], lambda: None, str
+            self, self.target, [BY_NAME[name] for name in names], lambda: None, lambda text: None
         )
 
 

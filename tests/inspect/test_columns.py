@@ -106,7 +106,7 @@ def test_order() -> None:
     ]
 
     def ids(by: str) -> list[int]:
-        gets = [row.get for row in rows]
+        gets: list[Any] = [row.get for row in rows]
         sort(gets, order(by, "prog"))
         return [get("id") for get in gets]
 

@@ -57,8 +57,8 @@ def child(code: str) -> Iterator[int]:
 
 
 def node(branch: dict[str, Any]) -> Node:
-    return branch["kind"], branch.get("id", branch.get("pid", branch.get("path",
-           branch.get("name"))))  # fmt: skip
+    which = next(branch[word] for word in ("id", "pid", "path", "name") if word in branch)
+    return branch["kind"], which
 
 
 def edges_in(tree: dict[str, Any]) -> set[Edge]:
@@ -132,7 +132,7 @@ stack.enter_context(load.raw_tracepoint_open(prog, "sys_enter"))
 """
         with child(code) as pid:
             (id,) = [p for k, p in _objects_of(pid) if k == "prog"]
-            tree = every_path("prog", id)
+            tree = every_path("prog", int(id))
             holder = next(each for each in tree["held_by"] if each["kind"] == "pid")
             assert holder["owner"] == "container:0123456789ab"
             assert holder["pod"] == POD
