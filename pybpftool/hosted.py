@@ -45,7 +45,7 @@ def fields_of(kind: str) -> set[str]:
     elif kind == "map":
         from pybpftool.objects.map import Map
 
-        found = readable(Map) | {"users", "type", "pin"}
+        found = readable(Map) | {"users", "hash", "type", "pin"}
     else:
         from pybpftool.objects.btf import BtfObject
 
@@ -317,6 +317,26 @@ class HostMap(_Window, Mapping["Any", "Any"]):
     def values(self) -> Any:
         """All values, read in batches."""
         return self.opened.values()
+
+    @property
+    def hash(self) -> str | None:
+        """The kernel's own SHA-256 of the values of a frozen array, in hexadecimal.
+
+        None for other maps, and where the kernel tells none (it does since 6.18).
+        """
+        from pybpftool.errors import KernelError
+        from pybpftool.objects.map import has_hash
+
+        if not has_hash(self.info):
+            return None
+        kernel = self.host.kernel
+        obj = kernel.open("map", self.info.id)
+        try:
+            return kernel.map_hash(obj).hex()
+        except KernelError:
+            return None
+        finally:
+            kernel.close(obj)
 
     @property
     def users(self) -> list[HostProgram]:

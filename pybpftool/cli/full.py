@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     "prog": ("verified_insns", "subprograms", "attach_to", "attached", "maps", "owner"),
-    "map": ("map_extra", "value_type", "used_by", "owner"),
+    "map": ("map_extra", "value_type", "hash", "used_by", "owner"),
     "link": ("prog", "attached", "owner"),
 }
 """What is added; a field that the kernel hides or is too old to tell is left out."""

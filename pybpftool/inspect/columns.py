@@ -37,7 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         ns="run_time_ns",
     ),
     "map": _kinds(
-        "type name dev owner_prog_type owner_jited pinned pids value_type used_by owner",
+        "type name dev owner_prog_type owner_jited pinned pids value_type hash used_by owner",
         "id flags max_entries frozen btf_id map_extra elements",
         bytes="bytes_key bytes_value bytes_memlock",
     ),

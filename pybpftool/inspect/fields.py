@@ -171,6 +171,20 @@ def _frozen_content(inventory: Any, item: Any) -> Any:
     return item.get("content") if item.record.frozen else None
 
 
+def _hash(inventory: Any, item: Any) -> Any:
+    """The kernel's own SHA-256 of a frozen array, in hexadecimal; None for other maps."""
+    from pybpftool.objects.map import has_hash, tells_hash
+
+    if not has_hash(item.record):
+        return None
+    try:
+        if not item.asked(tells_hash):
+            return TooOld("6.18")
+        return item.asked(inventory.kernel.map_hash).hex()
+    except KernelError as error:
+        return Hidden(str(error))
+
+
 def _element_count(inventory: Any, item: Any) -> Any:
     map: Map = item.record
     if not map.traits.order:
@@ -254,6 +268,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "pinned": _pinned,
         "owner": _owner,
         "content": _content,
+        "hash": _hash,
         "frozen_content": _frozen_content,
         "elements": _element_count,
     },

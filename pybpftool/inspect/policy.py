@@ -70,6 +70,7 @@ CHECKS: dict[str, dict[str, str]] = {
         "owner": PATTERNS,
         "pinned": PATTERNS,
         "value_type": PATTERNS,
+        "hash": PATTERNS,
         "max_entries": BOUND,
         "bytes_key": BOUND,
         "bytes_value": BOUND,

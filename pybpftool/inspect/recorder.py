@@ -90,7 +90,7 @@ def record_programs(kernel: Kernel) -> None:
 
 def record_maps(kernel: Kernel, elements: bool = True) -> None:
     """What ``map show`` asks, and what ``dump``, ``lookup``, ``getnext`` and ``peek`` do."""
-    from pybpftool.objects.map import read
+    from pybpftool.objects.map import has_hash, read, tells_hash
 
     _tried(kernel.pinned, "map")
     types = set()
@@ -99,6 +99,8 @@ def record_maps(kernel: Kernel, elements: bool = True) -> None:
         map = read(kernel, obj)
         if map.btf_id:
             types.add(map.btf_id)
+        if has_hash(map) and tells_hash(obj):
+            _tried(kernel.map_hash, obj)
         if elements and map.traits.is_queue:
             _tried(kernel.lookup, obj, None)
         if elements:

@@ -206,6 +206,14 @@ class Kernel:
         """The value of one element as ``BPF_MAP_LOOKUP_ELEM`` gives it."""
         raise NotImplementedError
 
+    def map_hash(self, map: BpfObject) -> bytes:
+        """The SHA-256 of all values of a frozen array, each padded to eight bytes (v6.18).
+
+        Kernel: array_map_get_hash() in kernel/bpf/arraymap.c. Refused with EINVAL for maps of
+        other types, with EPERM for one that is not frozen, with E2BIG where the kernel is older.
+        """
+        raise NotImplementedError
+
     def elements(self, map: BpfObject) -> Iterator[Batch]:
         """All elements of an open map, in the order in which the kernel lists keys.
 
@@ -393,6 +401,7 @@ QUESTIONS = (
     "fdinfo",
     "btf_data",
     "btf_name",
+    "map_hash",
     "pinned",
     "holders",
     "file",

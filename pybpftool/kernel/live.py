@@ -336,6 +336,14 @@ class LiveKernel(Kernel):
             raise KernelError.of(f"cannot look up an element of map {map.id}", -result)
         return bytes(value.data)
 
+    def map_hash(self, map: BpfObject) -> bytes:
+        digest, info = Buffer(32), Buffer(uapi.BPF_MAP_INFO_SIZE)
+        struct.pack_into("=QI", info.data, 88, digest.address, len(digest.data))
+        length = self._get_info(map.fd, info, len(info.data))
+        if length < 0:
+            raise KernelError.of(f"cannot get the hash of map {map.id}", -length)
+        return bytes(digest.data)
+
     def elements(self, map: BpfObject) -> Iterator[Batch]:
         return self._map_elements(map).batches()
 

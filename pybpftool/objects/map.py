@@ -26,7 +26,8 @@ NAME_LENGTH = 16
 # The fields of struct bpf_map_info that a Map begins with.
 _INFO = {order: struct.Struct(order + "6I16sIIQQ4IQ") for order in "<>"}
 _INFO_SIZE = _INFO["<"].size
-_NAME_AT = 24
+_NAME_AT, _HASH_AT = 24, 88
+_ARRAY = MAP_TYPES.index("array")
 _OF_PROGS = frozenset(type for type, row in TRAITS.items() if row.holds == "prog")
 
 
@@ -227,6 +228,16 @@ def _number(text: bytes, key: bytes) -> int | None:
 def read(kernel: Kernel, obj: BpfObject, with_fdinfo: bool = True) -> Map:
     """The record of one open map, without its holders and pins."""
     return MapReader(kernel).read(obj, with_fdinfo)
+
+
+def has_hash(map: Map) -> bool:
+    """Whether a kernel since 6.18 tells the hash of this map."""
+    return map.frozen and map.type == _ARRAY
+
+
+def tells_hash(obj: BpfObject) -> bool:
+    """Whether the kernel that gave this map's info tells hashes at all."""
+    return len(obj.info) > _HASH_AT
 
 
 def collect(kernel: Kernel, pins: bool = False) -> Iterator[Map]:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from errno import EINVAL
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+import pybpftool
+from pybpftool.errors import KernelError
+from pybpftool.kernel.interface import BpfObject
 from tests.support.cli import assert_one_sentence, run
-from tests.support.hosts import host
+from tests.support.golden import FIXTURES
+from tests.support.hosts import Host, host
+from tests.support.saved import save
+
+SCHEMA = json.loads((Path(pybpftool.__file__).parent / "data" / "show-1.schema.json").read_text())
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -62,3 +75,83 @@ def test_what_an_old_kernel_does_not_tell_is_left_out() -> None:
 )
 def test_refusals(words: list[str], sentence: str) -> None:
     assert_one_sentence(run(*words, kernel=host()), sentence)
+
+
+class Hashing(Host):
+    """A kernel that tells the hash of a frozen array, as Linux does since 6.18."""
+
+    def map_hash(self, map: BpfObject) -> bytes:
+        if map.id != 8:
+            raise KernelError.of("cannot get the hash", EINVAL)
+        return sha256(self.elems[map.id][bytes(4)]).digest()
+
+
+def hashing(size: int = 104) -> Host:
+    kernel = host()
+    kernel.__class__ = Hashing
+    for obj in kernel.all["map"].values():
+        obj.info = obj.info[:size]
+    return kernel
+
+
+def test_the_hash_of_a_frozen_array(tmp_path: Path) -> None:
+    expected = sha256((5).to_bytes(4, "little")).hexdigest()
+    flows, config = run("-j", "map", "show", "--full", kernel=hashing()).json
+    assert (config["name"], config["hash"]) == ("config", expected)
+    assert "hash" not in flows
+    assert f"\thash {expected}\n" in run("map", "show", "--full", kernel=hashing()).text
+    # A recording keeps it, an older kernel does not tell it.
+    path = save(hashing(), tmp_path / "s.zip")
+    assert run("-j", "--snapshot", path, "map", "show", "id", "8", "--full").json == config
+    assert pybpftool.load(path).map("config").hash == expected
+    assert pybpftool.load(path).map("flows").hash is None
+    old = run("-j", "map", "show", "--full", kernel=hashing(88)).json
+    assert all("hash" not in row for row in old)
+
+
+def _described(value: Any, schema: dict[str, Any]) -> None:
+    """Each property of a value, and of what is in it, stands in the schema."""
+    while "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        for item in value:
+            _described(item, schema["items"])
+    elif isinstance(value, dict) and "properties" in schema:
+        for name, item in value.items():
+            assert name in schema["properties"], name
+            _described(item, schema["properties"][name])
+
+
+@pytest.mark.parametrize("word", ["prog", "map", "link"])
+@pytest.mark.parametrize(
+    "snapshot",
+    ["kernels/6.18", "link/debian-6.1", "link/debian-6.12", "host", "check/6.12.zip", "hand"],
+)
+def test_schema(word: str, snapshot: str, tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is missing")
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    if snapshot == "hand":
+        path = save(hashing(), tmp_path / "s.zip")
+    else:
+        path = str(FIXTURES / snapshot)
+        path += "" if path.endswith(".zip") else "/snapshot.zip"
+    shown = run("-j", "-f", "--snapshot", path, word, "show", "--full").json
+    validator.validate(shown)
+    if isinstance(shown, dict):  # the recording has no such objects
+        assert set(shown) == {"error"}
+        return
+    one = {"$ref": f"#/$defs/{word}", "$defs": SCHEMA["$defs"]}
+    for row in shown:
+        jsonschema.Draft202012Validator(one).validate(row)
+        _described(row, one)
+
+
+def test_the_schema_can_fail() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is missing")
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    assert SCHEMA["$id"] == "urn:pybpftool:schema:show:1"
+    (row, *_) = run("-j", "prog", "show", "--full", kernel=host()).json
+    assert validator.is_valid([row]) and validator.is_valid(row)
+    for wrong in ({**row, "id": "7"}, {**row, "attached": [{"dev": "eth0"}]}, {"id": 7}):
+        assert not validator.is_valid([wrong])
