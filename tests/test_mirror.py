@@ -66,6 +66,7 @@ TESTED_IN: dict[str, str] = {
     "gen/test_opening.py": (
         "gen.bpf_object gen.datasecs gen.map_defs gen.relocations gen.section_names"
     ),
+    "gen/test_python_module.py": "gen.python_types skeleton.loaded skeleton.maps",
     "gen/test_skeleton.py": "gen.c_bytes gen.shape",
     "gen/test_subskeleton.py": "btf.c.plain",
     "insn/test_disasm.py": "uapi.helpers",
