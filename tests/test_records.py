@@ -46,7 +46,7 @@ def test_a_missing_field_is_refused() -> None:
 
 
 def test_wrong_calls_are_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="wants a value for 'x'"):
+    with pytest.raises(TypeError, match="needs a value for 'x'"):
         Point(y=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="takes 2 values, not 3"):
         Point(1, 2, 3)  # type: ignore[call-arg]

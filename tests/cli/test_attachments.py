@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,10 @@ def test_recorded_kernels(kernel: str, command: str, text: str) -> None:
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_union_of_the_listings(kernel: str) -> None:
     path = str(KERNELS[kernel])
-    ask = lambda *words: run("-j", "--snapshot", path, *words).json  # noqa: E731
+
+    def ask(*words: str) -> Any:
+        return run("-j", "--snapshot", path, *words).json
+
     assert len(ask("attachments")) >= (2 if kernel == "host" else 80)
     assert compare(ask, ask("attachments"), [""]) == []
 

@@ -128,7 +128,7 @@ def test_lru_maps_are_full_by_design() -> None:
 
 def tail_call(map: int, slot: int | None) -> bytes:
     index = asm.mov64(asm.R3, slot) if slot is not None else asm.mov64(asm.R3, asm.R6)
-    return load_map(2, map) + index + asm.call(12) + asm.mov64(0, 0) + asm.exit_()
+    return load_map(2, map) + index + asm.call(12) + asm.mov64(asm.R0, 0) + asm.exit_()
 
 
 def test_empty_slots() -> None:
@@ -146,14 +146,14 @@ def test_empty_slots() -> None:
 
 
 def test_constants_do_not_outlive_jumps() -> None:
-    over = load_map(2, 5) + asm.mov64(3, 1) + asm.jeq(6, 0, 1) + asm.mov64(3, 2)
+    over = load_map(2, 5) + asm.mov64(asm.R3, 1) + asm.jeq(asm.R6, 0, 1) + asm.mov64(asm.R3, 2)
     assert (
         list(jumps_in(over + asm.call(12), "<")) == [(5, 2)]
         or list(jumps_in(over + asm.call(12), "<")) == []
     )
-    straight = load_map(2, 5) + asm.mov64(3, 1) + asm.mov64(7, 9) + asm.call(12)
+    straight = load_map(2, 5) + asm.mov64(asm.R3, 1) + asm.mov64(asm.R7, 9) + asm.call(12)
     assert list(jumps_in(straight, "<")) == [(5, 1)]
-    called = load_map(2, 5) + asm.mov64(3, 1) + asm.call(5) + asm.call(12)
+    called = load_map(2, 5) + asm.mov64(asm.R3, 1) + asm.call(5) + asm.call(12)
     assert list(jumps_in(called, "<")) == []
     assert list(jumps_in(load_map(2, 5) + asm.call(12) + b"\0\1", "<")) == [(5, None)]
 

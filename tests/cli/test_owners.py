@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.cli import assert_one_sentence, run
@@ -18,7 +20,10 @@ def test_recorded_kernels(kernel: str, command: str, text: str) -> None:
 
 def test_each_object_counts_once() -> None:
     path = str(KERNELS["host"])
-    ask = lambda *words: run("-j", "--snapshot", path, *words).json  # noqa: E731
+
+    def ask(*words: str) -> Any:
+        return run("-j", "--snapshot", path, *words).json
+
     rows, progs, maps = ask("owners"), ask("prog", "show"), ask("map", "show")
     assert sum(row["progs"] for row in rows) == len(progs)
     assert sum(row["maps"] for row in rows) == len(maps)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES, TESTS = ROOT / "pybpftool", ROOT / "tests"
 
 # Test file -> the modules that it tests beside its own.
@@ -30,6 +30,9 @@ TESTED_IN: dict[str, str] = {
     ),
     "cli/test_cgroup.py": "objects.cgroup",
     "cli/test_diff.py": "inspect.diff inspect.identity",
+    "cli/test_doctor.py": "inspect.doctor inspect.tail_calls",
+    "cli/test_attachments.py": "cli.unseen inspect.enumeration",
+    "cli/test_owners.py": "inspect.ownership",
     "cli/test_event_pipe.py": "kernel.rings",
     "cli/test_feature.py": "inspect.feature_diff objects.feature objects.kfunc",
     "cli/test_grammar.py": "cnumber",
