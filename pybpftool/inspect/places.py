@@ -281,10 +281,10 @@ def of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]
         yield Place(prog, "struct_ops", "map", names.map(target.map_id), **rest)
     elif isinstance(target, probes.KprobeMulti):
         hook = "kretprobe.multi" if target.retprobe else "kprobe.multi"
-        if not target.funcs:
-            yield Place(prog, hook, **rest)
-        for _, _, function, _ in target.funcs or ():
-            yield Place(prog, hook, "function", function or "?", **rest)
+        yield from _functions(prog, hook, [row[2] for row in target.funcs or ()], rest)
+    elif isinstance(target, tracing.TracingMulti):
+        hook = str(target.attach_type)
+        yield from _functions(prog, hook, [row[3] for row in target.funcs], rest)
     elif isinstance(target, probes.UprobeMulti):
         hook = "uretprobe.multi" if target.retprobe else "uprobe.multi"
         for offset, _, _, _ in target.funcs:
@@ -302,6 +302,16 @@ def of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]
         yield Place(prog, "perf_event", "target", f"{target.type}:{target.config}", **rest)
     else:
         yield Place(prog, str(link.type), **rest)
+
+
+def _functions(
+    prog: Any, hook: str, functions: list[str | None], rest: dict[str, Any]
+) -> Iterator[Place]:
+    """A place for each function, None one without a name; one place where none is known."""
+    if not functions:
+        yield Place(prog, hook, **rest)
+    for function in functions:
+        yield Place(prog, hook, "function", function or "?", **rest)
 
 
 def _of_tracing(

@@ -34,7 +34,8 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
     """What the info of a link points to, with the info of the same request.
 
     ``name`` is the tracepoint, iterator target, function or file; ``addrs``,
-    ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers. The info
+    ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers, ``ids`` of
+    32-bit ones. The info
     of a perf event link ends before its cookie where the kernel tells none (before v6.9,
     d5c16492c66f; the size of its struct alone does not show that).
     See ``struct bpf_link_info`` in ``include/uapi/linux/bpf.h``.
@@ -65,7 +66,19 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
         info = _request(link)
         details = {name: bytes(buffer.data) for name, buffer in arrays.items()}
         return {"info": info, "name": _c_bytes(), **details}
+    elif type == uapi.BPF_LINK_TYPE_TRACING_MULTI:
+        return _tracing_multi(link)
     return {"info": link.info}
+
+
+def _tracing_multi(link: BpfObject) -> dict[str, bytes]:
+    count = struct.unpack_from("=I", link.info.ljust(24, b"\0"), 20)[0]
+    ids, addresses, cookies = Buffer(4 * count), Buffer(8 * count), Buffer(8 * count)
+    struct.pack_into("=I", _info.data, 20, count)
+    struct.pack_into("=QQQ", _info.data, 32, ids.address, addresses.address, cookies.address)
+    info = _request(link)
+    arrays = {"ids": ids, "addrs": addresses, "cookies": cookies}
+    return {"info": info, **{name: bytes(buffer.data) for name, buffer in arrays.items()}}
 
 
 def _perf_event(link: BpfObject, kind: int) -> dict[str, bytes]:

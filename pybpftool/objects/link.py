@@ -54,10 +54,11 @@ LINK_KINDS: dict[int, tuple[Module, str]] = {
     uapi.BPF_LINK_TYPE_UPROBE_MULTI: (_probes, "UprobeMulti"),
     uapi.BPF_LINK_TYPE_NETKIT: (_network, "Device"),
     uapi.BPF_LINK_TYPE_SOCKMAP: (_network, "Sockmap"),
+    uapi.BPF_LINK_TYPE_TRACING_MULTI: (_tracing, "TracingMulti"),
 }
 """Link type -> the class of its target and the module, imported when one is met, that has it."""
 
-PRINTED_BARE = (uapi.BPF_LINK_TYPE_UNSPEC, uapi.BPF_LINK_TYPE_TRACING_MULTI)
+PRINTED_BARE = (uapi.BPF_LINK_TYPE_UNSPEC,)
 """Link types whose info says nothing, so that only the head is printed."""
 
 

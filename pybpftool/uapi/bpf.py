@@ -457,6 +457,14 @@ BPF_LINK_INFO = {
         ("target_btf_id", 24, "I"),
         ("cookie", 32, "Q"),
     ),
+    "tracing_multi": (
+        ("attach_type", 16, "I"),
+        ("count", 20, "I"),
+        ("btf_obj_id", 24, "I"),
+        ("ids", 32, "Q"),
+        ("addrs", 40, "Q"),
+        ("cookies", 48, "Q"),
+    ),
     "uprobe_multi": (
         ("path", 16, "Q"),
         ("offsets", 24, "Q"),

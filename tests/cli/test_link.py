@@ -18,6 +18,7 @@ import pytest
 
 from pybpftool.errors import KernelError, VanishedError
 from pybpftool.kernel.interface import BpfObject
+from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import AttachedKernel
 
@@ -386,6 +387,53 @@ def test_kprobe_multi_with_hidden_addresses(kallsyms: bytes | None) -> None:
 
 def test_kprobe_multi_without_functions() -> None:
     assert shown(multi()) == "1: kprobe_multi  prog 7  \n"
+
+
+def tracing_multi(*functions: tuple[int, int, int]) -> AttachedKernel:
+    """A link to functions (address, cookie, type id) of the BTF object 1."""
+    kernel = AttachedKernel()
+    count = len(functions)
+    kernel.link(1, TRACING_MULTI, struct.pack("<IIIIQQQ", 60, count, 1, 0, 0, 0, 0))
+    columns = [[row[at] for row in functions] for at in range(3)]
+    kernel.detail(
+        1,
+        addrs=kernel.numbers(*columns[0]),
+        cookies=kernel.numbers(*columns[1]),
+        ids=struct.pack(f"<{count}I", *columns[2]),
+    )
+    kernel.files["/proc/kallsyms"] = KALLSYMS
+    builder = BtfBuilder()
+    proto = builder.add_func_proto(0)
+    for name in ("first", "second", "hidden"):
+        builder.add_func(name, proto)
+    kernel.btfs[1] = builder.build()
+    kernel.btf(1, kernel_btf=1)
+    return kernel
+
+
+def test_tracing_multi() -> None:
+    kernel = tracing_multi((0xFFFFFFFF81000020, 0xAB, 3), (0xFFFFFFFF81000010, 0, 2), (0, 5, 9))
+    assert shown(kernel) == (
+        "1: tracing_multi  prog 7  \n\tattach_type trace_fexit_multi  func_cnt 3  btf_obj_id 1  "
+        "\n\taddr             cookie           btf_id   func [module]"
+        "\n\t0000000000000000 5                9        (unknown)  "
+        "\n\tffffffff81000010 0                2        first  "
+        "\n\tffffffff81000020 ab               3        second  \n"
+    )
+    found = record(kernel)
+    assert (found["attach_type"], found["func_cnt"]) == ("trace_fexit_multi", 3)
+    assert found["btf_obj_id"] == 1
+    assert found["funcs"][1:] == [
+        {"addr": 0xFFFFFFFF81000010, "btf_id": 2, "func": "first", "module": None, "cookie": 0},
+        {"addr": 0xFFFFFFFF81000020, "btf_id": 3, "func": "second", "module": None, "cookie": 0xAB},
+    ]
+    assert found["funcs"][0]["func"] is None
+
+
+def test_tracing_multi_with_hidden_addresses() -> None:
+    kernel = tracing_multi((0, 0, 4))
+    assert record(kernel)["funcs"][0]["func"] == "hidden"
+    assert shown(tracing_multi()).endswith("  func_cnt 0  btf_obj_id 1  \n")
 
 
 def test_uprobe_multi() -> None:

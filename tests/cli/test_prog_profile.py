@@ -161,9 +161,11 @@ class TestRuns:
                 load.prog_load("xdp", code, name="counted", btf=object, func_info=[(0, function)])
             )
             id = str(load.object_id(fd))
+            before = objects()
             result = run("prog", "profile", "id", id, "duration", "0", "task-clock")
             if result.status and "no BPF trampolines" in result.errors:
                 pytest.skip(result.errors)
+            assert objects_after(before) == before
             yield fd, id
 
     def test_runs_are_counted_until_interrupted(self, prog: tuple[load.Fd, str]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.attach_target import AttachTargets
     from pybpftool.objects.links.functions import ProbedFunctions
     from pybpftool.objects.symbols import Place, Resolver
 
@@ -70,6 +71,7 @@ class LinkSource:
         "_order",
         "_prog_types",
         "_resolver",
+        "_targets",
         "info",
         "kernel",
         "obj",
@@ -90,6 +92,7 @@ class LinkSource:
         self._prog_types: dict[int, str | int] = {}
         self._functions: ProbedFunctions | None = None
         self._resolver: Resolver | None = None
+        self._targets: AttachTargets | None = None
         if resolve:
             from pybpftool.objects.symbols import Resolver
 
@@ -130,12 +133,13 @@ class LinkSource:
         """The name that the info points to."""
         return self._details.get("name", b"").decode("utf-8", "surrogateescape")
 
-    def numbers(self, name: str, count: int) -> tuple[int, ...]:
-        """An array of 64-bit numbers that the info points to."""
+    def numbers(self, name: str, count: int, code: str = "Q") -> tuple[int, ...]:
+        """An array of numbers of 64 bits, or of those that ``code`` stands for (struct module)."""
         data = self._details.get(name, b"")
-        if len(data) < 8 * count:
+        layout = struct.Struct(f"{self._order}{count}{code}")
+        if len(data) < layout.size:
             raise FormatError(f"the details of a link have fewer {name} than they claim")
-        return struct.unpack_from(f"{self._order}{count}Q", data)
+        return layout.unpack_from(data)
 
     def device(self, ifindex: int) -> str | None:
         """The name of a network device; None for one that is gone or in another namespace."""
@@ -166,6 +170,16 @@ class LinkSource:
 
             self._functions = ProbedFunctions(self.kernel)
         return self._functions.find(addresses) if self._functions.is_known else None
+
+    def btf_function(self, object_id: int, type_id: int) -> tuple[str | None, str]:
+        """(name, module) of a function by its type in a BTF object; None where it has no name."""
+        if self._targets is None:
+            from pybpftool.objects.attach_target import AttachTargets
+
+            self._targets = AttachTargets(self.kernel)
+        name = self._targets.name(object_id, type_id)
+        module = "" if name is None else self.kernel.btf_name(object_id) or ""
+        return name, "" if module == "vmlinux" else module
 
     def place(self, path: str, offset: int) -> Place | None:
         """What stands at an offset of a file; None unless such names are asked for."""

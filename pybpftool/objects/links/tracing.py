@@ -72,6 +72,58 @@ class Tracing(Record):
         }
 
 
+class TracingMulti(Record):
+    """Many functions, by BTF.  Kernel: bpf_tracing_multi_link_fill_link_info(), v7.3.
+
+    ``funcs`` is (address, cookie, type id, function, module) in the order of addresses; the
+    address is 0 where the kernel hides it, the function None where it has no name.
+    """
+
+    attach_type: str | int
+    func_cnt: int
+    btf_obj_id: int
+    funcs: list[tuple[int, int, int, str | None, str]]
+
+    @classmethod
+    def read(cls, source: LinkSource) -> TracingMulti | None:
+        if not source.fields("tracing_multi")["attach_type"]:
+            return None  # a kernel that tells nothing of such links
+        source.ask()
+        info = source.fields("tracing_multi")
+        count, btf_obj_id = info["count"], info["btf_obj_id"]
+        addresses = source.numbers("addrs", count)
+        columns = (addresses, source.numbers("cookies", count), source.numbers("ids", count, "I"))
+        names = source.functions(addresses) or {}
+        funcs = []
+        for row in sorted(zip(*columns)):  # noqa: B905
+            function, module = names.get(row[0]) or source.btf_function(btf_obj_id, row[2])
+            funcs.append((*row, function, module))
+        return cls(word(ATTACH_TYPES, info["attach_type"]), count, btf_obj_id, funcs)
+
+    def text(self) -> str:
+        parts = [f"\n\tattach_type {self.attach_type}  func_cnt {self.func_cnt}  "]
+        parts.append(f"btf_obj_id {self.btf_obj_id}  ")
+        if self.funcs:
+            head = ("addr", "cookie", "btf_id", "func [module]")
+            parts.append("\n\t%-16s %-16s %-8s %s" % head)
+        for address, cookie, type_id, function, module in self.funcs:
+            name = "(unknown)" if function is None else function
+            suffix = f" [{module}]  " if module else "  "
+            parts.append("\n\t%016x %-16x %-8d %s%s" % (address, cookie, type_id, name, suffix))
+        return "".join(parts)
+
+    def json(self) -> Json:
+        return {
+            "attach_type": self.attach_type,
+            "func_cnt": self.func_cnt,
+            "btf_obj_id": self.btf_obj_id,
+            "funcs": [
+                {"addr": a, "btf_id": i, "func": f, "module": m or None, "cookie": c}
+                for a, c, i, f, m in self.funcs
+            ],
+        }
+
+
 class Iter(Record):
     """An iterator; its target decides which of the fields have a value.
 
