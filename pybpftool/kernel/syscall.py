@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from pybpftool.errors import KernelError
+from pybpftool.kernel.cdata import (
+    addressof,
+    c_char,
+    c_char_p,
+    c_function,
+    c_int,
+    c_long,
+    c_size_t,
+    c_uint,
+    c_ulong,
+    c_void_p,
+    get_errno,
+    held_function,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,11 +109,9 @@ _machine = os.uname().machine
 _nr_bpf = _NR_BPF.get(_machine, _NR_BPF_GENERIC)
 _nr_kcmp = _NR_KCMP.get(_machine, _NR_KCMP_GENERIC)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc_held = ctypes.PyDLL(None)
-_bpf = _libc["syscall"]
-_bpf.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
-_bpf.restype = ctypes.c_long
+_bpf = c_function("syscall")
+_bpf.argtypes = (c_long, c_int, c_void_p, c_uint)
+_bpf.restype = c_long
 
 _NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
 
@@ -120,12 +131,12 @@ class Buffer:
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
-        self._pin = (ctypes.c_char * size).from_buffer(self.data)
-        self.address = ctypes.addressof(self._pin)
+        self._pin = (c_char * size).from_buffer(self.data)
+        self.address = addressof(self._pin)
 
-    def number(self, offset: int) -> ctypes.c_uint:
+    def number(self, offset: int) -> c_uint:
         """The 32-bit number at an offset; its ``value`` reads and writes the buffer."""
-        return ctypes.c_uint.from_buffer(self.data, offset)
+        return c_uint.from_buffer(self.data, offset)
 
     @classmethod
     def of(cls, content: bytes) -> Buffer:
@@ -143,7 +154,7 @@ def bpf(cmd: int, attr: int, size: int) -> int:
     """
     result: int = _bpf(_nr_bpf, cmd, attr, size)
     if result < 0:
-        return -ctypes.get_errno()
+        return -get_errno()
     return result
 
 
@@ -154,13 +165,13 @@ def repeated_call(cmd: int, attr: int, size: int) -> tuple[Callable[..., int], t
     is not kept (the result is -1 then) and the interpreter's lock is held.
     """
     # A function object of its own: without argtypes ctypes takes ready-made arguments as they are.
-    function = _libc_held["syscall"]
-    function.restype = ctypes.c_int
+    function = held_function("syscall")
+    function.restype = c_int
     arguments = (
-        ctypes.c_long(_nr_bpf),
-        ctypes.c_int(cmd),
-        ctypes.c_void_p(attr),
-        ctypes.c_uint(size),
+        c_long(_nr_bpf),
+        c_int(cmd),
+        c_void_p(attr),
+        c_uint(size),
     )
     return function, arguments
 
@@ -170,10 +181,10 @@ def pidfd_getfd(pidfd: int) -> Callable[[int], int]:
 
     It takes a descriptor's number there and returns the copy's, negative when refused.
     """
-    function = _libc_held["syscall"]
-    function.restype = ctypes.c_int
-    number = ctypes.c_int()
-    arguments = (ctypes.c_long(_NR_PIDFD_GETFD), ctypes.c_int(pidfd), number, ctypes.c_uint(0))
+    function = held_function("syscall")
+    function.restype = c_int
+    number = c_int()
+    arguments = (c_long(_NR_PIDFD_GETFD), c_int(pidfd), number, c_uint(0))
 
     def copy(wanted: int) -> int:
         number.value = wanted
@@ -182,18 +193,17 @@ def pidfd_getfd(pidfd: int) -> Callable[[int], int]:
     return copy
 
 
-def errno_field() -> ctypes.c_int | None:
+def errno_field() -> c_int | None:
     """The calling thread's errno, None where the C library hides it.
 
     Valid right after a call of :func:`repeated_call` that returned -1.
     """
     try:
-        location = _libc_held["__errno_location"]
+        location = held_function("__errno_location")
     except AttributeError:
         return None
-    location.restype = ctypes.POINTER(ctypes.c_int)
-    field: ctypes.c_int = location().contents
-    return field
+    location.restype = c_void_p
+    return c_int.from_address(location())
 
 
 def checked(what: str, result: int) -> int:
@@ -208,15 +218,15 @@ def same_files(pid: int, tid: int) -> bool:
 
     True also where the kernel cannot tell, so that a thread is not looked at twice.
     """
-    kcmp = _libc["syscall"]
-    kcmp.restype = ctypes.c_long
+    kcmp = c_function("syscall")
+    kcmp.restype = c_long
     result: int = kcmp(
-        ctypes.c_long(_nr_kcmp),
-        ctypes.c_int(pid),
-        ctypes.c_int(tid),
-        ctypes.c_int(KCMP_FILES),
-        ctypes.c_ulong(0),
-        ctypes.c_ulong(0),
+        c_long(_nr_kcmp),
+        c_int(pid),
+        c_int(tid),
+        c_int(KCMP_FILES),
+        c_ulong(0),
+        c_ulong(0),
     )
     return result <= 0
 
@@ -228,40 +238,40 @@ def perf_event_open(attr: Buffer, pid: int, cpu: int, leader: int = -1) -> int:
     :param cpu: where it is measured, -1 for everywhere.
     :param leader: an event whose group it joins, to be counted at the same times.
     """
-    function = _libc["syscall"]
-    function.restype = ctypes.c_long
+    function = c_function("syscall")
+    function.restype = c_long
     fd: int = function(
-        ctypes.c_long(_NR_PERF_EVENT_OPEN.get(_machine, _NR_PERF_EVENT_OPEN_GENERIC)),
-        ctypes.c_void_p(attr.address),
-        ctypes.c_int(pid),
-        ctypes.c_int(cpu),
-        ctypes.c_int(leader),
-        ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
+        c_long(_NR_PERF_EVENT_OPEN.get(_machine, _NR_PERF_EVENT_OPEN_GENERIC)),
+        c_void_p(attr.address),
+        c_int(pid),
+        c_int(cpu),
+        c_int(leader),
+        c_ulong(_PERF_FLAG_FD_CLOEXEC),
     )
-    return -ctypes.get_errno() if fd < 0 else fd
+    return -get_errno() if fd < 0 else fd
 
 
 def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
     """Add a key to a keyring (add_key(2)); its serial number, or ``-errno``."""
-    function = _libc["syscall"]
-    function.restype = ctypes.c_long
+    function = c_function("syscall")
+    function.restype = c_long
     serial: int = function(
-        ctypes.c_long(_NR_ADD_KEY.get(_machine, _NR_ADD_KEY_GENERIC)),
-        ctypes.c_char_p(kind.encode()),
-        ctypes.c_char_p(os.fsencode(description)),
-        ctypes.c_char_p(payload),
-        ctypes.c_size_t(len(payload)),
-        ctypes.c_int(keyring),
+        c_long(_NR_ADD_KEY.get(_machine, _NR_ADD_KEY_GENERIC)),
+        c_char_p(kind.encode()),
+        c_char_p(os.fsencode(description)),
+        c_char_p(payload),
+        c_size_t(len(payload)),
+        c_int(keyring),
     )
-    return -ctypes.get_errno() if serial < 0 else serial
+    return -get_errno() if serial < 0 else serial
 
 
 def if_indextoname(index: int) -> str | None:
     """The name of a network device in this namespace (if_indextoname(3))."""
-    name = ctypes.create_string_buffer(16)
-    function = _libc["if_indextoname"]
-    function.argtypes = (ctypes.c_uint, ctypes.c_char_p)
-    function.restype = ctypes.c_char_p
+    name = (c_char * 16)()
+    function = c_function("if_indextoname")
+    function.argtypes = (c_uint, c_char_p)
+    function.restype = c_char_p
     if function(index, name) is None:
         return None
     return name.value.decode("utf-8", "surrogateescape")
@@ -273,37 +283,37 @@ _PR_CAPBSET_READ = 23
 
 def effective_capabilities() -> int:
     """The capabilities of this process that count, a bit each (capget(2)). Raises KernelError."""
-    header = (ctypes.c_uint * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint * 6)()
-    if _libc["capget"](header, data):
-        raise KernelError.of("cannot read our capabilities", ctypes.get_errno())
+    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (c_uint * 6)()
+    if c_function("capget")(header, data):
+        raise KernelError.of("cannot read our capabilities", get_errno())
     return data[0] | data[3] << 32
 
 
 def set_effective_capabilities(mask: int) -> None:
     """Let only these of our permitted capabilities count (capset(2)). Raises KernelError."""
-    header = (ctypes.c_uint * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint * 6)()
-    if _libc["capget"](header, data) == 0:
+    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (c_uint * 6)()
+    if c_function("capget")(header, data) == 0:
         data[0] = mask & 0xFFFFFFFF
         data[3] = mask >> 32
-        if _libc["capset"](header, data) == 0:
+        if c_function("capset")(header, data) == 0:
             return
-    raise KernelError.of("cannot give up our capabilities", ctypes.get_errno())
+    raise KernelError.of("cannot give up our capabilities", get_errno())
 
 
 def knows_capability(number: int) -> bool:
     """Whether the running kernel has a capability of this number (prctl(2))."""
-    result: int = _libc["prctl"](
-        ctypes.c_int(_PR_CAPBSET_READ), *(ctypes.c_ulong(n) for n in (number, 0, 0, 0))
+    result: int = c_function("prctl")(
+        c_int(_PR_CAPBSET_READ), *(c_ulong(n) for n in (number, 0, 0, 0))
     )
     return result >= 0
 
 
 def setns(fd: int, kind: int) -> int:
     """Enter the namespace behind a file descriptor (setns(2)); 0, or ``-errno``."""
-    if _libc["setns"](ctypes.c_int(fd), ctypes.c_int(kind)):
-        return -ctypes.get_errno()
+    if c_function("setns")(c_int(fd), c_int(kind)):
+        return -get_errno()
     return 0
 
 
@@ -313,9 +323,9 @@ def file_system_type(path: str) -> int | None:
         name = os.fsencode(path)
     except ValueError:
         return None
-    buffer = (ctypes.c_ulong * 64)()
-    function = _libc["statfs"]
-    function.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+    buffer = (c_ulong * 64)()
+    function = c_function("statfs")
+    function.argtypes = (c_char_p, c_void_p)
     return int(buffer[0]) & 0xFFFFFFFF if function(name, buffer) == 0 else None
 
 
@@ -326,25 +336,27 @@ def read_unlocked(path: str) -> bytes:
     each of them a reading thread would have to wait for the lock, up to 5 ms, while another
     thread computes. One call of fread(3) makes all of them by itself. Raises KernelError.
     """
-    fopen, fread, ferror, fclose = (_libc[name] for name in ("fopen", "fread", "ferror", "fclose"))
-    fopen.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
-    fopen.restype = ctypes.c_void_p
-    fread.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
-    fread.restype = ctypes.c_size_t
-    ferror.argtypes = fclose.argtypes = (ctypes.c_void_p,)
+    fopen, fread, ferror, fclose = (
+        c_function(name) for name in ("fopen", "fread", "ferror", "fclose")
+    )
+    fopen.argtypes = (c_char_p, c_char_p)
+    fopen.restype = c_void_p
+    fread.argtypes = (c_void_p, c_size_t, c_size_t, c_void_p)
+    fread.restype = c_size_t
+    ferror.argtypes = fclose.argtypes = (c_void_p,)
     file = fopen(os.fsencode(path), b"re")
     if not file:
-        raise KernelError.of(f"cannot open {path}", ctypes.get_errno())
+        raise KernelError.of(f"cannot open {path}", get_errno())
     try:
         blocks = []
         while True:
-            block = (ctypes.c_char * _FREAD_BLOCK).from_buffer(bytearray(_FREAD_BLOCK))
-            count = fread(block, 1, _FREAD_BLOCK, file)
-            blocks.append(ctypes.string_at(block, count))
+            block = Buffer(_FREAD_BLOCK)
+            count = fread(block.address, 1, _FREAD_BLOCK, file)
+            blocks.append(bytes(memoryview(block.data)[:count]))
             if count < _FREAD_BLOCK:
                 break
         if ferror(file):
-            raise KernelError.of(f"cannot read {path}", ctypes.get_errno())
+            raise KernelError.of(f"cannot read {path}", get_errno())
         return b"".join(blocks)
     finally:
         fclose(file)
