@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class KernelError(BpfError):
     @classmethod
     def of(cls, what: str, errno: int) -> KernelError:
         """``KernelError("<what>: <text of errno>")``."""
-        return cls(f"{what}: {os.strerror(errno)}", errno)
+        return cls(f"{what}: {posix.strerror(errno)}", errno)
 
 
 class VanishedError(KernelError):

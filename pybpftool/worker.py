@@ -5,7 +5,7 @@ Threads would not do: the interpreter computes in one at a time.
 
 from __future__ import annotations
 
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,30 +32,30 @@ class Worker:
     def __init__(self, work: Callable[[Send], object]) -> None:
         self._at = 0
         self._pid = -1
-        if len(os.sched_getaffinity(0)) < 2:
+        if len(posix.sched_getaffinity(0)) < 2:
             return
         descriptors: list[int] = []
         try:
-            self._file = os.memfd_create("worker")
+            self._file = posix.memfd_create("worker")
             descriptors.append(self._file)
-            self._ready, ready = os.pipe()
+            self._ready, ready = posix.pipe()
             descriptors += (self._ready, ready)
-            self._pid = os.fork()
+            self._pid = posix.fork()
         except (OSError, AttributeError):  # some builds of Python have no memfd_create()
             for descriptor in descriptors:
-                os.close(descriptor)
+                posix.close(descriptor)
             return
         if not self._pid:
-            os.close(self._ready)
+            posix.close(self._ready)
             self._run(work, ready)
-        os.close(ready)
+        posix.close(ready)
 
     def _run(self, work: Callable[[Send], object], ready: int) -> NoReturn:
         try:
             work(lambda pieces: self._send(ready, pieces))
         finally:
             # Without a word, whatever happened.
-            os._exit(0)
+            posix._exit(0)
 
     def _send(self, ready: int, pieces: Iterable[bytes | memoryview]) -> None:
         # Not through the pipe itself, which would wait for a reader that has other work.
@@ -63,17 +63,17 @@ class Worker:
         for piece in pieces:
             view = memoryview(piece)
             while view:
-                written = os.pwrite(self._file, view, self._at + length)
+                written = posix.pwrite(self._file, view, self._at + length)
                 length += written
                 view = view[written:]
         self._at += _aligned(length)
-        os.write(ready, (length + 1).to_bytes(_LENGTH, "little"))
+        posix.write(ready, (length + 1).to_bytes(_LENGTH, "little"))
 
     def receive(self) -> memoryview | None:
         """The next message, waited for; None if there is none to come."""
         if self._pid < 0:
             return None
-        announced = os.read(self._ready, _LENGTH)
+        announced = posix.read(self._ready, _LENGTH)
         if not announced:
             return None
         length = int.from_bytes(announced, "little") - 1
@@ -92,10 +92,10 @@ class Worker:
         if self._pid >= 0:
             try:
                 if exception[0] is not None:
-                    os.kill(self._pid, _SIGKILL)
-                os.close(self._ready)
-                os.close(self._file)
-                os.waitpid(self._pid, 0)
+                    posix.kill(self._pid, _SIGKILL)
+                posix.close(self._ready)
+                posix.close(self._file)
+                posix.waitpid(self._pid, 0)
             except (ChildProcessError, ProcessLookupError):
                 pass  # SIGCHLD is ignored here: it is gone already
             self._pid = -1

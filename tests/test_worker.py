@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: {0, 1})
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_work_that_is_not_wanted_any_more(tmp_path: Path) -> None:
 
 
 def test_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: {0})
     with Worker(lambda send: send([b"never"])) as worker:
         assert worker.receive() is None
 
@@ -81,6 +82,6 @@ def test_no_process_to_be_had(call: str, monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*args: object) -> int:
         raise OSError
 
-    monkeypatch.setattr(os, call, refuse)
+    monkeypatch.setattr(posix, call, refuse)
     with Worker(lambda send: send([b"never"])) as worker:
         assert worker.receive() is None

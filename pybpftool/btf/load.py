@@ -5,7 +5,7 @@ The only module of :mod:`pybpftool.btf` that knows files, kernels and ELF.
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 
 from pybpftool.btf.section import HEADER_BYTES, HEADER_MIN
@@ -148,16 +148,16 @@ def _read(path: str) -> bytes | mmap:
 
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
-        status = os.fstat(descriptor)
+        status = posix.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BpfError(f"cannot read BTF from '{path}': not a regular file")
         if status.st_size > _MAX_FILE:
-            head = os.pread(descriptor, HEADER_BYTES, 0)
+            head = posix.pread(descriptor, HEADER_BYTES, 0)
             if head[:4] == b"\x7fELF":
                 return head
             raise BpfError(f"cannot read BTF from '{path}': the file has more than 1 GiB")
@@ -170,7 +170,7 @@ def _read(path: str) -> bytes | mmap:
     except OSError as error:
         raise BpfError(f"cannot read '{path}': {error.strerror}") from None
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 def _map(descriptor: int, size: int) -> mmap | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from pybpftool.cli.commands import dispatch, show_help
@@ -90,4 +90,4 @@ def run() -> None:
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     # The interpreter's own teardown would cost more than many a command.
-    os._exit(status)
+    posix._exit(status)

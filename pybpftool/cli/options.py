@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.errors import UsageError
 
@@ -149,7 +149,7 @@ def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageEr
     words: list[str] = []
     rest = list(argv)
     rest.reverse()
-    posix = "POSIXLY_CORRECT" in os.environ
+    is_posix = b"POSIXLY_CORRECT" in posix.environ
     while rest:
         word = rest.pop()
         if word == "--":
@@ -183,7 +183,7 @@ def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageEr
                 found.append((letter, ""))
         else:
             words.append(word)
-            if posix:
+            if is_posix:
                 words += reversed(rest)
                 break
     return found, words, None

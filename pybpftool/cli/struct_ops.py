@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EOPNOTSUPP
 
 from pybpftool.cli.grammar import select
@@ -190,7 +190,7 @@ def _unregister(ctx: Context, args: Args) -> None:
 
 
 def _reason(error: KernelError) -> str:
-    return str(error) if error.errno == EOPNOTSUPP else os.strerror(error.errno)
+    return str(error) if error.errno == EOPNOTSUPP else posix.strerror(error.errno)
 
 
 VERBS = (

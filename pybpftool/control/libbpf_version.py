@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 _SONAME = "libbpf.so.1"
 
@@ -11,7 +11,7 @@ def installed() -> str | None:
     """As ``1.1``; None where there is no libbpf."""
     for directory in _directories():
         try:
-            target = os.readlink(os.path.join(directory, _SONAME))
+            target = posix.readlink(f"{directory}/{_SONAME}")
         except OSError:
             continue
         # libbpf.so.1 -> libbpf.so.1.1.2
@@ -29,7 +29,8 @@ def installed() -> str | None:
 
 def _directories() -> list[str]:
     """Where the dynamic linker looks, in its order."""
-    given = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path]
-    triplet = f"{os.uname().machine}-linux-gnu"
+    paths = posix.environ.get(b"LD_LIBRARY_PATH", b"").decode("utf-8", "surrogateescape")
+    given = [path for path in paths.split(":") if path]
+    triplet = f"{posix.uname().machine}-linux-gnu"
     roots = ("/usr/local/lib", f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib64", "/usr/lib64")
     return [*given, *roots, "/lib", "/usr/lib"]

@@ -6,7 +6,7 @@ Every number is checked before it is used; nothing here knows BTF.
 
 from __future__ import annotations
 
-import os
+import posix
 import stat
 import struct
 
@@ -90,12 +90,12 @@ def read_file(path: str) -> bytes:
     """A regular file as a whole; raises :class:`BpfError`."""
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
-        status = os.fstat(fd)
+        status = posix.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise BpfError(f"cannot read '{path}': not a regular file")
         if status.st_size > MAX_FILE:
@@ -105,7 +105,7 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         raise BpfError(f"cannot read '{path}': {error.strerror}") from None
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 class Relocatable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 from errno import EBADF, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM
 from itertools import starmap
@@ -52,7 +52,7 @@ def cgroup_programs(
     try:
         return _Query(attach_types, query_flags).programs(fd, path)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> list[CgroupRow]:
@@ -64,15 +64,15 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
     """
     fd = open_cgroup(root)
     try:
-        if not S_ISDIR(os.fstat(fd).st_mode):
+        if not S_ISDIR(posix.fstat(fd).st_mode):
             return []  # a walk over a file finds no directories
         query = _Query(attach_types, query_flags)
         programs = query.programs(fd, root)
         rows: list[CgroupRow] = [(root, 0, programs, "")] if programs else []
-        _walk(query, fd, root, 1, os.fstat(fd).st_dev, rows)
+        _walk(query, fd, root, 1, posix.fstat(fd).st_dev, rows)
         return rows
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def cgroup_ids(root: str) -> dict[int, str]:
@@ -83,7 +83,7 @@ def cgroup_ids(root: str) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     try:
-        waiting = [(root, os.stat(root).st_ino)]
+        waiting = [(root, posix.stat(root).st_ino)]
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the cgroup '{root}'", errno) from None
@@ -91,7 +91,7 @@ def cgroup_ids(root: str) -> dict[int, str]:
         path, id = waiting.pop()
         found.setdefault(id, path)
         try:
-            with os.scandir(path) as entries:
+            with posix.scandir(path) as entries:
                 waiting += [
                     (entry.path, entry.inode())
                     for entry in entries
@@ -105,7 +105,7 @@ def cgroup_ids(root: str) -> dict[int, str]:
 def open_cgroup(path: str, parent: int | None = None) -> int:
     try:
         name = path if parent is None else path.rpartition("/")[2]
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
+        return posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=parent)
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the cgroup '{path}'", errno) from None
@@ -117,9 +117,9 @@ def _walk(
     """Append the rows of the cgroups in an open directory, and of those inside them."""
     try:
         # A directory of a cgroup hierarchy has one link for each one in it, besides its own two.
-        if os.fstat(parent).st_nlink == 2:
+        if posix.fstat(parent).st_nlink == 2:
             return
-        with os.scandir(parent) as entries:
+        with posix.scandir(parent) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         if error.errno not in _GONE:
@@ -135,7 +135,7 @@ def _walk(
                 rows.append((below, level, [], str(error)))
             continue
         try:
-            if os.fstat(fd).st_dev != device:
+            if posix.fstat(fd).st_dev != device:
                 continue
             try:
                 programs = query.programs(fd, below)
@@ -146,7 +146,7 @@ def _walk(
                     rows.append((below, level, [], str(error)))
             _walk(query, fd, below, level + 1, device, rows)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 class _Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EPERM
 
 from pybpftool.errors import KernelError
@@ -81,7 +81,9 @@ def features(full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
 
 def sysctls() -> dict[str, int] | None:
     """The values of :data:`SYSCTLS`; None without /proc."""
-    if not os.path.exists("/proc/sys/kernel"):
+    try:
+        posix.stat("/proc/sys/kernel")
+    except OSError:
         return None
     return {name: _number_in(path) for name, path in SYSCTLS.items()}
 

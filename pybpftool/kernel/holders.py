@@ -8,7 +8,7 @@ loading a program; beyond, :mod:`pybpftool.kernel.task_iter` does the work.
 
 from __future__ import annotations
 
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MANY_DESCRIPTORS = 800
 def are_many() -> bool:
     """Whether there is so much to look at that a BPF iterator pays."""
     try:
-        pids = list(filter(str.isdigit, os.listdir("/proc")))
+        pids = list(filter(str.isdigit, posix.listdir("/proc")))
     except OSError:
         return False
     if len(pids) >= _MANY_PROCESSES:
@@ -38,7 +38,7 @@ def are_many() -> bool:
     for pid in pids:
         try:
             # The number of open descriptors, since 6.2 (f1f1f2569901).
-            count += os.stat(f"/proc/{pid}/fd").st_size
+            count += posix.stat(f"/proc/{pid}/fd").st_size
         except OSError:
             continue
         if count >= _MANY_DESCRIPTORS:
@@ -94,16 +94,16 @@ def find_holders(
     if not_ours:
         try:
             # Our pid as this /proc has it, which may be that of an outer pid namespace.
-            own = int(os.readlink("/proc/self"))
+            own = int(posix.readlink("/proc/self"))
         except (OSError, ValueError):
-            own = os.getpid()
-    for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
+            own = posix.getpid()
+    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
         skipped = not_ours if pid == own else frozenset()
         ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
         try:
             # "." and ".." and one link for each thread
-            if os.stat(f"/proc/{pid}/task").st_nlink > 3:
-                for tid in map(int, os.listdir(f"/proc/{pid}/task")):
+            if posix.stat(f"/proc/{pid}/task").st_nlink > 3:
+                for tid in map(int, posix.listdir(f"/proc/{pid}/task")):
                     if tid != pid and not same_files(pid, tid):
                         thread = f"/proc/{pid}/task/{tid}"
                         ids += _ids_in(thread, names, id_key, texts, mark=mark)
@@ -128,7 +128,7 @@ def _ids_in(
     mark: bytes | None = None,
 ) -> list[int]:
     try:
-        numbers = os.listdir(process + "/fd")
+        numbers = posix.listdir(process + "/fd")
     except OSError:
         return []
     if skipped:
@@ -173,10 +173,10 @@ def _halves(work: Callable[[list[str]], _T], numbers: list[str]) -> list[_T]:
 def _linking(process: str, numbers: list[str], names: tuple[str, ...]) -> list[str]:
     """Those of a process' descriptors that are links to one of ``names``."""
     try:
-        directory = os.open(process + "/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = posix.open(process + "/fd", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:
         return []
-    readlink = os.readlink
+    readlink = posix.readlink
     found = []
     try:
         for number in numbers:
@@ -186,7 +186,7 @@ def _linking(process: str, numbers: list[str], names: tuple[str, ...]) -> list[s
             except OSError:
                 continue
     finally:
-        os.close(directory)
+        posix.close(directory)
     return found
 
 
@@ -197,23 +197,23 @@ def _texts_in(
     held: list[tuple[int, bytes]] = []
     links = infos = -1
     try:
-        links = os.open(process + "/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        infos = os.open(process + "/fdinfo", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        links = posix.open(process + "/fd", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        infos = posix.open(process + "/fdinfo", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         in_a_row = 0
         for number in numbers:
             try:
                 # After some of the same kind the next is likely to be one too, which its
                 # text tells as well as its link.
                 if mark is None or in_a_row < _IN_A_ROW:
-                    if os.readlink(number, dir_fd=links) not in names:
+                    if posix.readlink(number, dir_fd=links) not in names:
                         in_a_row = 0
                         continue
                     in_a_row += 1
-                fd = os.open(number, os.O_RDONLY, dir_fd=infos)
+                fd = posix.open(number, posix.O_RDONLY, dir_fd=infos)
                 try:
-                    text = os.read(fd, 4096)
+                    text = posix.read(fd, 4096)
                 finally:
-                    os.close(fd)
+                    posix.close(fd)
             except OSError:
                 continue
             if mark is not None and mark not in text:
@@ -227,7 +227,7 @@ def _texts_in(
     finally:
         for directory in (links, infos):
             if directory >= 0:
-                os.close(directory)
+                posix.close(directory)
     return held
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 from errno import ENOSPC
 
@@ -128,7 +128,7 @@ def held_infos(pid: int, numbers: list[int]) -> dict[int, bytes] | None:
     needs Linux 5.6); those that the process has closed meanwhile are left out.
     """
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = posix.pidfd_open(pid)
     except OSError:
         return None
     infos: dict[int, bytes] = {}
@@ -138,7 +138,7 @@ def held_infos(pid: int, numbers: list[int]) -> dict[int, bytes] | None:
         )
         _INFO_ATTR.pack_into(_attr.data, 0, 0, 0, _info.address)
         asked, length, id = _attr.number(0), _attr.number(4), _info.number(4)
-        data, close = _info.data, os.close
+        data, close = _info.data, posix.close
         copy = pidfd_getfd(pidfd)
         for number in numbers:
             fd = copy(number)
@@ -153,5 +153,5 @@ def held_infos(pid: int, numbers: list[int]) -> dict[int, bytes] | None:
                 infos[id.value] = bytes(data[: length.value])
             close(fd)
     finally:
-        os.close(pidfd)
+        posix.close(pidfd)
     return infos

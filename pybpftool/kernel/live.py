@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 import time
 from errno import EACCES, EAGAIN, EINVAL, ENODEV, ENOENT, EPERM
@@ -21,6 +21,7 @@ from pybpftool.kernel.syscall import (
     Buffer,
     bpf,
     if_indextoname,
+    path_bytes,
     read_unlocked,
     repeated_call,
     same_files,
@@ -89,7 +90,7 @@ class LiveKernel(Kernel):
     """Whether BPF iterators may be loaded to find the holders of many objects."""
 
     def __init__(self) -> None:
-        names = os.uname()
+        names = posix.uname()
         self.machine = names.machine
         self.release = names.release
         self._attr = Buffer(128)
@@ -102,7 +103,7 @@ class LiveKernel(Kernel):
     def __del__(self) -> None:
         # A command ends without this; whoever asks many kernels in one process has few files.
         if self._fdinfo >= 0:
-            os.close(self._fdinfo)
+            posix.close(self._fdinfo)
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)
@@ -131,7 +132,7 @@ class LiveKernel(Kernel):
         _INFO_ATTR.pack_into(info_attr.data, 0, 0, 0, self._info.address)
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
-        answer, no_info, close = self._info.data, self._no_info, os.close
+        answer, no_info, close = self._info.data, self._no_info, posix.close
         current = id
         is_dense = False
         while True:
@@ -201,12 +202,12 @@ class LiveKernel(Kernel):
             raise _pinned_error(path, -fd)
         kind = _fd_kind(fd)
         if kind is None:
-            os.close(fd)
+            posix.close(fd)
             raise BpfError(f"'{path}' is pinned, but is not a program, map or link")
         return self._described_or_closed(kind, fd, 0)
 
     def _open_path(self, path: str, flags: int = 0) -> int:
-        raw = os.fsencode(path)
+        raw = path_bytes(path)
         if b"\0" in raw:
             return -EINVAL
         name = Buffer.of(raw + b"\0")
@@ -217,7 +218,7 @@ class LiveKernel(Kernel):
         try:
             obj = self._describe(kind, fd, id)
         except BpfError:
-            os.close(fd)
+            posix.close(fd)
             raise
         self._open.add(fd)
         return obj
@@ -247,7 +248,7 @@ class LiveKernel(Kernel):
 
     def close(self, obj: BpfObject) -> None:
         if obj.fd >= 0:
-            os.close(obj.fd)
+            posix.close(obj.fd)
             self._open.discard(obj.fd)
             obj.fd = -1
 
@@ -280,9 +281,9 @@ class LiveKernel(Kernel):
         try:
             # A listing opens each object with the same number, and an open file of
             # /proc/self/fdinfo tells at every read what the number stands for by then.
-            if self._fdinfo_of != (fd, os.getpid()):
+            if self._fdinfo_of != (fd, posix.getpid()):
                 self._open_fdinfo(fd)
-            return os.pread(self._fdinfo, _FDINFO_SIZE, 0)
+            return posix.pread(self._fdinfo, _FDINFO_SIZE, 0)
         except OSError as error:
             raise KernelError.of(
                 f"cannot read /proc/self/fdinfo/{obj.fd}", error.errno or 0
@@ -290,12 +291,12 @@ class LiveKernel(Kernel):
 
     def _open_fdinfo(self, fd: int) -> None:
         if self._fdinfo >= 0:
-            os.close(self._fdinfo)
+            posix.close(self._fdinfo)
             self._fdinfo = -1
         self._fdinfo_of = (-1, -1)
-        self._fdinfo = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        self._fdinfo = posix.open(f"/proc/self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
         # In a process forked from this one the file would still be about our numbers.
-        self._fdinfo_of = (fd, os.getpid())
+        self._fdinfo_of = (fd, posix.getpid())
 
     def btf_data(self, id: int) -> bytes:
         obj = self.open("btf", id)
@@ -372,7 +373,7 @@ class LiveKernel(Kernel):
             except KernelError:
                 continue
             finally:
-                os.close(fd)
+                posix.close(fd)
         return table.paths
 
     def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
@@ -409,19 +410,19 @@ class LiveKernel(Kernel):
 
     def file(self, path: str) -> bytes:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
             raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
         try:
             # Files of /proc tell no size; a large block saves system calls.
             blocks = []
-            while block := os.read(fd, 1 << 20):
+            while block := posix.read(fd, 1 << 20):
                 blocks.append(block)
             return b"".join(blocks)
         except OSError as error:
             raise KernelError.of(f"cannot read {path}", error.errno or 0) from None
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def stream(self, path: str) -> Callable[[int], bytes]:
         try:
@@ -447,7 +448,7 @@ class LiveKernel(Kernel):
 
     def ifname(self, ifindex: int, netns_dev: int, netns_ino: int) -> str | None:
         try:
-            own = os.stat("/proc/self/ns/net")
+            own = posix.stat("/proc/self/ns/net")
         except OSError:
             return None
         if (own.st_dev, own.st_ino) != (netns_dev, netns_ino):
@@ -498,7 +499,9 @@ class LiveKernel(Kernel):
         return cgroup_tree(root, attach_types, query_flags)
 
     def cgroup_paths(self, root: str) -> list[str]:
-        return [path for path, _, _ in os.walk(root)]
+        from os import walk
+
+        return [path for path, _, _ in walk(root)]
 
     def cgroup_ids(self, root: str) -> dict[int, str]:
         from pybpftool.kernel.cgroups import cgroup_ids
@@ -506,7 +509,7 @@ class LiveKernel(Kernel):
         return cgroup_ids(root)
 
     def has_file(self, path: str) -> bool:
-        return os.access(path, os.R_OK)
+        return posix.access(path, posix.R_OK)
 
     def netlink_dump(self, request: bytes, netns: str) -> list[bytes]:
         from pybpftool.kernel.net import netlink_dump
@@ -603,7 +606,7 @@ def c_string(data: bytes | bytearray) -> str:
 def _boot_offset_ns() -> int:
     """By how much our time namespace shifts the boot clock; the times of objects have no shift."""
     try:
-        if os.stat("/proc/self/ns/time").st_ino == _FIRST_TIME_NAMESPACE:
+        if posix.stat("/proc/self/ns/time").st_ino == _FIRST_TIME_NAMESPACE:
             return 0
         with open("/proc/self/timens_offsets", "rb") as file:
             for line in file:
@@ -652,7 +655,7 @@ def _array_space(
 def _fd_kind(fd: int) -> str | None:
     """What kind of BPF object a file descriptor of ours is."""
     try:
-        return _FD_NAMES.get(os.readlink(f"/proc/self/fd/{fd}"))
+        return _FD_NAMES.get(posix.readlink(f"/proc/self/fd/{fd}"))
     except OSError as error:
         raise KernelError.of(f"cannot read /proc/self/fd/{fd}", error.errno or 0) from None
 
@@ -678,14 +681,16 @@ def _opening_error(kind: str, id: int, errno: int) -> KernelError:
 def _pinned_error(path: str, errno: int) -> KernelError:
     what = f"cannot open the object pinned at '{path}'"
     if errno in (EPERM, EACCES):
+        from os.path import dirname
+
         from pybpftool.kernel.pins import BPF_FS_MAGIC
         from pybpftool.kernel.syscall import file_system_type
 
         # A directory that may not be searched doesn't say what it is: bpffs is often 0700.
-        known = file_system_type(os.path.dirname(path) or ".")
+        known = file_system_type(dirname(path) or ".")
         if errno == EACCES and known not in (None, BPF_FS_MAGIC):
             return KernelError(f"{what}: it is not in a bpf file system", errno)
         return KernelError(
-            f"{what}: {os.strerror(errno)}; this needs permission on the file and CAP_BPF", errno
+            f"{what}: {posix.strerror(errno)}; this needs permission on the file and CAP_BPF", errno
         )
     return KernelError.of(what, errno)

@@ -5,7 +5,7 @@ The requests are those of libbpf (src/libbpf_probes.c); each map is closed at on
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EPERM
 from struct import Struct
 
@@ -21,7 +21,7 @@ _NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
 _MAP_NUMBER = {name: number for number, name in enumerate(uapi.MAP_TYPES)}
 
 _STORAGE = ("sk_storage", "inode_storage", "task_storage", "cgrp_storage")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE = posix.sysconf("SC_PAGE_SIZE")
 # Map type -> sizes of key and value, number of elements, flags, where not 4, 4, 1, 0.
 _SHAPES = {
     "stack_trace": (4, 8, 1, 0),
@@ -74,12 +74,12 @@ class MapProbe:
             return self._map(attr) >= 0
         finally:
             for fd in fds:
-                os.close(fd)
+                posix.close(fd)
 
     def _map(self, attr: bytes) -> int:
         fd = self._made(uapi.BPF_MAP_CREATE, attr)
         if fd >= 0:
-            os.close(fd)
+            posix.close(fd)
         return fd
 
     def _made(self, cmd: int, attr: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import _socket
-import os
+import posix
 import struct
 from errno import EINVAL, ENODEV, EPERM
 
@@ -48,11 +48,11 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
     if not netns:
         return question()
     try:
-        back = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        back = posix.open(_OWN, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            target = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+            target = posix.open(netns, posix.O_RDONLY | posix.O_CLOEXEC)
         except (OSError, ValueError):
-            os.close(back)
+            posix.close(back)
             raise
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
@@ -66,14 +66,14 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
         finally:
             setns(back, _CLONE_NEWNET)
     finally:
-        os.close(target)
-        os.close(back)
+        posix.close(target)
+        posix.close(back)
 
 
 def _namespace(netns: str) -> int:
     """The inode number of the namespace at the path ``netns``; empty is our own."""
     try:
-        return os.stat(netns or _OWN).st_ino
+        return posix.stat(netns or _OWN).st_ino
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
@@ -192,7 +192,7 @@ def flow_dissector(netns: str) -> int:
     """The id of a namespace's flow dissector program, 0 when it has none."""
     path = netns or _OWN
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{path}'", errno) from None
@@ -202,7 +202,7 @@ def flow_dissector(netns: str) -> int:
         attr = Buffer.of(_QUERY.pack(fd, _FLOW_DISSECTOR, 0, 0, ids.address, 1, 0, 0, 0, 0)[:32])
         result = bpf(uapi.BPF_PROG_QUERY, attr.address, 32)
     finally:
-        os.close(fd)
+        posix.close(fd)
     if result == -EINVAL:
         return 0  # kernels before 5.0 cannot tell
     if result == -EPERM:
@@ -234,24 +234,24 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
     :return: (path, inode number, name or "", pid or 0, comm) for each; the path of
         our own is empty, pid and comm are those of the first task in it.
     """
-    own = os.stat(_OWN)
+    own = posix.stat(_OWN)
     found: dict[int, tuple[str, int, str, int, str]] = {}
     names: dict[int, str] = {}
     try:
-        listed = sorted(os.listdir(NAMED_NAMESPACES))
+        listed = sorted(posix.listdir(NAMED_NAMESPACES))
     except OSError:
         listed = []
     for name in listed:
         path = f"{NAMED_NAMESPACES}/{name}"
         try:
-            status = os.stat(path)
+            status = posix.stat(path)
         except OSError:
             continue
         if status.st_dev == own.st_dev:
             names.setdefault(status.st_ino, name)
     for pid, task in _tasks():
         try:
-            text = os.readlink(f"{task}/ns/net")
+            text = posix.readlink(f"{task}/ns/net")
             inode = int(text[text.index("[") + 1 : -1])
             if inode in found:
                 continue
@@ -271,14 +271,14 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
 
 def _tasks() -> Iterator[tuple[int, str]]:
     """(pid or tid, directory of /proc) of all processes and threads."""
-    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
         task = f"/proc/{pid}"
         yield pid, task
         try:
             # "." and ".." and one link for each thread
-            if os.stat(task + "/task").st_nlink <= 3:
+            if posix.stat(task + "/task").st_nlink <= 3:
                 continue
-            tids = sorted(map(int, os.listdir(task + "/task")))
+            tids = sorted(map(int, posix.listdir(task + "/task")))
         except OSError:
             continue
         for tid in tids:
@@ -291,10 +291,12 @@ def namespace_path(word: str) -> str:
 
     Raises BpfError when it names none.
     """
+    from os.path import exists
+
     candidates = [word] if "/" in word else [f"{NAMED_NAMESPACES}/{word}"]
     if word.isdecimal():
         candidates.append(f"/proc/{int(word)}/ns/net")
     for path in candidates:
-        if word not in ("", ".", "..") and os.path.exists(path):
+        if word not in ("", ".", "..") and exists(path):
             return path
     raise BpfError(f"there is no network namespace with the name or process id '{word}'")

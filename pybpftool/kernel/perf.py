@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 from errno import EBADF, EINVAL, EPERM
 
@@ -75,7 +75,7 @@ class _Query:
         self._function, self._arguments = repeated_call(cmd, attr.address, _ATTR.size)
         self._errno = errno_field()
         try:
-            self._is_counted = self._errno is not None and os.stat("/proc/self/fd").st_size > 0
+            self._is_counted = self._errno is not None and posix.stat("/proc/self/fd").st_size > 0
         except OSError:
             self._is_counted = False
         self._fd = attr.number(4)
@@ -88,9 +88,9 @@ class _Query:
             # lowest numbers, and trying these costs half of listing the directory.
             first: int | None = 0
             if self._is_counted:
-                first = self._lowest(pid, os.stat(path).st_size)
+                first = self._lowest(pid, posix.stat(path).st_size)
             if first is not None:
-                self._listed(pid, [n for n in map(int, os.listdir(path)) if n >= first])
+                self._listed(pid, [n for n in map(int, posix.listdir(path)) if n >= first])
         except OSError:
             return
 
@@ -152,12 +152,12 @@ class _Query:
 
 def _check_support(attr: Buffer) -> None:
     """Raise KernelError unless a query of a descriptor that is not an event is answered as such."""
-    fd = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open("/", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        _ATTR.pack_into(attr.data, 0, os.getpid(), fd, 0, 0, 0, 0, 0, 0, 0)
+        _ATTR.pack_into(attr.data, 0, posix.getpid(), fd, 0, 0, 0, 0, 0, 0, 0)
         errno = -bpf(uapi.BPF_TASK_FD_QUERY, attr.address, _ATTR.size) or _ENOTSUPP
     finally:
-        os.close(fd)
+        posix.close(fd)
     what = "cannot query the perf events of tasks"
     if errno == EPERM:
         raise KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
@@ -170,7 +170,7 @@ def _check_support(attr: Buffer) -> None:
 def _tasks() -> Iterator[tuple[int, str]]:
     """(pid, directory of descriptors) of each process, and of threads with their own."""
     try:
-        numbers = sorted(map(int, filter(str.isdecimal, os.listdir("/proc"))))
+        numbers = sorted(map(int, filter(str.isdecimal, posix.listdir("/proc"))))
     except OSError as error:
         raise KernelError.of("cannot list /proc", error.errno or 0) from None
     translate = _pid_translation()
@@ -181,9 +181,9 @@ def _tasks() -> Iterator[tuple[int, str]]:
         yield own, f"/proc/{pid}/fd"
         try:
             # "." and ".." and one link for each thread
-            if os.stat(f"/proc/{pid}/task").st_nlink <= 3:
+            if posix.stat(f"/proc/{pid}/task").st_nlink <= 3:
                 continue
-            threads = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+            threads = sorted(map(int, posix.listdir(f"/proc/{pid}/task")))
         except OSError:
             continue
         for tid in threads:
@@ -200,12 +200,14 @@ def _pid_translation() -> Callable[[str], int | None] | None:
     have been mounted in an outer one (``nsenter`` without a new mount of /proc).
     """
     try:
-        if int(os.readlink("/proc/self")) == os.getpid():
+        if int(posix.readlink("/proc/self")) == posix.getpid():
             return None
-        namespace = os.stat("/proc/self/ns/pid")
+        namespace = posix.stat("/proc/self/ns/pid")
         level = len(_namespace_pids("/proc/self")) - 1
     except (OSError, ValueError) as error:
-        if not os.path.lexists("/proc/self"):
+        try:
+            posix.lstat("/proc/self")
+        except OSError:
             raise KernelError.of("cannot read /proc/self", getattr(error, "errno", 0)) from None
         # The link is there and leads nowhere: that /proc does not have us.
         raise BpfError(
@@ -236,13 +238,13 @@ def _is_inside(process: str, levels: int, own: tuple[int, int]) -> bool:
     """Whether the pid namespace ``levels`` above a task's is ``own`` (device, inode)."""
     from fcntl import ioctl
 
-    fd = os.open(process + "/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open(process + "/ns/pid", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         for _ in range(levels):
             parent = ioctl(fd, _NS_GET_PARENT)
-            os.close(fd)
+            posix.close(fd)
             fd = parent
-        status = os.fstat(fd)
+        status = posix.fstat(fd)
     finally:
-        os.close(fd)
+        posix.close(fd)
     return (status.st_dev, status.st_ino) == own

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
-from pybpftool.kernel.syscall import file_system_type
+from pybpftool.kernel.syscall import file_system_type, path_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def mount_points(fs_type: bytes = b"bpf") -> list[str]:
     for line in lines:
         fields = line.split(b" ")
         if len(fields) > 2 and fields[2].startswith(fs_type):
-            points.append(os.fsdecode(_unescape(fields[1])))
+            points.append(path_text(_unescape(fields[1])))
     return points
 
 
@@ -50,7 +50,7 @@ def pinned_files() -> Iterator[str]:
 
 def _files(directory: str) -> Iterator[str]:
     try:
-        entries = list(os.scandir(directory))
+        entries = list(posix.scandir(directory))
     except OSError:
         return
     for entry in entries:

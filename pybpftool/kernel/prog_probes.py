@@ -7,7 +7,7 @@ it, complains of its arguments and not of the helper. The requests are those of 
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP, EPERM
 from struct import Struct
 
@@ -145,7 +145,7 @@ class ProgProbe:
             log[0] = 0
             fd = load(*arguments)
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
                 found.append(helper)
                 continue
             end = find(0)
@@ -197,7 +197,7 @@ class ProgProbe:
         for _ in range(5):  # as libbpf: the verifier may be interrupted
             fd = self._load(*self._arguments)
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
                 return 0
             errno = self._errno.value if self._errno is not None else self._refusal()
             if errno != EAGAIN:
@@ -209,7 +209,7 @@ class ProgProbe:
     def _refusal(self) -> int:
         result = bpf(uapi.BPF_PROG_LOAD, self._attr.address, _LOAD_SIZE)
         if result >= 0:
-            os.close(result)
+            posix.close(result)
             return EOPNOTSUPP
         return -result
 
@@ -230,7 +230,7 @@ class ProgProbe:
 
 def kernel_version() -> int:
     """The number that programs of kprobes had to name before v5.0 (``LINUX_VERSION_CODE``)."""
-    info = os.uname()
+    info = posix.uname()
     text = info.release
     _, is_debian, version = info.version.partition("Debian ")
     if is_debian:

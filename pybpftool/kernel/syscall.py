@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import posix
+import sys
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.cdata import (
@@ -105,7 +106,7 @@ _NR_PERF_EVENT_OPEN_GENERIC = 241
 _PERF_FLAG_FD_CLOEXEC = 1 << 3
 KCMP_FILES = 2
 
-_machine = os.uname().machine
+_machine = posix.uname().machine
 _nr_bpf = _NR_BPF.get(_machine, _NR_BPF_GENERIC)
 _nr_kcmp = _NR_KCMP.get(_machine, _NR_KCMP_GENERIC)
 
@@ -144,6 +145,16 @@ class Buffer:
         buffer = cls(len(content))
         buffer.data[:] = content
         return buffer
+
+
+def path_bytes(path: str) -> bytes:
+    """A path as the kernel takes it (:func:`os.fsencode`, without the module os)."""
+    return posix.fspath(path).encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+
+
+def path_text(path: bytes) -> str:
+    """The text of a path that the kernel tells (:func:`os.fsdecode`)."""
+    return path.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def bpf(cmd: int, attr: int, size: int) -> int:
@@ -258,7 +269,7 @@ def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
     serial: int = function(
         c_long(_NR_ADD_KEY.get(_machine, _NR_ADD_KEY_GENERIC)),
         c_char_p(kind.encode()),
-        c_char_p(os.fsencode(description)),
+        c_char_p(path_bytes(description)),
         c_char_p(payload),
         c_size_t(len(payload)),
         c_int(keyring),
@@ -320,7 +331,7 @@ def setns(fd: int, kind: int) -> int:
 def file_system_type(path: str) -> int | None:
     """The magic number of the file system that a path lies in (statfs(2): ``f_type``)."""
     try:
-        name = os.fsencode(path)
+        name = path_bytes(path)
     except ValueError:
         return None
     buffer = (c_ulong * 64)()
@@ -344,7 +355,7 @@ def read_unlocked(path: str) -> bytes:
     fread.argtypes = (c_void_p, c_size_t, c_size_t, c_void_p)
     fread.restype = c_size_t
     ferror.argtypes = fclose.argtypes = (c_void_p,)
-    file = fopen(os.fsencode(path), b"re")
+    file = fopen(path_bytes(path), b"re")
     if not file:
         raise KernelError.of(f"cannot open {path}", get_errno())
     try:

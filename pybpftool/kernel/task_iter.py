@@ -13,7 +13,7 @@ system: they end with their descriptors, so with our process at the latest.
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 from struct import Struct
 
@@ -103,7 +103,7 @@ def _is_first_pid_namespace() -> bool:
     """Whether pids of the kernel (``task->tgid``) are those of our /proc."""
     try:
         # PROC_PID_INIT_INO, include/linux/proc_ns.h
-        return os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
+        return posix.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
     except OSError:
         return False
 
@@ -149,7 +149,7 @@ class _Descriptors:
 
     def close(self) -> None:
         for fd in self.numbers:
-            os.close(fd)
+            posix.close(fd)
         self.numbers.clear()
 
 
@@ -174,7 +174,9 @@ class _Search:
         """The blocks of :func:`held`."""
         looking = self._load(self._look_at_ours())
         ours = self._samples(looking)
-        releases = dict(Struct("=QQ").iter_unpack(b"".join(self._run(looking, os.getpid(), ours))))
+        releases = dict(
+            Struct("=QQ").iter_unpack(b"".join(self._run(looking, posix.getpid(), ours)))
+        )
         # The link of this run itself is among the samples only if it was there before.
         wanted = [releases[fd] for fd in ours if fd in releases]
         if len(wanted) != len(ours) or not all(wanted):
@@ -182,7 +184,7 @@ class _Search:
         pick = self._load(self._pick(sorted(set(wanted))))
         found = self._run(pick, 0, [])
         own = {*self._own.numbers, *without}
-        pid = os.getpid()
+        pid = posix.getpid()
         # Our own descriptors are few: a look at each row would cost more than all else.
         marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
         return [_without(block, marks) for block in found]
@@ -266,7 +268,7 @@ class _Search:
         blocks: list[bytes] = []
         try:
             while True:
-                block = os.read(iterator, 1 << 20)
+                block = posix.read(iterator, 1 << 20)
                 if not block:
                     return blocks
                 blocks.append(block)
@@ -284,7 +286,7 @@ class _Search:
                 (_LDX_DW, 8, 6, _FILE),
                 (_JEQ_K, 8, 0, "end", 0),
                 (_LDX_W, 1, 7, tgid),
-                (_JNE_K, 1, 0, "end", os.getpid()),
+                (_JNE_K, 1, 0, "end", posix.getpid()),
                 *self._release_of(8, 1),
                 (_STX_DW, 10, 1, -8),
                 (_LDX_W, 1, 6, _FD),

@@ -8,7 +8,7 @@ Layouts: include/uapi/linux/btf.h.
 
 from __future__ import annotations
 
-import os
+import posix
 from struct import Struct
 
 _HEADER = Struct(
@@ -129,13 +129,13 @@ def mapped(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
 
     fd = -1
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         return KernelTypes(mmap(fd, 0, flags=MAP_PRIVATE, prot=PROT_READ))
     except (OSError, ValueError):
         return None
     finally:
         if fd >= 0:
-            os.close(fd)
+            posix.close(fd)
 
 
 def opened(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import ENOENT, ENOSPC
 
 from pybpftool.output.hexrows import KEY, VALUE, Rows, Run, hex_text
@@ -396,8 +396,8 @@ def error_text(map: Map, key: bytes, errno: int) -> str:
     elif errno == ENOSPC and map.traits.cookie_size:
         message = "<cannot read>"
     else:
-        message = os.strerror(errno)
-    size = len(os.fsencode(message))
+        message = posix.strerror(errno)
+    size = len(message.encode("utf-8", "surrogateescape"))
     is_long = map.key_size > 16 or size > 16
     blank = "\n" if is_long else " "
     between = "  " if map.key_size + size <= 24 and not is_long else "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.errors import BpfError
 
@@ -45,7 +45,7 @@ class Output:
         self._pieces: list[str] = []
         self._size = 0
         self._is_wide = False
-        self._tty = os.isatty(fd)
+        self._tty = posix.isatty(fd)
         self._limit = 0 if self._tty else _FIRST_BLOCK
 
     def set_errors(self, errors: str) -> None:
@@ -95,7 +95,7 @@ class Output:
             _widen(self._fd)
         while view:
             try:
-                view = view[os.write(self._fd, view) :]
+                view = view[posix.write(self._fd, view) :]
             except BrokenPipeError:
                 raise ClosedPipe from None
             except BlockingIOError:
@@ -117,12 +117,12 @@ def open_standard() -> None:
     """
     for fd in range(3):
         try:
-            os.fstat(fd)
+            posix.fstat(fd)
         except OSError:
             try:
-                os.open("/dev/null", os.O_RDONLY)
+                posix.open("/dev/null", posix.O_RDONLY)
             except OSError:
-                os.open("/", os.O_PATH)  # there is no /dev
+                posix.open("/", posix.O_PATH)  # there is no /dev
 
 
 def write_stderr(data: bytes) -> None:
@@ -130,7 +130,7 @@ def write_stderr(data: bytes) -> None:
     view = memoryview(data)
     while view:
         try:
-            view = view[os.write(2, view) :]
+            view = view[posix.write(2, view) :]
         except BlockingIOError:
             import select
 

@@ -116,7 +116,7 @@ def test_c_by_two_processes(
     path = tmp_path / "sample"
     path.write_bytes(BLOBS[name])
     monkeypatch.setattr("pybpftool.btf.c.dump._WORTH_TWO", 1)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr("posix.sched_getaffinity", lambda pid: {0, 1})
     if is_failing:
         monkeypatch.setattr("pybpftool.worker.Worker.receive", lambda self: None)
     for form in ("c", "unsorted"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import posix
 import subprocess
 import sys
 import threading
@@ -105,7 +106,7 @@ class TestScan:
     def test_posixly_correct_ends_options_at_the_first_word(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("POSIXLY_CORRECT", "1")
+        monkeypatch.setitem(posix.environ, b"POSIXLY_CORRECT", b"1")
         assert scan("-j", "prog", "show", "-p") == ([("j", "")], ["prog", "show", "-p"], None)
 
 
@@ -399,7 +400,7 @@ class TestRun:
         answer = {"side_effect": [effect]} if isinstance(effect, int) else {"side_effect": effect}
         with (
             mock.patch.object(entry, "main", **answer),
-            mock.patch("os._exit") as leave,
+            mock.patch("posix._exit") as leave,
         ):
             entry.run()
         gc.enable()
@@ -411,7 +412,7 @@ class TestRun:
             "from pybpftool.cli.main import main\n"
             "main(['version'])\n"
             "slow = {'typing', 're', 'enum', 'dataclasses', 'json', 'argparse', 'pathlib',"
-            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'struct'}\n"
+            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'struct', 'os'}\n"
             "print(sorted(slow & (set(sys.modules) - before)), file=sys.stderr)\n"
         )
         done = subprocess.run(
@@ -435,7 +436,8 @@ class TestRun:
             "builtins.__import__ = watched\n"
             f"status = main({words!r}, kernel)\n"
             "slow = {'typing', 're', 'enum', 'dataclasses', 'json', 'argparse', 'pathlib',"
-            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'importlib'}\n"
+            " 'logging', 'contextlib', 'functools', 'collections', 'ctypes', 'importlib',"
+            " 'os'}\n"
             "print(status, 'pybpftool' in asked, sorted(slow & asked), file=sys.stderr)\n"
         )
         done = subprocess.run(

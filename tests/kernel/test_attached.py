@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import posix
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,8 +175,8 @@ class TestCgroupQuery:
 
         (tmp_path / "a/c").mkdir()
         monkeypatch.setattr(cgroups, "open_cgroup", opened)
-        fake_os = SimpleNamespace(**{**vars(os), "fstat": Status, "scandir": scanned})
-        monkeypatch.setattr(cgroups, "os", fake_os)
+        fake_os = SimpleNamespace(**{**vars(posix), "fstat": Status, "scandir": scanned})
+        monkeypatch.setattr(cgroups, "posix", fake_os)
         rows = cgroups.cgroup_tree(str(tmp_path), (0,), 0)
         found = {path.removeprefix(str(tmp_path)): (level, error) for path, level, _, error in rows}
         assert found[""] == (0, "") and found["/a"] == (1, "") and found["/a/b"] == (2, "")
@@ -206,10 +207,10 @@ class TestPerf:
                     path = str(tmp_path) + path.removeprefix("/proc")
                 return _function(path, *rest, **more)
 
-            monkeypatch.setattr(os, name, moved)
+            monkeypatch.setattr(posix, name, moved)
         opened = lambda path, mode: Path(str(tmp_path) + path[5:]).open(mode)  # noqa: E731, SIM115
         monkeypatch.setattr(perf, "open", opened, raising=False)
-        monkeypatch.setattr(os, "getpid", lambda: 7)
+        monkeypatch.setattr(posix, "getpid", lambda: 7)
         (tmp_path / "ns").write_text("")
         yield tmp_path
 
@@ -220,7 +221,7 @@ class TestPerf:
         (folder / "status").write_text(f"Name:\tx\nNSpid:\t{pids}\nOther:\t1\n")
 
     def test_translation(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(os, "readlink", lambda path: "4000")
+        monkeypatch.setattr(posix, "readlink", lambda path: "4000")
         for name in ("self", "4000", "4001", "5000"):
             if name != "self":
                 self.status(
@@ -240,7 +241,7 @@ class TestPerf:
         def nobody(path: str) -> str:
             raise FileNotFoundError(2, "gone")
 
-        monkeypatch.setattr(os, "readlink", nobody)
+        monkeypatch.setattr(posix, "readlink", nobody)
         with pytest.raises(BpfError, match="another pid namespace"):
             list(perf._tasks())
 

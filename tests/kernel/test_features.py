@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 
 import pytest
 
@@ -35,7 +36,7 @@ class TestLive:
 
     def test_one_process_finds_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         both = features(False, False, 0)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+        monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: {0})
         assert features(False, False, 0) == both
 
     def test_loud_helpers(self) -> None:
@@ -81,6 +82,6 @@ def test_kernel_version(
 ) -> None:
     info = os.uname()
     fake = os.uname_result((info.sysname, info.nodename, release, version, info.machine))
-    monkeypatch.setattr(os, "uname", lambda: fake)
+    monkeypatch.setattr(posix, "uname", lambda: fake)
     major, minor, patch = number
     assert kernel_version() == major << 16 | minor << 8 | patch

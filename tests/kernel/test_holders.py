@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import posix
 import threading
 from pathlib import Path
 from unittest import mock
@@ -52,7 +53,7 @@ def only_our_processes(monkeypatch: pytest.MonkeyPatch) -> None:
             else names
         )
 
-    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(posix, "listdir", listdir)
 
 
 def _comm() -> str:
@@ -128,7 +129,7 @@ def test_descriptors_that_vanish(
             return real_open(path, *args, **kwargs)  # type: ignore[arg-type]
         raise FileNotFoundError
 
-    monkeypatch.setattr(os, function, gone)
+    monkeypatch.setattr(posix, function, gone)
     assert find() == {}
 
 
@@ -140,7 +141,7 @@ def test_fdinfo_that_is_refused(watched: int, monkeypatch: pytest.MonkeyPatch) -
             raise PermissionError
         return real_open(path, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(posix, "open", refuse)
     assert find() == {}
 
 
@@ -154,12 +155,12 @@ def test_a_folder_that_vanishes_while_it_is_read(
             raise FileNotFoundError
         return real(path)
 
-    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(posix, "listdir", listdir)
     assert find() == {}
 
 
 def test_a_process_whose_threads_vanish(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "stat", mock.Mock(side_effect=FileNotFoundError))
+    monkeypatch.setattr(posix, "stat", mock.Mock(side_effect=FileNotFoundError))
     assert ours(find(), int(_count(watched)))
 
 
@@ -199,7 +200,7 @@ def test_descriptors_in_a_row_are_known_by_their_texts() -> None:
     names, key = ("anon_inode:[eventfd]",), b"eventfd-count:"
     numbers = [str(fd) for fd in (*row, other, last)]
     try:
-        with mock.patch.object(os, "readlink", wraps=os.readlink) as asked:
+        with mock.patch.object(posix, "readlink", wraps=os.readlink) as asked:
             held = holders._texts_in("/proc/self", numbers, names, key, b"eventfd-id:")
         assert [id for id, _ in held] == [10, 11, 12, 13, 14, 15, 20]
         assert asked.call_count == holders._IN_A_ROW + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import posix
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -269,7 +270,7 @@ class TestPinned:
         def gone(path: str, **kwargs: object) -> str:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
-        monkeypatch.setattr(os, "readlink", gone)
+        monkeypatch.setattr(posix, "readlink", gone)
         with pytest.raises(KernelError, match="cannot read /proc/self/fd/"):
             live._fd_kind(5)
 
@@ -324,7 +325,7 @@ def test_devices_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(path: str) -> os.stat_result:
         raise FileNotFoundError
 
-    monkeypatch.setattr(os, "stat", gone)
+    monkeypatch.setattr(posix, "stat", gone)
     assert LiveKernel().ifname(1, 2, 3) is None
 
 

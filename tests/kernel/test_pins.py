@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import posix
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
         def is_dir(self, follow_symlinks: bool = True) -> bool:
             raise FileNotFoundError
 
-    monkeypatch.setattr(os, "scandir", lambda path: iter([Gone()]))
+    monkeypatch.setattr(posix, "scandir", lambda path: iter([Gone()]))
     assert list(pins._files("/x")) == []
 
 

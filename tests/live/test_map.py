@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import posix
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +28,7 @@ def test_as_one_process_lists_them(
     option: str, ids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = run(option, "map", "show")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setattr("pybpftool.cli.listing._WORTH_TWO", MAPS)
     by_two = run(option, "map", "show")
     assert (by_two.status, by_two.out) == (0, alone.out)
