@@ -6,6 +6,7 @@ from pybpftool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from mmap import mmap
 
 # Up to this size a string section is split into names as a whole.
@@ -46,6 +47,17 @@ class Names(dict[int, str]):
     def raw(self) -> bytes:
         """The string section itself, without the base's."""
         return self._data[self._begin : self._end]
+
+    def places_of(self, name: bytes) -> Iterator[int]:
+        """The offsets of a name among the strings of this object itself."""
+        strings = self.raw  # a copy: to find something in an mmap takes five times as long
+        if strings.startswith(name + b"\0"):  # only split BTF begins so
+            yield self._start
+        needle = b"\0" + name + b"\0"
+        at = strings.find(needle)
+        while at >= 0:
+            yield self._start + at + 1
+            at = strings.find(needle, at + 1)
 
     def fresh(self, all_at_once: bool = True, until: int | None = None) -> Names:
         """A table of its own of the same names; those after ``until`` come as needed."""

@@ -15,13 +15,14 @@ from pybpftool.uapi.btf import KIND_MAX, KINDS, MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from mmap import mmap
     from typing import Literal
 
 HEADER_BYTES = 32  # as far as this program knows the header
 HEADER_MIN = 24  # up to and including str_len
 _MAX_STR = 0x7FFFFFFF
+_PIECE = 1 << 16  # words that are searched at once
 
 
 class _Sizes(dict[int, int]):
@@ -232,6 +233,17 @@ class TypeSection:
                     f"the BTF's type [{self.start_id + len(offsets) - 1}] is cut off"
                 ) from None
         self._position = position
+
+    def places_of(self, word: int) -> Iterator[int]:
+        """Indexes into :attr:`words` at which there is this number, ascending."""
+        needle = word.to_bytes(4, sys.byteorder)
+        for start in range(0, len(self.words), _PIECE):
+            piece = self.words[start : start + _PIECE].tobytes()
+            at = piece.find(needle)
+            while at >= 0:
+                if at % 4 == 0:
+                    yield start + at // 4
+                at = piece.find(needle, at + 1)
 
     def own_offsets(self) -> list[int]:
         """Indexes into :attr:`words` of all own types' ``info`` words, in the order of ids."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pybpftool.btf.declaration import KINDS
 from pybpftool.btf.python import Type
+from pybpftool.btf.search import named
 from pybpftool.errors import NotFoundError
 from pybpftool.uapi.btf import (
     DATASEC,
@@ -146,51 +147,3 @@ def _kind_number(kind: str) -> int:
     if kind not in KINDS:
         raise NotFoundError(f"there is no kind '{kind}' of BTF types", list(KINDS[1:]))
     return KINDS.index(kind)
-
-
-def named(btf: Btf, name: str) -> list[int]:
-    """The ids of all types of this name, ascending; nothing but names is looked at.
-
-    A name stands once among the strings of a table as a rule: it is found there, then the
-    words that hold its place, then which of them are names of types.
-    """
-    found: list[int] = []
-    if not name:
-        return found
-    needle = b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"
-    for part in reversed(btf.parts()):
-        places = []
-        # Split BTF may name its types by the strings of its base.
-        for strings in part.parts():
-            raw = b"\0" + strings.names.raw  # split BTF's first string has none before it
-            begin = strings.string_end - len(raw) + 1
-            at = raw.find(needle)
-            while at >= 0:
-                places.append(begin + at)
-                at = raw.find(needle, at + 1)
-        found += _ids_of(part, places)
-    return found
-
-
-def _ids_of(btf: Btf, places: list[int]) -> list[int]:
-    """The own types whose names stand at these places of the string section."""
-    from bisect import bisect_left
-    from sys import byteorder
-
-    if not places:
-        return []
-    data = btf.words.tobytes()
-    found = []
-    for place in places:
-        needle = place.to_bytes(4, byteorder)
-        at = data.find(needle)
-        while at >= 0:
-            if at % 4 == 0:
-                info = at // 4 + 1  # the word after the name
-                offsets = btf.own_offsets_before(info)
-                index = bisect_left(offsets, info)
-                offsets = btf.scanned_offsets()
-                if index < len(offsets) and offsets[index] == info:
-                    found.append(btf.start_id + index)
-            at = data.find(needle, at + 1)
-    return sorted(found)

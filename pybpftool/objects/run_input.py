@@ -147,7 +147,7 @@ def _of_program(kernel: Kernel, prog: BpfObject, name: str) -> tuple[Btf, int] |
 
 def _named(btf: Btf, name: str) -> tuple[Btf, int] | None:
     """A struct, a union or a name for one."""
-    from pybpftool.btf.types import named
+    from pybpftool.btf.search import named
 
     for type_id in named(btf, name):
         target = btf.resolve(type_id)

@@ -172,11 +172,12 @@ class Dump:
     ``depth`` is how deep the values stand.
     """
 
-    __slots__ = ("_is_json", "_kernel", "_layout", "_reader")
+    __slots__ = ("_info_structs", "_is_json", "_kernel", "_layout", "_reader")
 
     def __init__(self, kernel: Kernel, is_json: bool, pretty: bool, depth: int) -> None:
         self._kernel = kernel
         self._reader = StructOpsReader(kernel)
+        self._info_structs: dict[Btf, int | None] = {}
         self._is_json = is_json
         self._layout = (depth, pretty)
 
@@ -193,7 +194,7 @@ class Dump:
             raise KernelError.of(
                 f"cannot read the struct_ops map {map.name} (id {map.id})", error.errno
             ) from None
-        info = btf.find(_INFO_STRUCT, _BTF_KIND_STRUCT)
+        info = self._info_struct(btf)
         if info is None:
             raise FormatError(f"the kernel's types have no struct {_INFO_STRUCT}")
         # A kernel whose struct is longer than what it filled: the rest is zero.
@@ -203,6 +204,13 @@ class Dump:
             (_INFO_STRUCT, self._value(btf, info, told)),
             (btf.name(id), self._value(btf, id, value)),
         ]
+
+    def _info_struct(self, btf: Btf) -> int | None:
+        from pybpftool.btf.search import first
+
+        if btf not in self._info_structs:
+            self._info_structs[btf] = first(btf, _INFO_STRUCT, _BTF_KIND_STRUCT)
+        return self._info_structs[btf]
 
     def _value(self, btf: Btf, type_id: int, data: bytes) -> str:
         from pybpftool.btf import values

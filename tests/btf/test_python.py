@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pybpftool.btf.search import named
 from pybpftool.btf.table import Btf
-from pybpftool.btf.types import Types, named
+from pybpftool.btf.types import Types
 from pybpftool.errors import BpfError, NotFoundError
 from tests.support.btfbuild import SIGNED, BtfBuilder, Order
 
