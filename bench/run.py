@@ -1,6 +1,7 @@
 """Times whole runs of pybpftool beside upstream's bpftool and another state of our own.
 
-    python -m bench.run [UPSTREAM] [--against COMMAND] [--pairs N] [--only WORD]... [--scale]
+    python -m bench.run [UPSTREAM] [--against COMMAND] [--pairs N] [--only WORD]...
+                         [--cpu] [--scale]
 
 UPSTREAM is the path of a bpftool binary. COMMAND is another pybpftool: a program, or the
 directory of a checkout, which the same Python then runs: before and after in one run.
@@ -13,6 +14,8 @@ of times and of ratios, with the peak memory of the largest process. A workload 
 slower than before only when both the median of the ratios and the ratio of the best
 times say so: other work on the machine seldom hits both.
 
+With --cpu processor time (user and system, of all processes of a run) takes the place of the
+clock's: on a machine with other work it is the steadier of the two.
 With --scale: what one object costs at growing numbers of them, which has to stay flat.
 """
 
@@ -44,14 +47,21 @@ Commands = Mapping[str, Sequence[str]]
 
 
 class Run(NamedTuple):
-    """Seconds of wall clock, MiB of peak memory, exit status."""
+    """Seconds of wall clock (or of processor time), MiB of peak memory, exit status."""
 
     seconds: float
     mib: float
     status: int
 
 
-def run_once(command: Sequence[str], output: str) -> Run:
+class How(NamedTuple):
+    """How often a workload runs, and whether its processor time counts."""
+
+    rounds: int
+    is_cpu: bool
+
+
+def run_once(command: Sequence[str], output: str, is_cpu: bool = False) -> Run:
     """Run a command to its end, reading what it prints as fast as it comes."""
     reader = -1
     if output == "pipe":
@@ -81,6 +91,8 @@ def run_once(command: Sequence[str], output: str) -> Run:
         os.close(reader)
     _, status, usage = os.wait4(pid, 0)
     seconds = time.perf_counter() - begin
+    if is_cpu:
+        seconds = usage.ru_utime + usage.ru_stime
     return Run(seconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 
 
@@ -110,7 +122,7 @@ def _program(name: str) -> str:
 
 
 def measure(
-    workload: Workload, commands: Commands, words: Mapping[str, str], rounds: int
+    workload: Workload, commands: Commands, words: Mapping[str, str], how: How
 ) -> dict[str, list[Run]]:
     """The runs of each command, the first round left out."""
     found: dict[str, list[Run]] = {}
@@ -123,9 +135,9 @@ def measure(
             line = workload.theirs
         arguments = [word.format_map(words) for word in line.split()]
         lines.append((who, [*command, *arguments]))
-    for number in range(rounds + 1):
+    for number in range(how.rounds + 1):
         for who, arguments in lines if number % 2 else reversed(lines):
-            run = run_once(arguments, workload.output)
+            run = run_once(arguments, workload.output, how.is_cpu)
             if number:
                 found.setdefault(who, []).append(run)
     return found
@@ -190,14 +202,14 @@ class Report:
             print("slower than before by more than 3 %: " + "; ".join(self.slower))
 
 
-def run_workloads(commands: Commands, only: Sequence[str], rounds: int) -> int:
+def run_workloads(commands: Commands, only: Sequence[str], how: How) -> int:
     """Time the workloads whose names contain a word of `only`; 1 when one became slower."""
     wanted = [w for w in WORKLOADS if not only or any(word in w.name for word in only)]
     report = Report(commands)
     for state, group in itertools.groupby(wanted, key=lambda workload: workload.state):
         with entered(state, group) as (words, workloads):
             for workload in workloads:
-                report.row(workload, measure(workload, commands, words, rounds))
+                report.row(workload, measure(workload, commands, words, how))
     report.close()
     return int(bool(report.slower))
 
@@ -219,7 +231,7 @@ def entered(
         yield words, workloads
 
 
-def run_scales(commands: Commands, only: Sequence[str], rounds: int) -> int:
+def run_scales(commands: Commands, only: Sequence[str], how: How) -> int:
     """Print what an object costs at each number of objects."""
     for name, states, line, counts in SCALES:
         if only and not any(word in name for word in only):
@@ -229,7 +241,7 @@ def run_scales(commands: Commands, only: Sequence[str], rounds: int) -> int:
             workload = Workload(name, states(count), line, 0, "null")
             with entered(workload.state, [workload]) as (words, allowed):
                 for one in allowed:
-                    for who, runs in measure(one, commands, words, rounds).items():
+                    for who, runs in measure(one, commands, words, how).items():
                         each = _median(runs) / count * 1e6
                         peak = max(run.mib for run in runs)
                         rows[who].append(f"{count:,}: {each:.2f} us, {peak:.0f} MiB")
@@ -253,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--pairs", type=int, default=ROUNDS, help="rounds (default %(default)s)")
     parser.add_argument("--only", action="append", default=[], help="workloads whose name has this")
+    parser.add_argument("--cpu", action="store_true", help="processor time, not the clock's")
     parser.add_argument(
         "--scale", action="store_true", help="the cost of an object by their number"
     )
@@ -262,8 +275,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands[BEFORE] = our_command(options.against, options.python)
     if options.upstream is not None:
         commands[THEIRS] = [_program(options.upstream)]
-    rounds = max(options.pairs, LEAST_ROUNDS)
-    return (run_scales if options.scale else run_workloads)(commands, options.only, rounds)
+    how = How(max(options.pairs, LEAST_ROUNDS), options.cpu)
+    return (run_scales if options.scale else run_workloads)(commands, options.only, how)
 
 
 if __name__ == "__main__":
