@@ -21,6 +21,7 @@ from pybpftool.uapi.btf import (
     COMPOSITE,
     DATASEC,
     DECL_TAG,
+    ENUM,
     ENUMS,
     FLOAT,
     FUNC_PROTO,
@@ -48,6 +49,7 @@ _ONE_TARGET = REFERRING - {FWD, FUNC_PROTO, VAR, DECL_TAG}
 # Of which the three words of struct btf_type are all that libbpf hashes.
 _BY_HEAD = (_ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}
 _PRIMITIVE = NUMBERS | ENUMS | {FWD}
+_SIGN_DEPTH = 8  # how many references a type's sign follows
 _IDENTITY_DEPTH = 16  # how deep libbpf compares types that it met twice
 
 
@@ -121,20 +123,6 @@ def _name_offsets(btf: Btf) -> set[int]:
     return found
 
 
-def _key(words: Sequence[int]) -> tuple[int, ...]:
-    """What types must share to be candidates for being the same (libbpf's hashes)."""
-    kind = words[1] >> 24 & 0x7F
-    if kind in _BY_HEAD:
-        return (words[0], words[1], words[2])
-    if kind == TYPEDEF:
-        return (words[0], words[1])
-    if kind in ENUMS:
-        return (words[0],)
-    if kind in COMPOSITE:
-        return (*words[:3], *words[3::3], *words[5::3])
-    return tuple(words)
-
-
 def _same_struct(one: Sequence[int], two: Sequence[int]) -> bool:
     """Whether structs agree in all but the types of their members."""
     return one[:3] == two[:3] and one[3::3] == two[3::3] and one[5::3] == two[5::3]
@@ -165,6 +153,8 @@ class _Dedup:
         self.hypothesis: dict[int, int] = {}
         self.needs_base_changed = False
         self.base_types: dict[int, list[int]] = {0: [0, 0, 0]}
+        self.signs: dict[int, int] = {}
+        self.sign_numbers: dict[tuple[int, ...], int] = {}
 
     def type(self, type_id: int) -> list[int]:
         """A type's words."""
@@ -176,6 +166,54 @@ class _Dedup:
             size = 3 if not type_id else self.base.sizes[section[at]]
             words = self.base_types[type_id] = list(section[at - 1 : at - 1 + size])
         return words
+
+    def key(self, words: Sequence[int]) -> tuple[int, ...]:
+        """What types must share to be candidates for being the same.
+
+        libbpf's hashes, but for structs: the signs of the members' types tell most of those
+        apart that libbpf compares, one with each other, and finds different.
+        """
+        kind = words[1] >> 24 & 0x7F
+        if kind in _BY_HEAD:
+            return (words[0], words[1], words[2])
+        if kind == TYPEDEF:
+            return (words[0], words[1])
+        if kind in ENUMS:
+            return (words[0],)
+        if kind in COMPOSITE:
+            signs = self.signs
+            missing = [ref for ref in words[4::3] if ref not in signs]
+            for ref in missing:
+                signs[ref] = self.sign(ref)
+            refs = map(signs.__getitem__, words[4::3])
+            return (*words[:3], *words[3::3], *words[5::3], *refs)
+        return tuple(words)
+
+    def sign(self, type_id: int) -> int:
+        """A number that types have in common if :meth:`equal` can hold for them."""
+        found: list[int] = []
+        words = self.type(type_id)
+        for _ in range(_SIGN_DEPTH):
+            kind = words[1] >> 24 & 0x7F
+            if kind not in _ONE_TARGET:
+                break
+            found += words[:2]
+            words = self.type(words[2])
+        found.append(-1 - kind)
+        if kind in COMPOSITE or kind == FWD:
+            found[-1] = -1 - FWD  # one may be a declaration of the other
+            found.append(words[0])
+        elif kind in ENUMS:
+            found[-1] = -1 - ENUM
+            found.append(words[0])
+        elif kind in NUMBERS:
+            found += words
+        elif kind == FUNC_PROTO:
+            found += (*words[:2], *words[3::2])
+        elif kind == ARRAY:
+            # Not the element's type, at which identical() does not look.
+            found += (*words[:3], words[5])
+        return self.sign_numbers.setdefault(tuple(found), len(self.sign_numbers))
 
     def run(self) -> list[list[int]]:
         """Deduplicate; returns the types that stay, their references renumbered."""
@@ -201,7 +239,7 @@ class _Dedup:
             if section[at] >> 24 & 0x7F in _KEPT:
                 continue
             if section[at - 1] in wanted:
-                append(_key(self.type(type_id)), type_id)
+                append(self.key(self.type(type_id)), type_id)
             else:
                 count()
 
@@ -216,7 +254,7 @@ class _Dedup:
         kind = words[1] >> 24 & 0x7F
         if kind not in _PRIMITIVE:
             return
-        key = _key(words)
+        key = self.key(words)
         new_id = type_id
         for candidate in self.table.get(key):
             other = self.type(candidate)
@@ -253,7 +291,7 @@ class _Dedup:
         kind = words[1] >> 24 & 0x7F
         if kind not in COMPOSITE and kind != TYPEDEF:
             return
-        key = _key(words)
+        key = self.key(words)
         new_id = type_id
         for candidate in self.table.get(key):
             self.hypothesis = {}
@@ -447,7 +485,7 @@ class _Dedup:
             words[2] = self.reference(words[2])
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")
-        key = _key(words)
+        key = self.key(words)
         new_id = next(iter(self.table.get(key)), type_id)
         self.settle(type_id, new_id, key)
         return new_id
