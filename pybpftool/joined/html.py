@@ -1,9 +1,10 @@
 """The joined view as one HTML page that needs nothing else.
 
-Each row of a function's table is the code of one line record: source, translated
-instructions, machine code. With scripts, pointing at a row lights up all code of the
-same source line and its blocks in the control-flow graph, and pointing at a block its
-instructions. Without, all is there but the lights.
+Each row of a function's table is a source line with its translated instructions and its
+machine code; the list of functions and the control-flow graph stay beside it. With scripts,
+pointing at a row lights up all code of the same source line and its blocks in the graph,
+pointing at a block its instructions, and what is typed into the search box picks rows.
+Without, all is there but the lights and the box.
 """
 
 from __future__ import annotations
@@ -26,10 +27,20 @@ _MANY_BLOCKS = 1500
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 _STYLE = """\
-:root{color-scheme:light dark;--line:#d0d7de;--dim:#59636e;--lit:#fff3bf;--src:#0550ae}
-@media(prefers-color-scheme:dark){:root{--line:#3d444d;--dim:#9198a1;--lit:#5c4b00;--src:#79c0ff}}
-body{margin:1.5em;font:14px/1.45 system-ui,sans-serif}
-h1{font-size:1.3em;margin:0}h2{font-size:1.05em;margin:1.6em 0 .4em}
+:root{color-scheme:light dark;--line:#d0d7de;--dim:#59636e;--lit:#fff3bf;--src:#0550ae;--bg:#fff}
+@media(prefers-color-scheme:dark){
+:root{--line:#3d444d;--dim:#9198a1;--lit:#5c4b00;--src:#79c0ff;--bg:#0d1117}
+.cfg{background:#141414!important}.cfg svg{filter:invert(.92) hue-rotate(180deg)}}
+body{margin:0;font:14px/1.45 system-ui,sans-serif;background:var(--bg);
+display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr)}
+header{grid-column:1/3;padding:1em 1.5em .6em;border-bottom:1px solid var(--line)}
+main{padding:0 1em 3em 1.5em}
+aside{position:sticky;top:0;height:100vh;box-sizing:border-box;padding:.8em 1em;
+border-left:1px solid var(--line);display:flex;flex-direction:column}
+nav{max-height:28vh;overflow:auto;margin-bottom:.6em}
+nav ol{margin:0;padding-left:1.8em}
+h1{font-size:1.3em;margin:0}h2{font-size:1.05em;margin:1.4em 0 .4em}
+aside h2{margin:0 0 .3em}
 p{margin:.2em 0;color:var(--dim)}
 table{border-collapse:collapse;width:100%;table-layout:fixed}
 th{text-align:left;font-weight:600;border-bottom:2px solid var(--line);padding:.2em .6em}
@@ -42,15 +53,21 @@ td:first-child{color:var(--src);white-space:pre-wrap}
 .o{font-size:11px}
 a{color:inherit}
 .lit,tr.lit>td{background:var(--lit)}
-.cfg{overflow:auto;border:1px solid var(--line);background:#fff;max-height:90vh}
-.cfg svg{display:block;max-width:none}
+.cfg{flex:1;overflow:auto;border:1px solid var(--line);background:#fff}
+.cfg svg{display:block;max-width:none;zoom:.8}
 .cfg .lit polygon{fill:#ffd43b}
+#find{display:none;margin-top:.5em;font:inherit;width:min(30em,90%);padding:.2em .5em}
+.js #find{display:block}
+@media(max-width:60em){body{display:block}aside{position:static;height:auto;border:0}}
+@media print{body{display:block}aside{position:static;height:auto}#find{display:none!important}}
 """
 
 _SCRIPT = """\
 'use strict';
+document.documentElement.classList.add('js');
 const all=(q,e=document)=>[...e.querySelectorAll(q)];
 const rows=all('tr[data-k]'),insns=all('[data-b]'),nodes=new Map();
+const pane=document.querySelector('.cfg'),find=document.getElementById('find');
 for(const g of all('.cfg g.node')){const t=g.querySelector('title');
  if(t)nodes.set(t.textContent,g);}
 const by=(list,key)=>{const m=new Map();
@@ -59,16 +76,29 @@ const ofLine=by(rows,e=>e.dataset.k),ofBlock=by(insns,e=>e.dataset.b);
 let lit=[];
 const light=list=>{for(const e of lit)e.classList.remove('lit');
  lit=list;for(const e of lit)e.classList.add('lit');};
+const show=g=>{const p=pane.getBoundingClientRect(),r=g.getBoundingClientRect();
+ if(r.top<p.top||r.bottom>p.bottom||r.left<p.left||r.right>p.right)
+  pane.scrollBy((r.left+r.right-p.left-p.right)/2,(r.top+r.bottom-p.top-p.bottom)/2);};
+if(nodes.has('fn_0_bb_0'))show(nodes.get('fn_0_bb_0'));
 for(const r of rows){r.addEventListener('mouseenter',()=>{
- const same=ofLine.get(r.dataset.k),found=new Set(same);
+ const same=ofLine.get(r.dataset.k),found=new Set(same);let first;
  for(const s of same)for(const i of all('[data-b]',s)){
-  const g=nodes.get(i.dataset.b);if(g)found.add(g);}
- light([...found]);});
+  const g=nodes.get(i.dataset.b);if(g){found.add(g);if(s===r&&!first)first=g;}}
+ light([...found]);if(first)show(first);});
  r.addEventListener('mouseleave',()=>light([]));}
 for(const [name,g] of nodes){const list=ofBlock.get(name)||[];
  g.addEventListener('mouseenter',()=>light([g,...list]));
  g.addEventListener('mouseleave',()=>light([]));
  g.addEventListener('click',()=>{if(list[0])list[0].scrollIntoView({block:'center'});});}
+const texts=new Map(all('main tr').filter(r=>r.querySelector('td')).map(
+ r=>[r,r.textContent.toLowerCase()]));
+find.addEventListener('input',()=>{const want=find.value.trim().toLowerCase();
+ for(const [r,t] of texts)r.hidden=want!==''&&!t.includes(want);
+ for(const f of all('main section'))
+  f.hidden=want!==''&&!all('tr',f).some(r=>texts.has(r)&&!r.hidden);});
+addEventListener('keydown',e=>{
+ if(e.key==='/'&&document.activeElement!==find){e.preventDefault();find.focus();}
+ if(e.key==='Escape'){find.value='';find.dispatchEvent(new Event('input'));find.blur();}});
 """
 
 # What HTML has no place for, spelt out.
@@ -98,18 +128,24 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{_text(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{_text(title)}</h1>\n<p>{_text(details)}</p>\n"
+        f"<header>\n<h1>{_text(title)}</h1>\n<p>{_text(details)}</p>\n"
+        '<input id="find" type="search" placeholder="Find in source and code ( / )"'
+        ' aria-label="Find in source and code">\n</header>\n<main>\n'
     )
     keys: dict[tuple[str, int, str], int] = {}
-    for function in joined.functions:
-        _function(write, joined, function, keys, opcodes)
-    write("<h2>Control flow</h2>\n")
+    for number in range(len(joined.functions)):
+        _function(write, joined, number, keys, opcodes)
+    write("</main>\n<aside>\n<h2>Functions</h2>\n<nav><ol>\n")
+    for number, function in enumerate(joined.functions):
+        name = function.name or function.symbol or "without a name"
+        write(f'<li><a href="#f{number}"><code>{_text(name)}</code></a></li>\n')
+    write("</ol></nav>\n<h2>Control flow</h2>\n")
     if drawing.startswith("<"):
         begin = max(drawing.find("<svg"), 0)
         write(f'<div class="cfg">\n{drawing[begin:].strip()}\n</div>\n')
     else:
         write(f"<p>{_text(drawing)}</p>\n")
-    write(f"<script>\n{_SCRIPT}</script>\n</body>\n</html>\n")
+    write(f"</aside>\n<script>\n{_SCRIPT}</script>\n</body>\n</html>\n")
     return "".join(parts).encode("utf-8", "replace")
 
 
@@ -120,31 +156,30 @@ def _text(text: str) -> str:
 def _function(
     write: Callable[[str], None],
     joined: Joined,
-    function: JoinedFunction,
+    number: int,
     keys: dict[tuple[str, int, str], int],
     opcodes: bool,
 ) -> None:
+    function = joined.functions[number]
     title = function.proto or function.name or function.symbol
-    write(f"<h2><code>{_text(title)}</code></h2>\n")
+    write(f'<section id="f{number}">\n<h2><code>{_text(title)}</code></h2>\n')
     if function.symbol and function.symbol != title:
         write(f"<p><code>{_text(function.symbol)}</code></p>\n")
     write("<table>\n<tr><th>Source<th>Translated<th>Machine code</tr>\n")
     blocks = _blocks(function)
     # Names of functions are shared by nothing else: pc 0 of the second is m1-0.
     native = function.native.index if function.native is not None else -1
-    for group in function.groups:
+    for group in joined.rows(function):
         key = ""
-        if group.record is not None:
-            listing = joined.listing
-            line = listing.lines.number(group.record)[0]
-            place = (listing.file(group.record), line, listing.source(group.record))
+        place = joined.place(group)
+        if place is not None:
             key = f' data-k="{keys.setdefault(place, len(keys))}"'
         write(f"<tr{key}><td>{_source(joined, group)}<td>")
         write("".join(_xlated(joined, group, blocks, opcodes)))
         write("<td>")
         write("".join(_machine(function, group, native, opcodes)))
         write("</tr>\n")
-    write("</table>\n")
+    write("</table>\n</section>\n")
 
 
 def _blocks(function: JoinedFunction) -> dict[int, str]:
@@ -161,13 +196,14 @@ def _blocks(function: JoinedFunction) -> dict[int, str]:
 
 
 def _source(joined: Joined, group: Group) -> str:
-    if group.record is None:
+    place = joined.place(group)
+    if place is None:
         return ""
-    listing = joined.listing
-    line, column = listing.lines.number(group.record)
-    file = listing.file(group.record)
-    place = f'<span class="w">{_text(file)}:{line}:{column}</span>' if file or line else ""
-    return place + _text(listing.source(group.record))
+    file, line, source = place
+    if not (file or line):
+        return _text(source)
+    where = f'<span class="w" title="{_text(file)}">{_text(file.rpartition("/")[2])}:{line}</span>'
+    return where + _text(source)
 
 
 def _xlated(joined: Joined, group: Group, blocks: dict[int, str], opcodes: bool) -> list[str]:

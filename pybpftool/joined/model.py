@@ -92,6 +92,32 @@ class Joined:
                 function.proto = self.listing.protos.get(function.flow.begin, "")
             function.groups = _groups(self.listing, function, jited)
 
+    def place(self, group: Group) -> tuple[str, int, str] | None:
+        """File, line number and text of a group's source line; None for code without one."""
+        if group.record is None:
+            return None
+        line, _ = self.listing.lines.number(group.record)
+        return self.listing.file(group.record), line, self.listing.source(group.record)
+
+    def rows(self, function: JoinedFunction) -> list[Group]:
+        """The groups of a function, those that follow one another on one source line as one.
+
+        A line has a record for each column at which code begins.
+        """
+        rows: list[Group] = []
+        last = None
+        for group in function.groups:
+            place = self.place(group)
+            if place is None or place != last:
+                rows.append(group)
+            else:
+                before = rows[-1]
+                parts = [part for part in (before.machine, group.machine) if part]
+                machine = range(parts[0].start, parts[-1].stop) if parts else range(0)
+                rows[-1] = Group(before.record, before.slots + group.slots, machine)
+            last = place
+        return rows
+
     def _decode(self, jited: JitedProgram, natives: list[JitedFunction], syntax: str) -> None:
         decoder = Decoder(jited.machine, jited.byteorder, syntax)
         instructions = [decoder.decode(native.code, native.address or 0) for native in natives]

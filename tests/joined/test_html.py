@@ -27,7 +27,7 @@ def page_of(name: str, drawing: str = "none", opcodes: bool = False) -> str:
 class Checker(html.parser.HTMLParser):
     """Every element closed in its turn; collects tags and attributes."""
 
-    VOID = ("meta", "br")
+    VOID = ("meta", "br", "input")
     OPTIONAL = ("th", "td")
 
     def __init__(self) -> None:
@@ -69,6 +69,33 @@ def test_page_is_well_formed(name: str) -> None:
     for tag, attribute, value in checker.attributes:
         if tag == "a" and attribute == "href":
             assert value and value[1:] in ids
+
+
+def test_functions_are_listed() -> None:
+    text = page_of("callbacks")
+    listed = re.findall(r'<li><a href="#(f\d+)"><code>([^<]+)', text)
+    assert len(listed) == text.count("<section id=") > 1
+    assert all(f'<section id="{anchor}"' in text for anchor, _ in listed)
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_one_row_a_source_line() -> None:
+    """Records of one line that follow one another, a column each, share a row."""
+    shared = 0
+    for prog in programs().values():
+        view = Joined(prog.xlated(), prog.jited())
+        for function in view.functions:
+            rows = view.rows(function)
+            places = [view.place(row) for row in rows]
+            assert all(a is None or a != b for a, b in zip(places, places[1:]))
+            assert [s for row in rows for s in row.slots] == [
+                s for group in function.groups for s in group.slots
+            ]
+            assert [m for row in rows for m in row.machine] == [
+                m for group in function.groups for m in group.machine
+            ]
+            shared += len(function.groups) - len(rows)
+    assert shared > 3
 
 
 @needs_dot
@@ -177,6 +204,40 @@ addEventListener('load',()=>{
 @pytest.mark.slow
 @needs_dot
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_search_and_panes_in_a_browser(tmp_path: Path) -> None:
+    """What is typed picks rows and functions; the graph stays in sight when the code scrolls."""
+    prog = programs()["count_ports"]
+    view = Joined(prog.xlated(), prog.jited())
+    text = page(view, "t", "d", drawing(view)).decode()
+    probe = """<script>
+addEventListener('load',()=>{
+ const d=document.body.dataset,rows=()=>[...document.querySelectorAll('main tr')].filter(
+  r=>r.querySelector('td')&&r.offsetParent!==null);
+ d.all=rows().length;
+ find.value='CALL';find.dispatchEvent(new Event('input'));
+ d.some=rows().length;d.right=rows().every(r=>r.textContent.includes('call'));
+ find.value='no such thing';find.dispatchEvent(new Event('input'));
+ d.none=[...document.querySelectorAll('main section')].filter(f=>!f.hidden).length;
+ dispatchEvent(new KeyboardEvent('keydown',{key:'Escape'}));
+ d.again=rows().length;
+ document.querySelector('aside').previousElementSibling.style.height='9000px';
+ scrollTo(0,3000);
+ const r=document.querySelector('.cfg').getBoundingClientRect();
+ d.sight=scrollY>2000&&r.top>=0&&r.bottom<=innerHeight&&r.height>200;
+});</script></body>"""
+    path = tmp_path / "page.html"
+    path.write_text(text.replace("</body>", probe))
+    dom = browse(path, tmp_path, "--virtual-time-budget=2000", "--dump-dom")
+    found = dict(re.findall(r'data-(all|some|right|none|again|sight)="(\w+)"', dom))
+    assert int(found["all"]) == sum(len(view.rows(f)) for f in view.functions)
+    assert 0 < int(found["some"]) < int(found["all"])
+    assert (found["right"], found["none"], found["again"]) == ("true", "0", found["all"])
+    assert found["sight"] == "true"
+
+
+@pytest.mark.slow
+@needs_dot
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_without_scripts_all_is_there(tmp_path: Path) -> None:
     prog = programs()["callbacks"]
     view = Joined(prog.xlated(), prog.jited())
@@ -184,6 +245,8 @@ def test_without_scripts_all_is_there(tmp_path: Path) -> None:
     # The page's own policy is the surest switch that a browser has.
     off = text.replace("script-src 'unsafe-inline'", "script-src 'none'")
     assert off != text
+    # The search box comes with the scripts that it needs.
+    text = text.replace("</style>", "#find{display:none!important}</style>")
     pictures = []
     for name, content in (("on", text), ("off", off)):
         path = tmp_path / f"{name}.html"
