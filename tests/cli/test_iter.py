@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +104,39 @@ class TestPin:
     def test_a_path_that_is_taken(self, objects: dict[str, str], bpffs: Path) -> None:
         for expected in (0, 255):
             assert run("iter", "pin", objects["maps"], f"{bpffs}/i").status == expected
+
+
+RECORDED = sorted((Path(__file__).parents[2] / "fixtures" / "link").glob("debian-*"))
+
+
+@pytest.mark.parametrize("place", RECORDED, ids=lambda place: str(place.name))
+class TestRecorded:
+    """Iterators of recorded kernels, held against what upstream printed of their links."""
+
+    def links(self, place: Path) -> list[dict[str, Any]]:
+        cases = (place / "cases.txt").read_text().splitlines()
+        (name,) = [line.split()[0] for line in cases if line.endswith("  -j -f link list")]
+        links = json.loads((place / "expected" / name).read_text())
+        return [link for link in links if link["type"] == "iter"]
+
+    def test_json(self, place: Path) -> None:
+        links = self.links(place)
+        assert len(links) > 20
+        for link in links:
+            del link["type"]
+        result = run("-j", "--snapshot", str(place / "snapshot.zip"), "iter", "list")
+        assert (result.status, result.json) == (0, links)
+
+    def test_text(self, place: Path) -> None:
+        expected = ""
+        for link in self.links(place):
+            words = [f"{name} {link[name]}" for name in _PARAMETERS if name in link]
+            expected += f"{link['id']}: {'  '.join(words)}  prog {link['prog_id']}\n"
+            expected += "".join(f"\tpinned {path}\n" for path in link["pinned"])
+            holders = ", ".join(f"{holder['comm']}({holder['pid']})" for holder in link["pids"])
+            expected += f"\tpids {holders}\n"
+        result = run("--snapshot", str(place / "snapshot.zip"), "iter", "list")
+        assert (result.status, result.text) == (0, expected)
+
+
+_PARAMETERS = ("target_name", "map_id", "cgroup_id", "order", "tid", "pid")
