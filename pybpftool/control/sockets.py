@@ -51,6 +51,8 @@ def _refusal(
     what = f"cannot {verb} program {prog.id} {preposition} {where} as {type}"
     if errno == EINVAL:
         reason = "the program or the map is of another type (EINVAL)"
+        if map is None:
+            reason = "the program is attached there already, or of another type (EINVAL)"
     elif errno == EOPNOTSUPP:
         reason = "the map cannot have such a program (EOPNOTSUPP)"
     elif errno == ENOENT:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 import pytest
 
 from pybpftool.cli.grammar import Args
 from pybpftool.cli.prog_attach import _attach_type
+from pybpftool.control import sockets
 from pybpftool.errors import UsageError
+from pybpftool.kernel.interface import BpfObject
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+
+
+class Live(FakeKernel):
+    is_live = True
+
+    def open_writable(self, id: int) -> BpfObject:
+        return self.open("map", id)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +85,24 @@ class TestSockmap:
         assert_one_sentence(run("prog", "attach", *words), "is of another type")
         words = ("id", ids["skb"], "stream_verdict")
         assert_one_sentence(run("prog", "attach", *words), "the command ends there")
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "sentence"),
+    [
+        ("flow_dissector", errno.EINVAL, "the program is attached there already, or of another"),
+        ("flow_dissector", errno.EEXIST, "the network namespace as flow_dissector: there is one"),
+        ("msg_verdict id 9", errno.EINVAL, "map 9 as sk_msg_verdict: the program or the map is of"),
+        ("msg_verdict id 9", errno.EOPNOTSUPP, "the map cannot have such a program"),
+        ("msg_verdict id 9", errno.EPERM, "needs the capability CAP_NET_ADMIN"),
+    ],
+)
+def test_what_the_kernel_refuses(
+    monkeypatch: pytest.MonkeyPatch, words: str, number: int, sentence: str
+) -> None:
+    kernel = Live()
+    for obj in (kernel.prog(7), kernel.map(9)):
+        kernel.all[obj.kind][obj.id] = BpfObject(obj.kind, obj.id, 5, obj.info)
+    monkeypatch.setattr(sockets, "bpf", lambda *words: -number)
+    assert_one_sentence(run("prog", "attach", "id", "7", *words.split(), kernel=kernel), sentence)
+    assert kernel.opened == 0
