@@ -73,6 +73,9 @@ ALLOWED: dict[str, set[str]] = {
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli.btf", "btf.c.dump"): "a dump is written block by block, never one string",
     ("cli.btf", "btf.rawdump"): "a dump is written block by block, by two processes",
+    ("cli.cbpf", "insn.classic"): "a filter of a command line or a file belongs to no object",
+    ("cli.cbpf", "kernel.seccomp"): "a task is stopped for it, which no recording can be",
+    ("cli.cbpf", "kernel.socket_filters"): "they belong to processes, not to the kernel's BPF",
     ("cli.event_pipe", "kernel.rings"): "a live stream, which no recording can answer",
     ("cli.map_elem", "btf.initializer"): "a value in the words of the command line",
     ("cli.prog_xlated", "insn.dump"): "a dump is written run by run, never one string",
@@ -94,6 +97,7 @@ CTYPES = {
     "kernel.cdata": "what bpf(2) and the other calls of the C library need",
     "control.mounts": "mount(2)",
     "control.libbpf": "the system's libbpf",
+    "adapters.libpcap": "the system's libpcap",
     "adapters.capstone": "the options of a disassembler that its package does not offer",
 }
 

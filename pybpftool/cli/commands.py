@@ -33,6 +33,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("diff", "diff"),
     ("check", "check"),
     ("obj", "obj"),
+    ("cbpf", "cbpf"),
     ("why", "why"),
     ("attachments", "attachments"),
     ("owners", "owners"),

@@ -262,6 +262,24 @@ def perf_event_open(attr: Buffer, pid: int, cpu: int, leader: int = -1) -> int:
     return -get_errno() if fd < 0 else fd
 
 
+def ptrace(request: int, pid: int, address: int, data: int) -> int:
+    """ptrace(2); its result, or ``-errno``."""
+    function = c_function("ptrace")
+    function.restype = c_long
+    result: int = function(c_long(request), c_int(pid), c_void_p(address), c_void_p(data))
+    return -get_errno() if result < 0 else result
+
+
+def getsockopt(fd: int, level: int, option: int, buffer: Buffer | None, length: int) -> int:
+    """getsockopt(2) with a length of its own meaning; the length it gives back, or ``-errno``."""
+    size = c_uint(length)
+    address = c_void_p(None if buffer is None else buffer.address)
+    numbers = [c_int(number) for number in (fd, level, option)]
+    if c_function("getsockopt")(*numbers, address, c_void_p(addressof(size))):
+        return -get_errno()
+    return size.value
+
+
 def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
     """Add a key to a keyring (add_key(2)); its serial number, or ``-errno``."""
     function = c_function("syscall")

@@ -24,6 +24,7 @@ TESTED_IN: dict[str, str] = {
     "btf/test_table.py": "btf.check btf.section",
     "btf/test_values.py": "btf.builders btf.scalars",
     "cfg/test_dot.py": "adapters.graphviz",
+    "cli/test_cbpf.py": "adapters.libpcap kernel.seccomp kernel.socket_filters",
     "cli/test_check.py": (
         "cli.recorded inspect.baseline inspect.bounds inspect.calls inspect.elements inspect.judge"
         " inspect.policy inspect.report inspect.unknown kernel.shapes objects.symbols"
@@ -87,6 +88,7 @@ TESTED_IN: dict[str, str] = {
     "kernel/test_snapshot.py": "kernel.archive",
     "kernel/test_task_iter.py": "kernel.perf",
     "objects/test_provenance.py": "inspect.provenance",
+    "objects/test_seccomp.py": "uapi.syscalls",
     "test_pytest_plugin.py": "inspect.requirements",
 }
 

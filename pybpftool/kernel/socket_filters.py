@@ -1,0 +1,141 @@
+"""The classic BPF filters of other processes' sockets (pidfd_getfd(2), SO_GET_FILTER)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from errno import EPERM
+
+from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd
+from pybpftool.records import Record
+
+_SO_GET_FILTER = 26  # include/uapi/asm-generic/socket.h
+_SO_PROTOCOL, _SO_DOMAIN = 38, 39
+# parisc and sparc number the options of sockets otherwise.
+_OTHERS = {
+    "parisc": (0x401A, 0x4028, 0x4029),
+    "parisc64": (0x401A, 0x4028, 0x4029),
+    "sparc64": (0x001A, 0x0028, 0x0029),
+}
+_LENGTH_TRIES = 3
+
+
+class FilteredSocket(Record):
+    """A socket with a filter: where it is held, what it is, the filter's bytes.
+
+    ``domain``, ``type`` and ``protocol`` are those of socket(2). ``device`` is the one that a
+    packet socket is bound to, empty for all.
+    """
+
+    pid: int
+    comm: str
+    fd: int
+    inode: int
+    domain: int
+    type: int
+    protocol: int
+    device: str
+    filter: bytes
+
+
+def filtered_sockets() -> tuple[list[FilteredSocket], int]:
+    """All sockets with a classic filter, each once, and how many processes could not be asked."""
+    found: dict[int, FilteredSocket] = {}
+    seen: set[int] = set()
+    refused = 0
+    try:
+        pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    except OSError:
+        pids = []
+    for pid in pids:
+        try:
+            refused += not _of_process(pid, found, seen)
+        except OSError:
+            continue  # it has ended
+    return sorted(found.values(), key=lambda one: (one.pid, one.fd)), refused
+
+
+def _of_process(pid: int, found: dict[int, FilteredSocket], seen: set[int]) -> bool:
+    """Look at the sockets of one process; whether that was permitted."""
+    directory = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(directory)
+    except PermissionError:
+        return False
+    inodes: dict[int, int] = {}
+    for name in names:
+        try:
+            target = os.readlink(f"{directory}/{name}")
+        except PermissionError:
+            return False
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            inode = int(target[8:-1])
+            if inode not in seen:
+                seen.add(inode)
+                inodes[int(name)] = inode
+    if not inodes:
+        return True
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = pidfd_getfd(pidfd)
+        for number, inode in inodes.items():
+            fd = copy(number)
+            if fd < 0:
+                if os.path.exists(f"{directory}/{number}"):
+                    seen.discard(inode)
+                    return False
+                continue
+            with socket.socket(fileno=fd) as one:
+                _look(pid, number, inode, one, found)
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _look(
+    pid: int, number: int, inode: int, one: socket.socket, found: dict[int, FilteredSocket]
+) -> None:
+    get_filter, protocol, domain = _OTHERS.get(
+        os.uname().machine, (_SO_GET_FILTER, _SO_PROTOCOL, _SO_DOMAIN)
+    )
+    data = _filter(one.fileno(), get_filter)
+    if not data:
+        return
+    numbers = []
+    for option in (domain, socket.SO_TYPE, protocol):
+        try:
+            numbers.append(one.getsockopt(socket.SOL_SOCKET, option))
+        except OSError:
+            numbers.append(0)
+    device = ""
+    if numbers[0] == socket.AF_PACKET:
+        try:
+            device = one.getsockname()[0]
+        except OSError:
+            pass
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            comm = file.read().rstrip(b"\n").decode("utf-8", "surrogateescape")
+    except OSError:
+        comm = ""
+    found[inode] = FilteredSocket(
+        pid, comm, number, inode, numbers[0], numbers[1], numbers[2], device, data
+    )  # fmt: skip
+
+
+def _filter(fd: int, option: int) -> bytes:
+    """The instructions of a socket's filter; empty where there is none, or one of eBPF."""
+    # Lengths count instructions here (sk_get_filter() of net/core/filter.c).
+    for _ in range(_LENGTH_TRIES):
+        count = getsockopt(fd, socket.SOL_SOCKET, option, None, 0)
+        if count <= 0:
+            break
+        buffer = Buffer(count * 8)
+        again = getsockopt(fd, socket.SOL_SOCKET, option, buffer, count)
+        if 0 < again <= count:
+            return bytes(buffer.data[: again * 8])
+        if again == -EPERM:
+            break  # SO_LOCK_FILTER does not hide it, but who knows
+    return b""
