@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.insn.test_classic import ICMP, ICMP_C, ICMP_DECIMAL
+from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
 
