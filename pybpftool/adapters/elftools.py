@@ -18,7 +18,7 @@ except ImportError as error:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     # (offset, size, size of the file): raises FormatError for what no file can hold.
     CheckExtent = Callable[[int, int, int], None]
@@ -72,6 +72,24 @@ def image(file: BinaryIO, check: CheckExtent) -> Image:
         raise FormatError(
             f"it is not an ELF file, or it is broken ({type(error).__name__})"
         ) from None
+
+
+def build_id(file: BinaryIO) -> str:
+    """The build id of an ELF file in hexadecimal, empty without one; raises FormatError."""
+    try:
+        segments: Any = ELFFile(file).iter_segments("PT_NOTE")
+        for segment in segments:
+            for note in segment.iter_notes():
+                if note["n_type"] == "NT_GNU_BUILD_ID":
+                    return str(note["n_desc"])
+    except (
+        ELFError, ConstructError, KeyError, AttributeError, TypeError, AssertionError,
+        EOFError, MemoryError, struct.error, ValueError,
+    ) as error:  # fmt: skip
+        raise FormatError(
+            f"it is not an ELF file, or it is broken ({type(error).__name__})"
+        ) from None
+    return ""
 
 
 def sections(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage: pybpftool map { show | list } [MAP]
-       pybpftool map dump MAP
+       pybpftool map dump MAP [stacks [folded | svg [FILE]] [counts MAP] [pid PID]]
        pybpftool map { lookup | getnext } MAP [key DATA]
        pybpftool map update MAP [key DATA] [value VALUE] [UPDATE_FLAGS]
        pybpftool map delete MAP key DATA

@@ -152,12 +152,17 @@ class _Dump:
 
 
 def dump(ctx: Context, args: Args) -> None:
-    """``map dump MAP``."""
+    """``map dump MAP``, ``map dump MAP stacks …``"""
     from pybpftool.cli.refs import open_maps
 
     kernel = ctx.kernel
     objects = open_maps(kernel, args)
     try:
+        if args.accept("stacks"):
+            from pybpftool.cli import map_stacks
+
+            map_stacks.dump(ctx, args, objects)
+            return
         args.end()
         maps = [read(kernel, obj, with_fdinfo=False) for obj in objects]
         json = ctx.json

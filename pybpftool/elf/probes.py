@@ -100,6 +100,20 @@ def read_probes(path: str) -> Probes:
     return Probes(found.segments, sorted(functions.values()), usdt)
 
 
+def read_build_id(path: str) -> str:
+    """The build id of an ELF file in hexadecimal, empty without one; raises BpfError."""
+    from pybpftool.adapters.elftools import build_id
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return ""
+            return build_id(file)
+    except (OSError, ValueError, OverflowError) as error:
+        raise BpfError(f"cannot read '{path}': {error}") from None
+
+
 def _functions(
     data: bytes, strings: bytes, order: str, elf_class: int
 ) -> list[tuple[int, int, str]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.map import Map
     from pybpftool.objects.net import NetworkReader
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
@@ -106,10 +107,21 @@ def record_maps(kernel: Kernel, elements: bool = True) -> None:
         if elements:
             for _ in kernel.elements(obj):
                 pass
+        if elements and map.type_name == "stack_trace":
+            _record_stacks(kernel, obj, map)
 
     _every(kernel, "map", collect)
     for id in types:
         _tried(kernel.btf_data, id)
+
+
+def _record_stacks(kernel: Kernel, obj: BpfObject, map: Map) -> None:
+    """What ``map dump … stacks`` asks about places in files."""
+    from pybpftool.objects.stacks import StackReader
+
+    reader = StackReader(kernel, obj, map)
+    for id in reader.ids:
+        reader.frames(id)
 
 
 def record_btf(kernel: Kernel) -> None:

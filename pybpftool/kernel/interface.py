@@ -369,6 +369,10 @@ class Kernel:
         """What stands at an offset of an ELF file; see :func:`pybpftool.elf.probes.file_place`."""
         raise NotImplementedError
 
+    def build_id_file(self, build_id: bytes) -> str:
+        """An ELF file by its id; see :func:`pybpftool.kernel.build_ids.build_id_file`."""
+        raise NotImplementedError
+
 
 class Listing:
     """The holders of all objects of a kind, and the objects, for one listing.
@@ -410,6 +414,7 @@ QUESTIONS = (
     "ifindex_name",
     "link_details",
     "file_place",
+    "build_id_file",
     "task_fds",
     "cgroup_root",
     "cgroup_programs",

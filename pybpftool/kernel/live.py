@@ -553,6 +553,11 @@ class LiveKernel(Kernel):
 
         return file_place(path, offset)
 
+    def build_id_file(self, build_id: bytes) -> str:
+        from pybpftool.kernel.build_ids import build_id_file
+
+        return build_id_file(build_id)
+
 
 class LiveListing(Listing):
     """A listing of the running kernel.

@@ -34,6 +34,7 @@ class AttachedKernel(FakeKernel):
         self.namespaces: list[tuple[str, int, str, int, str]] = []
         self.indices: dict[str, int] = {}
         self.btf_names: dict[int, str] = {}
+        self.build_ids: dict[bytes, str] = {}
 
     # --- filling ---
 
@@ -72,6 +73,9 @@ class AttachedKernel(FakeKernel):
 
     def file_place(self, path: str, offset: int) -> dict[str, Any]:
         return self.places.get((path, offset), {})
+
+    def build_id_file(self, build_id: bytes) -> str:
+        return self.build_ids.get(build_id, "")
 
     def btf_name(self, id: int) -> str:
         return self.btf_names.get(id, "")
