@@ -76,6 +76,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("cli.cbpf", "insn.classic"): "a filter of a command line or a file belongs to no object",
     ("cli.cbpf", "kernel.seccomp"): "a task is stopped for it, which no recording can be",
     ("cli.cbpf", "kernel.socket_filters"): "they belong to processes, not to the kernel's BPF",
+    ("cli.monitor", "kernel.bpf_events"): "a live stream, which no recording can answer",
     ("cli.event_pipe", "kernel.rings"): "a live stream, which no recording can answer",
     ("cli.map_elem", "btf.initializer"): "a value in the words of the command line",
     ("cli.prog_xlated", "insn.dump"): "a dump is written run by run, never one string",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.diff import EXIT_TROUBLE
+from pybpftool.cli.durations import seconds
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -34,7 +35,6 @@ Options:
 
 DEFAULT = "bpf.toml"
 _PAUSE = 0.25  # seconds between two tries
-_LONGEST = 24 * 3600.0
 
 
 def run(ctx: Context, args: Args) -> None:
@@ -55,7 +55,7 @@ def run(ctx: Context, args: Args) -> None:
 
     else:
         reports = _reports(ctx)
-        wait = _seconds(options["wait"]) if "wait" in options else 0.0
+        wait = seconds(options["wait"]) if "wait" in options else 0.0
 
         def work() -> None:
             _check(ctx, words, since, wait, reports)
@@ -217,15 +217,3 @@ def _baseline(policy: Policy) -> Baseline | None:
         return None
     path = baseline.lock_path(policy.path)
     return baseline.load(path) if os.path.exists(path) else None
-
-
-def _seconds(word: str) -> float:
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    digits = word.rstrip("msh")
-    unit = units.get(word[len(digits) :] or "s")
-    if unit is None or not (digits.isascii() and digits.replace(".", "", 1).isdigit()):
-        raise UsageError(f"cannot read '{word}' as a time like 15s, 500ms or 2m")
-    seconds = float(digits) * unit
-    if seconds > _LONGEST:
-        raise UsageError(f"'{word}' is longer than a day")
-    return seconds

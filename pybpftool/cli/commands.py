@@ -33,6 +33,8 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("diff", "diff"),
     ("check", "check"),
     ("obj", "obj"),
+    ("monitor", "monitor"),
+    ("top", "top"),
     ("cbpf", "cbpf"),
     ("why", "why"),
     ("attachments", "attachments"),
@@ -52,10 +54,10 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
     # Not importlib.import_module(): that package costs more than most of ours.
     run = __import__(f"pybpftool.cli.{module}", fromlist=("run",)).run
     if ctx.options.is_table:
-        from pybpftool.cli.options import TABLES
+        from pybpftool.cli.options import OWN_TABLES
         from pybpftool.cli.table import tabled
 
-        if module not in TABLES:
+        if module not in OWN_TABLES:
             run = tabled(module, run)
     if ctx.options.snapshot is None:
         run(ctx, args)

@@ -79,25 +79,31 @@ _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", 
 TABLES = ("attachments", "owners")
 """Our own words whose answer is a table without being asked for one."""
 _TABLES = (*_LISTED, *TABLES)
+OWN_TABLES = (*TABLES, "top", "monitor")
+"""Words that do with the options of tables what is to be done."""
 # Options of single objects: name -> whether it takes a value, and whose it is.
 _OF_OBJECT = {
     "against": (True, ("obj",)),
     "compare": (True, ("obj",)),
+    "by": (True, ("top",)),
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
-    "color": (True, _TABLES),
+    "color": (True, (*_TABLES, "top")),
     "columns": (True, _TABLES),
     "elements": (False, ("diff", "map")),
-    "filter": (True, _TABLES),
+    "filter": (True, (*_TABLES, "top")),
+    "for": (True, ("top", "monitor")),
     "full": (False, ("prog", "map", "link")),
     "ignore": (True, ("diff",)),
-    "json-lines": (False, _TABLES),
+    "interval": (True, ("top", "monitor")),
+    "json-lines": (False, (*_TABLES, "top", "monitor")),
     "libbpf": (True, ("gen",)),
+    "once": (False, ("top",)),
     "only": (True, ("diff",)),
     "owner": (True, ("diff",)),
     "report": (True, ("check",)),
     "since": (True, ("check",)),
-    "sort": (True, _TABLES),
+    "sort": (True, (*_TABLES, "top")),
     "table": (False, _TABLES),
     "wait": (True, ("check",)),
     "write": (False, ("check",)),

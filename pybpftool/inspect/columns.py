@@ -77,6 +77,16 @@ COLUMNS: dict[str, dict[str, str]] = {
         ns="run_time_ns",
     ),
     "token": _kinds("token_info allowed_cmds allowed_maps allowed_progs allowed_attachs"),
+    "top": _kinds(
+        "type name owner",
+        "id calls calls_per_second cpu_percent run_cnt",
+        ns="time_ns ns_per_call run_time_ns",
+    ),
+    "top owner": _kinds(
+        "owner",
+        "programs calls calls_per_second cpu_percent run_cnt",
+        ns="time_ns ns_per_call run_time_ns",
+    ),
 }
 """Word -> column -> kind of its values."""
 

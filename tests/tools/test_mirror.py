@@ -62,6 +62,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_struct_ops.py": "control.struct_ops objects.struct_ops",
     "cli/test_struct_ops_register.py": "control.register",
     "cli/test_token.py": "objects.token",
+    "cli/test_top.py": "cli.durations control.stats",
     "cli/test_why.py": "inspect.attachments inspect.owners inspect.tree inspect.why",
     "cli/test_version.py": "control.libbpf_version",
     "control/test_linker.py": "control.apart",
