@@ -33,6 +33,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("diff", "diff"),
     ("check", "check"),
     ("obj", "obj"),
+    ("metrics", "metrics"),
     ("monitor", "monitor"),
     ("top", "top"),
     ("cbpf", "cbpf"),

@@ -1,0 +1,100 @@
+"""``metrics``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pybpftool.cli.metrics import address
+from pybpftool.errors import UsageError
+from tests.support.cli import assert_one_sentence, run
+from tests.support.hosts import host
+
+ROOT = Path(__file__).parents[2]
+SNAPSHOT = str(ROOT / "fixtures" / "host" / "snapshot.zip")
+COMMAND = [sys.executable, "-m", "pybpftool"]
+
+
+def test_show_and_write(tmp_path: Path) -> None:
+    result = run("--snapshot", SNAPSHOT, "metrics")
+    assert (result.status, result.errors) == (0, "")
+    assert 'pybpftool_programs{name="cali_entry",type="xdp",owner="comm:felix"} 1\n' in result.text
+    path = tmp_path / "bpf.prom"
+    path.write_text("old")
+    before = path.stat().st_ino
+    written = run("--snapshot", SNAPSHOT, "metrics", "write", str(path))
+    assert (written.status, written.out, written.errors) == (0, b"", "")
+    assert path.read_text() == result.text
+    assert path.stat().st_ino != before  # another file took its place
+    assert os.listdir(tmp_path) == ["bpf.prom"]
+
+
+def test_json() -> None:
+    rows = run("-j", "--snapshot", SNAPSHOT, "metrics", "show", "--stats").json
+    byname = {row["name"]: row for row in rows}
+    labels = {"name": "cali_entry", "type": "xdp", "owner": "comm:felix"}
+    assert byname["pybpftool_programs"]["samples"][0] == {"labels": labels, "value": 1}
+    assert byname["pybpftool_program_runs_total"]["type"] == "counter"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["show", "x"], "unexpected argument 'x'"),
+        (["write"], "expected a file"),
+        (["write", "/nonexistent/x.prom"], "/nonexistent/x.prom"),
+        (["serve", "nowhere"], "cannot read 'nowhere' as an address"),
+        (["serve", "::1:80"], "stands in brackets: [::1]:80"),
+        (["serve", "example.org:80"], "no address of IPv4 or IPv6"),
+        (["serve", "127.0.0.1:70000"], "cannot read '127.0.0.1:70000'"),
+        (["serve", "192.0.2.1:1"], "cannot serve at 192.0.2.1:1"),
+        (["show", "--interval", "2s"], "--interval goes with --stats"),
+        (["serve", "--stats", "--interval", "2s"], "counts while it runs"),
+    ],
+)
+def test_refusals(words: list[str], sentence: str) -> None:
+    assert_one_sentence(run("metrics", *words, kernel=host()), sentence)
+
+
+def test_addresses() -> None:
+    assert address("9000") == ("127.0.0.1", 9000)
+    assert address("localhost:9000") == ("127.0.0.1", 9000)
+    assert address("0.0.0.0:1") == ("0.0.0.0", 1)
+    assert address("[::1]:9000") == ("::1", 9000)
+    for word in ("", ":", "x:", "1:2:3", "[::1]", "-1", "9000:"):
+        with pytest.raises(UsageError):
+            address(word)
+
+
+def test_serving() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--snapshot", SNAPSHOT, "metrics", "serve", "127.0.0.1:0"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        assert line.startswith("serving http://127.0.0.1:")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for _ in range(2):
+            with opener.open(line.split()[1].rstrip(";"), timeout=20) as answer:
+                assert b"pybpftool_programs{" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.live
+def test_unprivileged() -> None:
+    if os.geteuid() or shutil.which("setpriv") is None:
+        pytest.skip("needs root, which gives it up")
+    for words in (["metrics"], ["metrics", "--stats"], ["metrics", "serve", "0"]):
+        command = ["setpriv", "--reuid", "65534", "--clear-groups", *COMMAND, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 255
+        assert "CAP_" in done.stderr and done.stderr.count("\n") == 1
