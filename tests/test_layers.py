@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "uapi",
     },
     "gen": {"btf", "elf", "output", "uapi"},
+    "gen.against": {"kernel.interface"},  # `obj check` asks a kernel for the BTF of its modules
     "inspect": {"kernel.interface", "objects", "output.jsontext", "uapi"},
     # The listings' second process, and names of numbers in the grammar.
     "cli": {

@@ -15,7 +15,7 @@ from pybpftool.uapi.btf import MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from mmap import mmap
     from typing import Protocol
 
@@ -131,6 +131,32 @@ def from_kernel_file(path: str, kernel: Kernel, base: Btf | None = None) -> Btf:
         if kernel.btf_name(obj.id) == name:
             return from_id(obj.id, kernel, base)
     raise BpfError(f"the recorded kernel has no BTF '{path}'")
+
+
+def modules(kernel: Kernel) -> Iterator[Btf]:
+    """The BTF of each module of a kernel, running or recorded."""
+    import os
+
+    if not kernel.is_live:
+        for obj in kernel.objects("btf"):
+            if kernel.btf_name(obj.id) not in ("", "vmlinux"):
+                yield from_id(obj.id, kernel)
+        return
+    # Files here need no capability, unlike the kernel's list of BTF objects.
+    try:
+        names = sorted(os.listdir(SYSFS))
+    except OSError:
+        return
+    for name in names:
+        path = SYSFS + name
+        if path == VMLINUX:
+            continue
+        try:
+            yield from_file(path, vmlinux(kernel))
+        except BpfError:
+            if os.path.exists(path):
+                raise
+            # The module is gone meanwhile.
 
 
 def _is_split(data: bytes) -> bool:

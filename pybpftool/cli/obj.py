@@ -148,7 +148,7 @@ def _check(ctx: Context, args: Args) -> None:
     against = _against(ctx)
 
     def run_checks() -> None:
-        targets = targets_in(against) if against else kernel_targets(ctx.kernel)
+        targets = targets_in(against, ctx.base_btf) if against else kernel_targets(ctx.kernel)
         reports = [check(path, obj, targets) for path, obj in _opened(paths)]
         if ctx.json is not None:
             ctx.json.value([report.json() for report in reports])

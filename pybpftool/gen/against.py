@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.btf.core.resolve import Resolved
     from pybpftool.btf.ext import BtfExt
-    from pybpftool.btf.load import BtfSource
     from pybpftool.btf.table import Btf
     from pybpftool.gen.bpf_object import BpfObject, Program
+    from pybpftool.kernel.interface import Kernel
 
     Json = dict[str, object]
 
@@ -81,18 +81,18 @@ class Report(Record):
         }
 
 
-def targets_in(path: str) -> Targets:
-    """The types in a file with BTF; raises :class:`pybpftool.errors.BpfError`."""
+def targets_in(path: str, base: Btf | None = None) -> Targets:
+    """The types in a file with BTF, and in its base; raises :class:`pybpftool.errors.BpfError`."""
     from pybpftool.btf.load import from_file
 
-    return Targets(from_file(path))
+    return Targets(from_file(path, base))
 
 
-def kernel_targets(kernel: BtfSource) -> Targets:
-    """The types of a kernel, running or recorded."""
-    from pybpftool.btf.load import vmlinux
+def kernel_targets(kernel: Kernel) -> Targets:
+    """The types of a kernel, running or recorded, and of its modules."""
+    from pybpftool.btf.load import modules, vmlinux
 
-    return Targets(vmlinux(kernel))
+    return Targets(vmlinux(kernel), lambda: modules(kernel))
 
 
 def check(path: str, obj: BpfObject, targets: Targets) -> Report:
@@ -119,10 +119,10 @@ def check(path: str, obj: BpfObject, targets: Targets) -> Report:
                 if reason:
                     what = f"{KINDS[row.kind]} {resolved.local.text()}"
                     findings.append(Finding(name, number, source, what, reason, False))
-    findings += _externs(obj, targets.btf)
+    findings += _externs(obj, targets)
     for program in obj.programs:
-        findings += _target(program, targets.btf)
-    findings += _struct_ops(obj, targets.btf)
+        findings += _target(program, targets)
+    findings += _struct_ops(obj, targets)
     return Report(path, count, findings)
 
 
@@ -148,7 +148,7 @@ def _source(btf: Btf, ext: BtfExt, section: str, offset: int) -> str:
     return text.strip()
 
 
-def _externs(obj: BpfObject, kernel: Btf) -> list[Finding]:
+def _externs(obj: BpfObject, kernel: Targets) -> list[Finding]:
     found = []
     for extern in obj.externs:
         if extern.section != ".ksyms" or extern.is_weak:
@@ -157,29 +157,29 @@ def _externs(obj: BpfObject, kernel: Btf) -> list[Finding]:
         what = "kernel function" if extern.is_function else "kernel variable"
         name = essential(extern.name)
         is_typed = extern.is_function or bool(obj.btf and obj.btf.kind(extern.type_id))
-        if is_typed and kernel.find(name, kind) is None:
+        if is_typed and not kernel.has(name, kind):
             found.append(Finding(name, None, "", what, "not in the kernel's BTF", True))
     return found
 
 
-def _target(program: Program, kernel: Btf) -> list[Finding]:
+def _target(program: Program, kernel: Targets) -> list[Finding]:
     word, _, name = program.section.partition("/")
     row = _TARGETS.get(word.removesuffix(".s"))
     if row is None or not name or not program.autoload:
         return []
     kind, prefix = row
-    if kernel.find(prefix + name, kind) is not None:
+    if kernel.has(prefix + name, kind):
         return []
     reason = f"'{name}' is not in the kernel's BTF"
     return [Finding(program.name, None, "", f"section {program.section}", reason, True)]
 
 
-def _struct_ops(obj: BpfObject, kernel: Btf) -> list[Finding]:
+def _struct_ops(obj: BpfObject, kernel: Targets) -> list[Finding]:
     found = []
     for entry in obj.maps:
         if entry.kind == "struct_ops" and entry.autocreate and obj.btf is not None:
             name = essential(obj.btf.name(entry.definition.value_type_id))
-            if kernel.find(f"bpf_struct_ops_{name}", STRUCT) is None:
+            if not kernel.has(f"bpf_struct_ops_{name}", STRUCT):
                 reason = f"the kernel has no struct_ops '{name}'"
                 found.append(Finding(entry.name, None, "", "map", reason, True))
     return found

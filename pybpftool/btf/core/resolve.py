@@ -14,6 +14,8 @@ from pybpftool.uapi.btf import ARRAY, COMPOSITE, ENUMS, INT, INT_SIGNED, PTR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from pybpftool.btf.ext import Relocation
     from pybpftool.btf.table import Btf
 
@@ -51,14 +53,14 @@ class Resolver:
     def __init__(self, local: Btf, target: Targets) -> None:
         self._local = local
         self._targets = target
-        self._candidates: dict[int, list[int]] = {}
+        self._candidates: dict[int, list[tuple[Btf, int]]] = {}
 
     def resolve(self, relocation: Relocation) -> Resolved:
         """What a relocation means there.
 
         Raises :class:`CoreError` if it means nothing, or if types that fit disagree.
         """
-        local, target = self._local, self._targets.btf
+        local = self._local
         spec = ways.parse(local, relocation)
         if spec.kind == ways.TYPE_ID_LOCAL:
             value = Value(relocation.type_id)
@@ -68,10 +70,10 @@ class Resolver:
             raise CoreError(f"the type [{relocation.type_id}] has no name to look for")
         candidates = self._candidates.get(relocation.type_id)
         if candidates is None:
-            candidates = self._targets.find(local, relocation.type_id)
+            candidates = self._targets.candidates(local, relocation.type_id)
         found: Resolved | None = None
         fitting = []
-        for type_id in candidates:
+        for target, type_id in candidates:
             there = _match(spec, target, type_id)
             if there is None:
                 continue
@@ -80,7 +82,7 @@ class Resolver:
                 found = one
             else:
                 _agree(found, one)
-            fitting.append(type_id)
+            fitting.append((target, type_id))
         # What has not fitted once is not tried again.
         self._candidates[relocation.type_id] = fitting or candidates
         if found is None:
@@ -100,12 +102,23 @@ def _agree(first: Resolved, other: Resolved) -> None:
 
 
 class Targets:
-    """The types of a kernel by name, flavors aside."""
+    """The types of a kernel by name, flavors aside.
 
-    def __init__(self, btf: Btf) -> None:
+    :param modules: gives the BTF of its modules, which is asked for once a type is missing.
+    :param of_module: whether ``btf`` is a module's, of which only its own types count.
+    """
+
+    def __init__(
+        self,
+        btf: Btf,
+        modules: Callable[[], Iterable[Btf]] | None = None,
+        of_module: bool = False,
+    ) -> None:
         self.btf = btf
+        self._open_modules = modules
+        self._modules: list[Targets] | None = None
         by_place: dict[int, list[int]] = {}
-        for part in reversed(btf.parts()):
+        for part in [btf] if of_module else reversed(btf.parts()):
             words = part.words
             for type_id, at in enumerate(part.own_offsets(), part.start_id):
                 place = words[at - 1]
@@ -116,6 +129,28 @@ class Targets:
                         by_place[place] = [type_id]
         self._by_place = by_place
         self._found: dict[str, list[int]] = {}
+
+    @property
+    def modules(self) -> list[Targets]:
+        """The types of the kernel's modules."""
+        if self._modules is None:
+            opened = () if self._open_modules is None else self._open_modules()
+            self._modules = [Targets(btf, None, True) for btf in opened]
+        return self._modules
+
+    def has(self, name: str, kind: int) -> bool:
+        """Whether the kernel or one of its modules has a type of this name and kind."""
+        if self.btf.find(name, kind) is not None:
+            return True
+        return any(module.btf.find(name, kind) is not None for module in self.modules)
+
+    def candidates(self, local: Btf, type_id: int) -> list[tuple[Btf, int]]:
+        """What one of an object's types may be; those of modules where vmlinux has none."""
+        found = [(self.btf, other) for other in self.find(local, type_id)]
+        if not found:
+            for module in self.modules:
+                found += [(module.btf, other) for other in module.find(local, type_id)]
+        return found
 
     def find(self, local: Btf, type_id: int) -> list[int]:
         """The types that one of an object may be, by name and kind, ascending."""
@@ -133,14 +168,21 @@ class Targets:
             raw = part.names.raw
             begin = part.string_end - len(raw)
             for ending in (b"\0", b"___"):
-                wanted = b"\0" + needle + ending
-                at = raw.find(wanted)
-                while at >= 0:
-                    text = raw[at + 1 : raw.index(b"\0", at + 1)]
+                for at in _starts(raw, needle + ending):
+                    text = raw[at : raw.index(b"\0", at)]
                     if essential(text.decode("utf-8", "surrogateescape")) == name:
-                        found += self._by_place.get(begin + at + 1, ())
-                    at = raw.find(wanted, at + 1)
+                        found += self._by_place.get(begin + at, ())
         return sorted(found)
+
+
+def _starts(strings: bytes, wanted: bytes) -> Iterator[int]:
+    """Where strings begin that begin with ``wanted``."""
+    if strings[: len(wanted)] == wanted:
+        yield 0  # the first one of a module's, with nothing before it
+    at = strings.find(b"\0" + wanted)
+    while at >= 0:
+        yield at + 1
+        at = strings.find(b"\0" + wanted, at + 1)
 
 
 def _match(local: Spec, target: Btf, type_id: int) -> Spec | None:
