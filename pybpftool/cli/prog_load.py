@@ -114,6 +114,10 @@ def _load_light(ctx: Context, args: Args) -> None:
     aloud = ctx.debug if options.debug else None
     try:
         made = loader(path, None, aloud, options.sign)
+        if options.debug and ctx.json is None:
+            from pybpftool.cli.prog_xlated import dump_unloaded
+
+            dump_unloaded(ctx, made.insns)
         signature = None
         if options.key is not None and options.certificate is not None:
             from pybpftool.control import signing

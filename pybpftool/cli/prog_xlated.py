@@ -32,3 +32,12 @@ class XlatedDump(Dump):
             dump.dump_json(self._ctx.json, code, options.opcodes, options.linum)
         else:
             dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum)
+
+
+def dump_unloaded(ctx: Context, insns: bytes) -> None:
+    """Print instructions that the kernel has not seen yet, at once."""
+    from pybpftool.insn import dump
+    from pybpftool.objects.prog_code import not_loaded
+
+    dump.dump_plain(ctx.out, not_loaded(ctx.kernel, insns, ctx.say), False, False)
+    ctx.out.flush()

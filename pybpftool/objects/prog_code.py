@@ -99,6 +99,13 @@ class CodeReader:
         return jump_tables(self._kernel, obj) if has_indirect_jumps(code.insns) else {}
 
 
+def not_loaded(kernel: Kernel, insns: bytes, say: Say = silent) -> XlatedProgram:
+    """Instructions that a kernel has not seen, with its names for helpers."""
+    from pybpftool.insn.program import XlatedProgram
+
+    return XlatedProgram(insns, symbols=SymbolSource(kernel, say), byteorder=kernel.byteorder)
+
+
 def xlated_program(
     kernel: Kernel,
     arrays: dict[str, Any],

@@ -136,5 +136,10 @@ class TestRun:
 
     def test_debug(self, objects: dict[str, str]) -> None:
         result = run("-d", "-L", "prog", "load", objects["good"])
+        made = loader(objects["good"])
+        assert result.text.startswith("   0: (bf) r6 = r1\n")
+        *_, last = result.text.splitlines()
+        assert int(last.split(":")[0]) == len(made.insns) // 8 - 1
+        assert run("-j", "-d", "-L", "prog", "load", objects["good"]).out == b"\n"
         assert result.status == 0
         assert "processed" in result.errors
