@@ -92,6 +92,25 @@ class TestPlaces:
         )
         assert json.loads(run(link, "-jV").stdout)["version"] == pybpftool.UPSTREAM_VERSION
 
+    @pytest.mark.parametrize(
+        ("probe", "answer"),
+        [
+            ("bpftool version | head -n 1", f"bpftool v{pybpftool.UPSTREAM_VERSION}"),
+            ("bpftool gen help 2>&1 | grep -c 'gen skeleton.*name'", "1"),
+            ("bpftool help 2>&1 | grep -cw gen", "1"),
+            ("bpftool feature list_builtins map_types | head -n 3 | tail -n 1", "array"),
+            ("bpftool feature list_builtins prog_types | grep -x struct_ops", "struct_ops"),
+            ("bpftool prog help 2>&1 | grep -o loadall | head -n 1", "loadall"),
+        ],
+    )
+    def test_probes_of_build_systems(
+        self, command: Path, tmp_path: Path, probe: str, answer: str
+    ) -> None:
+        (tmp_path / "bpftool").symlink_to(command)
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        found = run("/bin/sh", "-c", probe, env={**os.environ, "PATH": path})
+        assert found.stdout.decode().strip() == answer
+
     @pytest.mark.parametrize("packages", ["site-packages", "dist-packages"])
     def test_beside_no_interpreter(self, tmp_path: Path, packages: str) -> None:
         """``pip install --user``, ``--prefix``: the folder's name tells which Python."""
