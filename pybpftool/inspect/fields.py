@@ -74,6 +74,11 @@ def _verified_insns(inventory: Any, item: Any) -> Any:
     return TooOld("5.16") if count is None else count
 
 
+def _subprograms(inventory: Any, item: Any) -> Any:
+    # The kernel counts at least one (bpf_prog_get_info_by_fd()), and 0 where it hides them.
+    return item.record.subprograms or Hidden("this needs the capability CAP_BPF")
+
+
 def _maps_of(inventory: Any, item: Any) -> Any:
     prog: Program = item.record
     if prog.nr_map_ids and not prog.map_ids:
@@ -244,7 +249,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "bytes_jited": _jited_size,
         "bytes_memlock": _memlock,
         "verified_insns": _verified_insns,
-        "subprograms": _attribute("subprograms"),
+        "subprograms": _subprograms,
         "maps": _maps_of,
         "btf": _has_btf,
         "pinned": _pinned,
@@ -283,3 +288,9 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 """Kind -> field -> what finds it."""
+
+OF_INFO = frozenset(
+    {"tag", "gpl_compatible", "uid", "run_cnt", "run_time_ns", "attach_to", "bytes_xlated"}
+    | {"bytes_jited", "verified_insns", "subprograms", "maps", "btf", "code", "calls"}
+)
+"""Fields of programs that the kernel tells no more once the device of one is gone."""

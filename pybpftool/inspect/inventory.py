@@ -10,9 +10,10 @@ from __future__ import annotations
 import zlib
 
 from pybpftool.errors import BpfError, VanishedError
-from pybpftool.inspect.fields import FIELDS
+from pybpftool.inspect.fields import FIELDS, OF_INFO
 from pybpftool.inspect.owner import Owners
 from pybpftool.inspect.places import Names, Places
+from pybpftool.inspect.unknown import Hidden
 from pybpftool.objects.attach_target import AttachTargets
 from pybpftool.objects.map import MapReader
 from pybpftool.objects.prog import ProgramReader
@@ -55,6 +56,9 @@ class Item:
         (both of :mod:`pybpftool.inspect.unknown`)."""
         found = self._found
         if field not in found:
+            if self._obj.orphaned and field in OF_INFO:
+                found[field] = Hidden("the network device that it was offloaded to is gone")
+                return found[field]
             found[field] = FIELDS[self.kind][field](self._inventory, self)
         return found[field]
 

@@ -168,7 +168,26 @@ def refuse(question: str) -> Any:
     return hide
 
 
+def hide_functions(kernel: Host) -> None:
+    """As a kernel does for a reader without CAP_BPF."""
+    add_prog(kernel, 2, b"", name=b"counter", type=3, nr_jited_ksyms=0, verified_insns=40)
+
+
+def take_device(kernel: Host) -> None:
+    """The device that a program was offloaded to is gone: the kernel tells its id alone."""
+    obj = kernel.all["prog"][2]
+    blank = struct.pack("<II", 0, 2).ljust(len(obj.info), b"\0")
+    kernel.all["prog"][2] = obj.__class__("prog", 2, -1, blank, True)
+
+
 HIDDEN = [
+    (hide_functions, "prog", COUNTER, 'subprograms = "<= 5"'),
+    (take_device, "prog", '{ id = "2" }', 'verified_insns = "<= 90%"'),
+    (take_device, "prog", '{ id = "2" }', 'subprograms = "<= 5"'),
+    (take_device, "prog", '{ id = "2" }', "gpl_compatible = false"),
+    (take_device, "prog", '{ id = "2" }', 'calls = { forbid = "bpf_probe_write_user" }'),
+    (take_device, "prog", '{ id = "2" }', 'total = { verified_insns = "<= 90" }'),
+    (take_device, "prog", '{ tag = "0101*" }', "count = 0"),
     (hide_code, "prog", COUNTER, 'calls = { forbid = "bpf_probe_write_user" }'),
     (hide_symbols, "prog", COUNTER, 'calls = { forbid = "bpf_probe_write_user" }'),
     (hide_size, "prog", COUNTER, 'bytes_xlated = "<= 1 KiB"'),

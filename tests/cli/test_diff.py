@@ -116,7 +116,7 @@ def changed_code() -> Host:
             asm.exit_(),
         ]
     )
-    described = {"nr_func_info": 2, "func_info_rec_size": 8, "nr_line_info": 1}
+    described = {"nr_jited_ksyms": 0, "nr_func_info": 2, "func_info_rec_size": 8, "nr_line_info": 1}
     add_prog(kernel, 1, code, name=b"first", btf_id=9, line_info_rec_size=16, **described)
     fresh = host()
     kernel.arrays[1].update(

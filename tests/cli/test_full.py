@@ -30,7 +30,7 @@ def test_programs() -> None:
         assert {key: row[key] for key in base} == base
     assert {key: rows[1][key] for key in rows[1] if key not in plain[1]} == {
         "verified_insns": 40,
-        "subprograms": 0,
+        "subprograms": 1,
         "attached": [{"hook": "tcx/ingress", "dev": "eth0", "link_id": 20}],
         "maps": ["flows"],
         "owner": ["unit:agent.service"],
@@ -39,7 +39,7 @@ def test_programs() -> None:
     assert one == rows[1]
     text = run("prog", "show", "id", "2", "--full", kernel=host()).text
     assert text.startswith(run("prog", "show", "id", "2", kernel=host()).text)
-    assert "\tverified_insns 40  subprograms 0\n\tattached tcx/ingress dev eth0\n" in text
+    assert "\tverified_insns 40  subprograms 1\n\tattached tcx/ingress dev eth0\n" in text
 
 
 def test_maps_and_links() -> None:

@@ -12,6 +12,7 @@ from tests.support.fakekernel import FakeKernel
 
 def add_prog(kernel: FakeKernel, id: int, code: bytes, **fields: Any) -> None:
     """A program with its translated code."""
+    fields.setdefault("nr_jited_ksyms", 1)
     kernel.prog(id, xlated_prog_len=len(code), **fields)
     kernel.arrays[id]["xlated"] = code
 
@@ -26,8 +27,8 @@ def add_described(kernel: FakeKernel, id: int) -> None:
     code = asm.assemble(
         [asm.insn(0x85, src=1, off=1, imm=1), asm.exit_(), asm.mov64(asm.R0, 1), asm.exit_()]
     )
-    add_prog(kernel, id, code, name=b"first", btf_id=9, nr_func_info=2, func_info_rec_size=8,
-        nr_line_info=1, line_info_rec_size=16)  # fmt: skip
+    add_prog(kernel, id, code, name=b"first", btf_id=9, nr_jited_ksyms=0, nr_func_info=2,
+        func_info_rec_size=8, nr_line_info=1, line_info_rec_size=16)  # fmt: skip
     kernel.btfs[9] = btf.build()
     kernel.arrays[id]["func_info"] = struct.pack("=IIII", 0, first, 2, second)
     kernel.arrays[id]["line_info"] = struct.pack("=IIII", 2, file, text, 12 << 10 | 3)
