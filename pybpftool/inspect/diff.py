@@ -74,6 +74,8 @@ _AT_ONCE: dict[str, tuple[Callable[[Any], tuple[Any, ...]], frozenset[str]]] = {
 }  # fmt: skip
 _SURE = {"prog": 2, "map": 1, "link": 0}
 
+_UNKNOWN = (Hidden, TooOld)
+
 # What another kernel makes of the same program.
 _OF_ONE_KERNEL = frozenset(("bytes_jited", "bytes_memlock"))
 
@@ -207,6 +209,7 @@ class Difference:
         self.changes: list[Change] = []
         self._unknown: dict[tuple[str, str], list[str]] = {}
         self.same = 0
+        self._names: dict[tuple[str, frozenset[str]], list[str]] = {}
         self._old = old
         self._new = new
         self._options = options
@@ -284,19 +287,23 @@ class Difference:
             number = numbers.get(after.id, 0)
             self.changes.append(Change(before, after, fields, number, code, elements))
 
+    def _compared(self, kind: str, known: frozenset[str]) -> list[str]:
+        """The fields that are compared, but for those that are the same for sure."""
+        left_out = {*known, *self._options.ignore}
+        if not self._is_one_build:
+            left_out |= _OF_ONE_KERNEL
+        return [name for name in COMPARED[kind] if name not in left_out]
+
     def _fields(self, kind: str, before: Item, after: Item) -> Iterator[FieldChange]:
         known = self._equal_at_once(kind, before, after)
-        for name in COMPARED[kind]:
-            if name in known or name in self._options.ignore:
-                continue
-            if name in _OF_ONE_KERNEL and not self._is_one_build:
-                continue
+        names = self._names.get((kind, known))
+        if names is None:
+            names = self._names[kind, known] = self._compared(kind, known)
+        for name in names:
             old, new = before.get(name), after.get(name)
-            if isinstance(old, TooOld) or isinstance(new, TooOld):
-                continue
-            if isinstance(old, Hidden) or isinstance(new, Hidden):
-                hidden = old if isinstance(old, Hidden) else new
-                self._note(after, name, str(hidden))
+            if type(old) in _UNKNOWN or type(new) in _UNKNOWN:
+                if TooOld not in (type(old), type(new)):
+                    self._note(after, name, str(old if isinstance(old, Hidden) else new))
             elif name == "code":
                 if old != new or not self._is_one_build:
                     yield from self._code(before, after)

@@ -42,6 +42,16 @@ _LEVEL = 3  # of zlib: three times as fast as its default, for a sixth more byte
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
 
 
+def _bytes_of(value: dict[str, Any]) -> Any:
+    """The bytes that an object stands for: they take a fifth of its room; other objects stay."""
+    if "hex" in value and len(value) == 1:
+        try:
+            return bytes.fromhex(value["hex"])
+        except (TypeError, ValueError):
+            pass  # whoever asks for this answer is told
+    return value
+
+
 class Archive:
     """Checked access to the members of a snapshot."""
 
@@ -70,7 +80,7 @@ class Archive:
 
     def _json(self, name: str) -> Any:
         try:
-            return json.loads(self.member(name))
+            return json.loads(self.member(name), object_hook=_bytes_of)
         except (ValueError, RecursionError):
             raise self._damaged(f"{name} is not JSON") from None
 

@@ -86,7 +86,11 @@ class SnapshotKernel(Kernel):
                 continue
             if name not in kept:
                 raise NoAnswer(question("prog_array", (prog, name)))
-            array = self._told(key, kept[name])
+            array = kept[name]
+            if type(array) is bytes:
+                arrays[name] = array
+                continue
+            array = self._told(key, array)
             arrays[name] = self._array(key, name, array)
         return arrays
 
@@ -159,6 +163,8 @@ class SnapshotKernel(Kernel):
 
     def _told(self, key: str, answer: Any) -> Any:
         """An answer, decoded; raises a refusal."""
+        if type(answer) is bytes:
+            return answer
         if isinstance(answer, dict) and "errno" in answer:
             number = answer["errno"]
             if not isinstance(number, int):
@@ -167,6 +173,8 @@ class SnapshotKernel(Kernel):
         return self._decode(answer, key)
 
     def _bytes(self, value: Any) -> bytes:
+        if type(value) is bytes:
+            return value
         if isinstance(value, dict) and len(value) == 1:
             name = value.get("blob")
             known = self._small.get(name) if isinstance(name, str) else None
