@@ -58,7 +58,7 @@ def bound_of(value: object) -> Bound | str:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return wanted
     if isinstance(value, (int, float)):
-        return Bound("==", value) if 0 <= value < 1 << 64 else wanted
+        return Bound("==", value) if 0 <= value < 1 << 64 and value == int(value) else wanted
     text = value.strip()
     sign = next((sign for sign in _SIGNS if text.startswith(sign)), "")
     text = text[len(sign) :].strip()
@@ -66,6 +66,8 @@ def bound_of(value: object) -> Bound | str:
     unit = text[len(digits) :].strip()
     number = _number(digits)
     if number is None or (unit != "%" and unit not in _UNITS):
+        return wanted
+    if not unit and number != int(number):  # nothing that is counted has a fraction
         return wanted
     return Bound(sign or "==", number, unit == "%", "" if unit == "%" else unit)
 

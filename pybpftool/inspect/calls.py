@@ -7,6 +7,13 @@ the type of the program. Written by hand from the ``struct bpf_func_proto`` of `
 
 from __future__ import annotations
 
+from pybpftool.errors import BpfError
+from pybpftool.uapi.helpers import helper_names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.kernel.interface import Kernel
+
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "bpf_get_prandom_u32": ("bpf_user_rnd_u32",),
     "bpf_perf_event_output": (
@@ -109,3 +116,20 @@ def names_of(function: str) -> tuple[str, ...]:
     """What a kernel function that is called may be called by: itself, and the helper's name."""
     helper = _HELPERS.get(function)
     return (function,) if helper is None else (function, helper)
+
+
+def is_function(kernel: Kernel, name: str) -> bool:
+    """Whether programs can call such a function: a helper, or one that this kernel has.
+
+    Patterns may mean any, and so does every name where the kernel's symbols cannot be read.
+    """
+    if any(mark in name for mark in "*?[!") or name in FUNCTIONS or name in _HELPERS:
+        return True
+    if name in helper_names():
+        return True
+    word = f" {name}".encode("utf-8", "surrogateescape")
+    try:
+        symbols = kernel.file("/proc/kallsyms")
+    except BpfError:
+        return True
+    return not symbols or any(word + end in symbols for end in (b"\n", b"\t"))

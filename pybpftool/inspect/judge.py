@@ -39,6 +39,7 @@ class Judge:
         self._before = before
         self._baseline = baseline
         self._new: dict[str, set[int]] = {}
+        self._functions: dict[str, bool] = {}
         self._provenance: Provenance | None = None
 
     def report(self, policy: Policy) -> Report:
@@ -311,6 +312,8 @@ class Judge:
         called = self._value(item, "calls", outcome)
         if called is None:
             return
+        if "forbid" in wanted:
+            self._no_such_functions(wanted["forbid"].words, outcome)
         names = {function: names_of(function) for function in called}
         for function, several in names.items():
             if "forbid" in wanted and any(wanted["forbid"].fit(name) for name in several):
@@ -325,6 +328,22 @@ class Judge:
             ):
                 found = value_text(called)
                 self._found(rule, item, "calls", f"a call of {word}", found, outcome)
+
+    def _no_such_functions(self, words: tuple[str, ...], outcome: Outcome) -> None:
+        """Say which functions can be called nowhere here: they may be misspelt."""
+        from pybpftool.inspect.calls import is_function
+        from pybpftool.uapi.helpers import helper_names
+
+        for word in words:
+            if word not in self._functions:
+                self._functions[word] = is_function(self._inventory.kernel, word)
+            if not self._functions[word]:
+                hint = nearest(word, helper_names())
+                text = (
+                    f"Linux {self._inventory.kernel.release} has no function '{shown(word)}'{hint}"
+                )
+                if text not in outcome.skipped:
+                    outcome.skipped.append(text)
 
     def _call_at(self, item: Item, function: str) -> str:
         """The line of source of the first call of a function."""

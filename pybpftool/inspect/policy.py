@@ -292,12 +292,16 @@ class _Loader:
 
     # --- forms of values ---
 
-    def _patterns(self, rule: Rule, key: str, value: Any, line: int) -> Patterns:
+    def _patterns(
+        self, rule: Rule, key: str, value: Any, line: int, may_be_none: bool = False
+    ) -> Patterns:
         if value is False and key == "pinned":
             value = ""
         words = [value] if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             self._fail(line, f"'{key}' is text, or a list of texts")
+        if not words and not may_be_none:  # it would fit everything
+            self._fail(line, f"'{key}' names nothing")
         if key == "type" and rule.kind in ("prog", "map"):
             self._type_words(rule, words, line)
         return Patterns(words)
@@ -314,7 +318,7 @@ class _Loader:
                 self._fail(line, f"there is no {rule.kind} type '{pattern}'{hint}")
 
     def _exact(self, rule: Rule, key: str, value: Any, line: int) -> tuple[str, ...]:
-        return self._patterns(rule, key, value, line).words
+        return self._patterns(rule, key, value, line, True).words
 
     def _bound(self, rule: Rule, key: str, value: Any, line: int) -> Bound:
         bound = bound_of(value)

@@ -228,6 +228,43 @@ def test_too_old_is_skipped_with_the_version(tmp_path: Path) -> None:
     assert "0 passed, 0 failed, 1 skipped" in result.text
 
 
+def test_a_function_that_there_is_not_is_no_pass(tmp_path: Path) -> None:
+    """A misspelt name would never be called."""
+    forbid = 'calls = { forbid = ["bpf_trace_prink", "bpf_probe_*", "bpf_probe_write_user"] }'
+    result = check(tmp_path, rule("prog", COUNTER, forbid))
+    assert result.status == 0
+    assert (
+        "skipped: Linux 6.18.0-fake has no function 'bpf_trace_prink'; did you mean"
+        " 'bpf_trace_printk'?" in result.text
+    )
+    assert "0 passed, 0 failed, 1 skipped" in result.text
+    kernel = host()
+    symbols = kernel.files["/proc/kallsyms"]
+    assert isinstance(symbols, bytes)
+    kernel.files["/proc/kallsyms"] = symbols + b"ffffffff81009000 T bpf_trace_prink\t[some_mod]\n"
+    assert "1 passed" in check(tmp_path, rule("prog", COUNTER, forbid), kernel).text
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("prog = []", "'name' names nothing"),
+        ("prog = { type = [] }", "'type' names nothing"),
+        ("map = { used_by = [] }", "'used_by' names nothing"),
+        ('prog = "x"\npinned = []', "'pinned' names nothing"),
+        ('prog = "x"\ncalls = { only = [] }', "'only' names nothing"),
+        ('prog = "x"\ncount = 1.5', "'count' is a number"),
+        ('prog = "x"\nverified_insns = "<= 2.5"', "'verified_insns' is a number"),
+    ],
+)
+def test_what_would_fit_everything_or_nothing(tmp_path: Path, line: str, sentence: str) -> None:
+    path = tmp_path / "bpf.toml"
+    path.write_text(f'schema = 1\n[[rule]]\nid = "r"\n{line}\n')
+    result = run("check", str(path), kernel=host())
+    assert (result.status, result.out) == (2, b"")
+    assert f"bpf.toml:{3 + len(line.splitlines())}: {sentence}" in result.errors
+
+
 def test_contents_by_type(tmp_path: Path) -> None:
     """Members that are not named may have any value."""
     btf = BtfBuilder()
