@@ -6,10 +6,13 @@ from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject
+    from pybpftool.output.stream import Output
 
 _PICTURES = ("svg", "png", "pdf")
 
@@ -74,3 +77,21 @@ class Dump:
     def show(self, code: Any, options: DumpOptions) -> None:
         """Print, as text or as one JSON value."""
         raise NotImplementedError
+
+
+def write_painted(ctx: Context, write: Callable[[Output], None]) -> None:
+    """Write a dump as text: in colours on a terminal, unless ``--color`` or NO_COLOR says no."""
+    given = dict(ctx.options.of_object).get("color")
+    if ctx.out.is_terminal or given is not None:
+        from pybpftool.cli.terminal import is_colored
+
+        if is_colored(ctx, given or "auto"):
+            from pybpftool.output.painted import Painted
+
+            out = Painted(ctx.out)
+            try:
+                write(out)
+            finally:
+                out.end()
+            return
+    write(ctx.out)

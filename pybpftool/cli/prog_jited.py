@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_form import Dump
+from pybpftool.cli.prog_form import Dump, write_painted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ class JitedDump(Dump):
         if self._ctx.json is not None:
             dump.dump_json(self._ctx.json, code, options.opcodes, options.linum, syntax)
         else:
-            dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum, syntax)
+            write_painted(
+                self._ctx,
+                lambda out: dump.dump_plain(out, code, options.opcodes, options.linum, syntax),
+            )
 
     def read_ahead(self, code: Jited) -> None:
         """Read symbols while code is disassembled: names of targets come from all over them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_form import Dump
+from pybpftool.cli.prog_form import Dump, write_painted
 from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
@@ -80,7 +80,15 @@ class JoinedDump(Dump):
         else:
             from pybpftool.joined.text import write_text
 
-            write_text(self._ctx.out, joined, options.opcodes, options.linum)
+            width = 0
+            if self._ctx.out.is_terminal:
+                from pybpftool.cli.terminal import terminal_width
+
+                width = terminal_width(self._ctx)
+            write_painted(
+                self._ctx,
+                lambda out: write_text(out, joined, options.opcodes, options.linum, width),
+            )
 
     def _write_page(self, joined: Joined, code: _Code, options: DumpOptions) -> None:
         from pybpftool.joined.html import drawing, page

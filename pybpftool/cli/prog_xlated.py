@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.cli.prog_form import Dump
+from pybpftool.cli.prog_form import Dump, write_painted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ class XlatedDump(Dump):
         if self._ctx.json is not None:
             dump.dump_json(self._ctx.json, code, options.opcodes, options.linum)
         else:
-            dump.dump_plain(self._ctx.out, code, options.opcodes, options.linum)
+            write_painted(
+                self._ctx,
+                lambda out: dump.dump_plain(out, code, options.opcodes, options.linum),
+            )
 
 
 def dump_unloaded(ctx: Context, insns: bytes) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
+from pybpftool.cli.terminal import is_colored, terminal_width
 from pybpftool.errors import BpfError, KernelError, UsageError, VanishedError
 from pybpftool.inspect import columns
 from pybpftool.inspect.unknown import Hidden, TooOld
-from pybpftool.inspect.wording import nearest, shown
+from pybpftool.inspect.wording import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     Row = Callable[[str], Any]
 
 _LISTS = ("show", "list", "tree")
-_WHENS = ("auto", "always", "never")
 _RIGHT = (columns.BYTES, columns.NUMBER, columns.AGE, columns.NS)
 
 
@@ -34,7 +32,9 @@ def tabled(word: str, handler: Handler) -> Handler:
         verbs = __import__(f"pybpftool.cli.{word}", fromlist=("VERBS",)).VERBS
         given = args.peek()
         verb = next((name for name, _ in verbs if given is None or name.startswith(given)), "")
-        if verb in ("help", ""):
+        # Of the options of tables, dumps take the one about colours.
+        is_dump = (word, verb) == ("prog", "dump")
+        if verb in ("help", "") or (is_dump and {*dict(ctx.options.of_object)} == {"color"}):
             handler(ctx, args)
             return
         if verb not in _LISTS:
@@ -164,33 +164,6 @@ def _local_time(second: int) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
     except (OverflowError, ValueError, OSError):
         return str(second)
-
-
-def is_colored(ctx: Context, when: str) -> bool:
-    """Whether ``--color`` and the environment want colours."""
-    if when not in _WHENS:
-        hint = nearest(when, _WHENS) or "; there are auto, always, never"
-        raise UsageError(f"--color is not '{when}'{hint}")
-    if when != "auto":
-        return when == "always"
-    return (
-        ctx.out.is_terminal
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "dumb") != "dumb"
-    )
-
-
-def terminal_width(ctx: Context) -> int:
-    """The columns of the terminal that standard output is; 0 where it is none."""
-    if not ctx.out.is_terminal:
-        return 0
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdigit() and int(given):
-        return int(given)
-    try:
-        return os.get_terminal_size(1).columns
-    except OSError:
-        return 0
 
 
 def _plain(row: Row, names: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,11 @@ _CONTROLS = {
 }
 
 
+def escaped(text: str) -> str:
+    """A text as terminals show it: control characters spelt out."""
+    return text.translate(_CONTROLS)
+
+
 class ClosedPipe(Exception):
     """The reader of standard output went away (EPIPE); the program ends quietly."""
 

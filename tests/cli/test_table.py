@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from pybpftool.kernel.interface import BpfObject
 from pybpftool.objects.link import Link, LinkReader
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
+from tests.support.terminal import on_terminal
 
 SNAPSHOT = str(Path(__file__).parents[2] / "fixtures" / "host" / "snapshot.zip")
 
@@ -152,34 +149,14 @@ def test_help_is_help() -> None:
     assert run("prog", "help", "--table").errors.startswith("Usage:")
 
 
-def on_terminal(*words: str, **environment: str) -> str:
-    """What a run writes to a terminal of 80 columns."""
-    here, there = pty.openpty()
-    env = {name: os.environ[name] for name in os.environ if name not in ("NO_COLOR", "COLUMNS")}
-    command = [sys.executable, "-m", "pybpftool", "--snapshot", SNAPSHOT, *words]
-    with subprocess.Popen(
-        command, stdout=there, env={**env, "TERM": "xterm", **environment}
-    ) as child:
-        os.close(there)
-        text = b""
-        try:
-            while piece := os.read(here, 1 << 16):
-                text += piece
-        except OSError:
-            pass  # EIO: the child has ended
-    os.close(here)
-    assert child.returncode == 0
-    return text.decode()
-
-
 def test_a_terminal() -> None:
-    text = on_terminal("prog", "--table", COLUMNS="60")
+    text = on_terminal(SNAPSHOT, "prog", "--table", COLUMNS="60")
     assert text.lstrip().startswith("\x1b[1mid\x1b[0m")
     assert "…" in text
     assert "--  " not in text  # bold headers need no rule
-    plain = on_terminal("prog", "--table", NO_COLOR="1", COLUMNS="60")
+    plain = on_terminal(SNAPSHOT, "prog", "--table", NO_COLOR="1", COLUMNS="60")
     assert "\x1b" not in plain
     assert max(map(len, plain.splitlines())) <= 60
-    assert "\x1b" not in on_terminal("prog", "--table", TERM="dumb")
-    assert "\x1b" not in on_terminal("prog", "--table", "--color", "never")
-    assert "…" not in on_terminal("prog", "--table", COLUMNS="200")
+    assert "\x1b" not in on_terminal(SNAPSHOT, "prog", "--table", TERM="dumb")
+    assert "\x1b" not in on_terminal(SNAPSHOT, "prog", "--table", "--color", "never")
+    assert "…" not in on_terminal(SNAPSHOT, "prog", "--table", COLUMNS="200")
