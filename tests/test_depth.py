@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,15 @@ def test_the_limit_comes_before_the_end_of_the_stack(stack: int) -> None:
         ),
     )
     assert (done.returncode, done.stdout) == (0, b"refused\n"), done
+
+
+def test_every_limit_is_this_one() -> None:
+    """A number that suits one interpreter ends another."""
+    package = Path(__file__).parents[1] / "pybpftool"
+    found = [
+        (path.name, given)
+        for path in package.rglob("*.py")
+        for given in re.findall(r"\.setrecursionlimit\((.*)\)\n", path.read_text())
+    ]
+    assert found
+    assert {given for _, given in found} <= {"recursion_limit()", "limit"}, found

@@ -15,6 +15,7 @@ import sys
 from pybpftool.btf.encode import encode, own_types, renumber
 from pybpftool.btf.hashmap import AppendMap
 from pybpftool.btf.table import Btf
+from pybpftool.depth import recursion_limit
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     ARRAY,
@@ -57,7 +58,7 @@ def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
     """The types of ``parts``, (name for errors, BTF on ``base``), as one BTF on ``base``."""
     types, strings = _collect(parts, base)
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20000))
+    sys.setrecursionlimit(recursion_limit())
     try:
         kept = _Dedup(base, types).run()
     except RecursionError:

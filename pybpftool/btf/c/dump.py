@@ -13,6 +13,7 @@ from pybpftool.btf.c import sort
 from pybpftool.btf.c.order import Kinds, Order
 from pybpftool.btf.c.text import Texts
 from pybpftool.btf.names import Names
+from pybpftool.depth import recursion_limit
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import FUNC, KIND_MAX
 
@@ -258,7 +259,7 @@ def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:
 def blocks(btf: Btf, roots: Sequence[int] = (), is_sorted: bool = True) -> Iterator[str]:
     """The C text of all types, or of ``roots`` and what they need, piece by piece."""
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20000))
+    sys.setrecursionlimit(recursion_limit())
     try:
         if roots:
             text, failure = _roots(btf, roots)
@@ -279,7 +280,7 @@ def blocks(btf: Btf, roots: Sequence[int] = (), is_sorted: bool = True) -> Itera
 def definition(btf: Btf, type_id: int) -> str:
     """The C definition of one type, after the definitions that it needs."""
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20000))
+    sys.setrecursionlimit(recursion_limit())
     try:
         text, failure = _roots(btf, [type_id])
         if failure is not None:
