@@ -55,7 +55,7 @@ class _Wanted:
 
     def __init__(self, ctx: Context) -> None:
         from pybpftool.cli.durations import seconds
-        from pybpftool.cli.table import is_colored
+        from pybpftool.cli.terminal import is_colored
 
         options = dict(ctx.options.of_object)
         self.by = options.get("by", "prog")
@@ -193,7 +193,7 @@ class _Screen:
         self._ctx.out.write_bytes(text.encode("utf-8", "backslashreplace"))
 
     def _size(self) -> tuple[int, int]:
-        from pybpftool.cli.table import terminal_width
+        from pybpftool.cli.terminal import terminal_width
 
         width = terminal_width(self._ctx)
         if not width or not self._stays:
