@@ -12,6 +12,7 @@ from pybpftool.control.apart import made_apart
 from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile, check_file
 from pybpftool.control.libbpf import library
 from pybpftool.control.load import stand_in_unknown
+from pybpftool.errors import LoadError
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -50,7 +51,13 @@ def _generate(
     path: str, name: str | None, fd: int, aloud: Callable[[str], None] | None, signed: bool
 ) -> None:
     level = 0 if aloud is None else LOG_ALL
-    with BpfObjectFile(path, log_level=level, aloud=aloud, name=name) as obj:
+    try:
+        opened = BpfObjectFile(path, log_level=level, aloud=aloud, name=name)
+    except LoadError as error:
+        if "endianness mismatch" in str(error):
+            library().require("1.5", "loaders in the other byte order")
+        raise
+    with opened as obj:
         for prog in obj.programs:
             stand_in_unknown(obj, prog)
         insns, data = obj.make_loader(signed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INSN_BYTES = 8
 _NAME_BYTES = 15  # BPF_OBJ_NAME_LEN without its end
 ARRAY_MAP, ARENA = MAP_TYPES.index("array"), MAP_TYPES.index("arena")
+PERCPU_ARRAY = MAP_TYPES.index("percpu_array")
 STRUCT_OPS = MAP_TYPES.index("struct_ops")
 F_RDONLY_PROG, F_MMAPABLE, F_LINK = 1 << 7, 1 << 10, 1 << 13
 STRUCT_OPS_SECTIONS = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
@@ -75,7 +76,7 @@ class Map:
     """A map of an object.
 
     ``kind`` is "" for those that the source defines, "struct_ops", or what a section of
-    variables becomes: "data", "rodata", "bss", "kconfig". ``value_type_id`` is the BTF id
+    variables becomes: "data", "rodata", "percpu", "bss", "kconfig". ``value_type_id`` is the BTF id
     of the value's type or of the variables' DATASEC.
     """
 

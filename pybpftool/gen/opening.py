@@ -28,6 +28,7 @@ from pybpftool.gen.bpf_object import (
     F_RDONLY_PROG,
     INSN_BYTES,
     JUMP_TABLES,
+    PERCPU_ARRAY,
     STRUCT_OPS,
     STRUCT_OPS_SECTIONS,
     BpfObject,
@@ -135,6 +136,8 @@ class _Opener:
             obj.data_kinds[section.number] = "data"
         elif name == ".rodata" or name.startswith(".rodata."):
             obj.data_kinds[section.number] = "rodata"
+        elif name == ".percpu" or name.startswith(".percpu."):
+            obj.data_kinds[section.number] = "percpu"  # libbpf 1.8
         elif name in STRUCT_OPS_SECTIONS:
             obj.struct_ops_sections.append(section)
         elif name in (ARENA_SECTION, JUMP_TABLES):
@@ -259,7 +262,7 @@ class _Opener:
             raise FormatError(f"its section {name} claims {size} bytes")
         entry.data = data or bytes(size)
         definition = entry.definition
-        definition.type = ARRAY_MAP
+        definition.type = PERCPU_ARRAY if kind == "percpu" else ARRAY_MAP
         definition.key_size, definition.value_size = 4, size
         definition.max_entries = 1
         if kind in ("rodata", "kconfig"):
@@ -270,7 +273,8 @@ class _Opener:
             section = obj.datasecs.get(type_id)
             # What is all static is nobody else's business.
             if section is not None and not all(one.is_static for one in section.variables):
-                definition.map_flags |= F_MMAPABLE
+                # A value for each CPU is seen in memory until it is loaded, and not shared.
+                definition.map_flags |= 0 if kind == "percpu" else F_MMAPABLE
                 entry.is_mmapable = True
         obj.maps.append(entry)
 

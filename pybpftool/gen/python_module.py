@@ -158,7 +158,8 @@ def _sections(shape: Shape, types: PythonTypes | None) -> tuple[str, list[str]]:
         return "", []
     statements, classes = [], []
     for entry, ident, section in shape.in_memory:
-        if section is None or not entry.map.is_internal:
+        # The others are not seen in memory once they are loaded.
+        if section is None or not entry.map.is_internal or entry.map.kind == "percpu":
             continue
         rows = _variables(section, types)
         name = types.names.give("".join([part.capitalize() for part in ident.split("_")]))

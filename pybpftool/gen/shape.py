@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pybpftool.gen.bpf_object import BpfObject, Map
     from pybpftool.gen.datasecs import DataSection, Variable
 
-_SECTIONS = (".data", ".rodata", ".bss", ".kconfig")
+_SECTIONS = (".data", ".rodata", ".percpu", ".bss", ".kconfig")
 _SCALARS = frozenset((INT, FLOAT, ENUM, ENUM64))
 _MOST_ALIGN = 4  # that of a 32-bit host, on which a skeleton may be compiled as well
 

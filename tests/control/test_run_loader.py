@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support import load
 from tests.support.bpfc import compile_object
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.objbuild import EXEC, FUNC, RETURN, ObjBuilder
 
 GOOD = """
 int hits;
@@ -54,6 +56,16 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     words += ["-keyout", key, "-out", certificate]
     subprocess.run(words, check=True, capture_output=True)
     return key, certificate
+
+
+def test_the_other_byte_order(objects: dict[str, str], tmp_path: Path) -> None:
+    build = ObjBuilder(">" if sys.byteorder == "little" else "<")
+    build.symbol("main", build.section("xdp", RETURN, flags=EXEC), 0, 16, FUNC)
+    (tmp_path / "other.o").write_bytes(build.build())
+    if libbpf.as_numbers(libbpf.library().version) >= (1, 5):
+        pytest.skip("this libbpf makes loaders in the other byte order")
+    with pytest.raises(BpfError, match=r"other byte order need libbpf 1\.5 or newer, and libbpf 1"):
+        loader(str(tmp_path / "other.o"))
 
 
 @needs_openssl

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pybpftool.errors import FormatError
 from pybpftool.gen.c_bytes import c_string
+from pybpftool.gen.light_skeleton import light_skeleton
 from pybpftool.gen.opening import open_bytes, open_file
 from pybpftool.gen.skeleton import skeleton
 from tests.support.bpfc import compile_object
@@ -53,6 +55,23 @@ def test_padding(tmp_path: Path) -> None:
         "long b;",
         "char c;",
     ]
+
+
+def test_per_cpu_variables(tmp_path: Path) -> None:
+    source = """
+    int counter SEC(".percpu") = 3; long other SEC(".percpu.x") = 1;
+    SEC("xdp") int f(void *ctx) { return counter++ + other; }
+    """
+    obj = open_file(compile_object(tmp_path, source))
+    assert [(one.name, one.definition.type, one.definition.map_flags) for one in obj.maps] == [
+        (".percpu", 6, 0),
+        (".percpu.x", 6, 0),
+    ]
+    text = skeleton(obj, "t")
+    assert "struct t__percpu {\n\t\tint counter;\n\t} *percpu;" in text
+    assert "map->mmaped = (void **)&obj->percpu_x;" in text
+    with pytest.raises(FormatError, match="per-CPU variables"):
+        light_skeleton(obj, "t", b"", b"", {})
 
 
 def test_struct_ops(tmp_path: Path) -> None:
