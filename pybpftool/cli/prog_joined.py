@@ -61,13 +61,11 @@ class JoinedDump(Dump):
         raise UsageError("'file' writes raw code: use it with 'xlated' or 'jited'")
 
     def show(self, code: _Code, options: DumpOptions) -> None:
-        from pybpftool.joined.model import Joined
-
-        if code.reason and options.html is None:
-            self._ctx.say(f"Without machine code: {code.reason}")
         if code.jited is not None and code.jited.ksyms:
             self._code.symbols.read_ahead()
-        joined = Joined(code.xlated, code.jited, code.tables, options.syntax)
+        joined = self._joined(code, options)
+        if code.reason and options.html is None:
+            self._ctx.say(f"Without machine code: {code.reason}")
         json = self._ctx.json
         if options.html is not None:
             self._write_page(joined, code, options)
@@ -89,6 +87,17 @@ class JoinedDump(Dump):
                 self._ctx,
                 lambda out: write_text(out, joined, options.opcodes, options.linum, width),
             )
+
+    def _joined(self, code: _Code, options: DumpOptions) -> Joined:
+        """The view, without machine code where nothing can disassemble it."""
+        from pybpftool.joined.model import Joined
+
+        if code.jited is not None:
+            try:
+                return Joined(code.xlated, code.jited, code.tables, options.syntax)
+            except BpfError as error:
+                code.reason = str(error)
+        return Joined(code.xlated, None, code.tables, options.syntax)
 
     def _write_page(self, joined: Joined, code: _Code, options: DumpOptions) -> None:
         from pybpftool.joined.html import drawing, page

@@ -44,6 +44,16 @@ def test_works_all_the_same(words: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_half_of_the_joined_view(tmp_path: Path) -> None:
+    done = bare("prog", "dump", "joined", "id", "166795")
+    assert done.returncode == 0
+    assert "; return count_drop(ctx);" in done.stdout
+    assert done.stderr.startswith("Without machine code: disassembling machine code needs the")
+    done = bare("prog", "dump", "joined", "id", "166795", "html", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pip install capstone" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("package", "words"),
     [
