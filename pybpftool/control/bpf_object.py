@@ -195,11 +195,12 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
     warnings = lib.messages.warnings()
     for program, log in reversed(_logs(warnings)):
         if log.strip():
-            return by_verifier(what, program, log, errno)
+            error = by_verifier(what, program, log, errno)
+            return LoadError(f"{error}{_skipped(lib)}", errno, program, log)
         break
     warnings = [warning for warning in warnings if _LOG_BEGIN not in warning]
     reason = _reason(list(_telling(warnings)), errno)
-    return LoadError(f"{what}: {reason}{_age(reason, lib)}", errno)
+    return LoadError(f"{what}: {reason}{_age(reason, lib) or _skipped(lib)}", errno)
 
 
 def _age(reason: str, lib: Libbpf) -> str:
@@ -207,6 +208,20 @@ def _age(reason: str, lib: Libbpf) -> str:
     for sign, version in _NEWER:
         if sign in reason and as_numbers(lib.version) < as_numbers(version):
             return f" (this needs libbpf {version} or newer, and libbpf {lib.version} is installed)"
+    return ""
+
+
+def _skipped(lib: Libbpf) -> str:
+    """What to add if the library has passed over a section that a newer one knows."""
+    for _, text in lib.messages.said:
+        if "skipping unrecognized data section" in text:
+            section = text.rpartition(" ")[2].strip()
+            for sign, version in _NEWER:
+                if sign == section and as_numbers(lib.version) < as_numbers(version):
+                    return (
+                        f" (the section {section} needs libbpf {version} or newer, and libbpf"
+                        f" {lib.version} is installed)"
+                    )
     return ""
 
 

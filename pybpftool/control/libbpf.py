@@ -68,6 +68,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_map__set_pin_path": ("0.0.6", _int, (_Pointer, _Text)),
     "bpf_map__is_pinned": ("0.0.6", ctypes.c_bool, (_Pointer,)),
     "bpf_map__map_flags": ("0.8", _u32, (_Pointer,)),
+    "bpf_map__set_map_flags": ("0.1", _int, (_Pointer, _u32)),
     "bpf_map__attach_struct_ops": ("0.0.7", _Pointer, (_Pointer,)),
     "bpf_map__set_ifindex": ("0.0.3", _int, (_Pointer, _u32)),
     "bpf_map__reuse_fd": ("0.0.1", _int, (_Pointer, _int)),

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile, object_id, object_info, refused
+from pybpftool.control.bpf_object import (
+    LOG_ALL,
+    BpfObjectFile,
+    check_file,
+    object_id,
+    object_info,
+    refused,
+)
+from pybpftool.control.libbpf import as_numbers, library
 from pybpftool.control.pin_set import PinSet
 from pybpftool.errors import BpfError
+from pybpftool.kernel.syscall import Buffer, bpf, checked
 from pybpftool.records import Record
 from pybpftool.uapi import bpf as uapi
 
@@ -18,6 +28,9 @@ if TYPE_CHECKING:
     from pybpftool.control.bpf_object import Map
     from pybpftool.kernel.interface import Kernel
 
+_KNOWS_LINKS = (1, 2)  # the version of libbpf that has .struct_ops.link
+_LINK_CREATE = struct.Struct("=4I")  # union bpf_attr: map_fd, target_fd, attach_type, flags
+_ATTACH_TYPE = uapi.ATTACH_TYPES.index("struct_ops")
 _STRUCT_OPS = uapi.MAP_TYPES.index("struct_ops")
 _F_LINK = 1 << 13  # BPF_F_LINK, v6.4: the map takes effect through a link
 _NAME = slice(24, 40)  # of struct bpf_map_info
@@ -50,7 +63,12 @@ def register(
         if link_directory is not None:
             pins.prepare_directory(link_directory)
         level = 0 if aloud is None else LOG_ALL
-        with BpfObjectFile(path, log_level=level, aloud=aloud) as obj:
+        data = _for_this_libbpf(path)
+        with BpfObjectFile(path, log_level=level, aloud=aloud, data=data) as obj:
+            if data is not None:
+                for map in obj.maps:
+                    if map.type == _STRUCT_OPS:
+                        obj.lib.call("bpf_map__set_map_flags", map.handle, _F_LINK)
             obj.load()
             links: list[int] = []
             try:
@@ -81,6 +99,8 @@ def _register_one(
         if not lib.call("bpf_map__map_flags", map.handle) & _F_LINK:
             return Registered(id, None)
         fd: int = lib.call("bpf_link__fd", link)
+        if as_numbers(lib.version) < _KNOWS_LINKS:
+            fd = _link(map)
         links.append(fd)
         if directory is not None:
             name = os.fsdecode(object_info(map.fd)[_NAME].split(b"\0")[0])
@@ -92,6 +112,23 @@ def _register_one(
         # Else the library takes out of use what it has registered.
         lib.call("bpf_link__disconnect", link)
         lib.call("bpf_link__destroy", link)
+
+
+def _for_this_libbpf(path: str) -> bytes | None:
+    """What to open in place of a file whose maps for links an older libbpf does not see."""
+    if as_numbers(library().version) >= _KNOWS_LINKS:
+        return None
+    from pybpftool.elf.struct_ops import for_old_libbpf
+
+    check_file(path)
+    with open(path, "rb") as file:
+        return for_old_libbpf(file.read())
+
+
+def _link(map: Map) -> int:
+    attr = Buffer.of(_LINK_CREATE.pack(map.fd, 0, _ATTACH_TYPE, 0))
+    result = bpf(uapi.BPF_LINK_CREATE, attr.address, _LINK_CREATE.size)
+    return checked(f"cannot make a link for '{map.name}'", result)
 
 
 def _too_old(obj: BpfObjectFile) -> str:

@@ -1,7 +1,7 @@
-"""Object files cut down so that one program can be tried without the others.
+"""Copies of object files with maps of struct_ops that libbpf takes.
 
-libbpf loads all programs that a map of struct_ops refers to, or none: a copy of the file refers
-to a single one.
+It loads all programs that such a map refers to, or none: a copy of the file refers to a single
+one, so that this can be tried without the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pybpftool.elf.relocatable import Section, Symbol
 
 SECTION = ".struct_ops"
-_NAMES = (SECTION, ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
+LINK_SECTION = ".struct_ops.link"
+_NAMES = (SECTION, LINK_SECTION, "?.struct_ops", "?.struct_ops.link")
 _HEADER, _SIZE_AT = 64, 32  # bytes of a section header, of them sh_size
 _REL = 16
 
@@ -23,6 +24,20 @@ _REL = 16
 def has_struct_ops(elf: Relocatable) -> bool:
     """Whether an object has maps of struct_ops."""
     return any(section.name in _NAMES for section in elf.sections)
+
+
+def for_old_libbpf(data: bytes) -> bytes | None:
+    """A copy whose maps for links (``.struct_ops.link``) stand where every libbpf sees them.
+
+    None where there are none, or where others stand there already. Raises FormatError.
+    """
+    elf = Relocatable(data)
+    names = [section.name for section in elf.sections if section.name in _NAMES]
+    if names != [LINK_SECTION]:
+        return None
+    copy = bytearray(data)
+    _rename(elf, copy, LINK_SECTION, SECTION)
+    return bytes(copy)
 
 
 def with_one_program(data: bytes, program: str) -> tuple[bytes, list[int]]:

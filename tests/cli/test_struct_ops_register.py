@@ -70,3 +70,18 @@ class TestRegister:
         assert result.status == 0, result
         assert result.errors.startswith("Registered tcp_congestion_ops t_control id ")
         assert run("struct_ops", "unregister", "name", "t_control").status == 0
+
+    def test_registered_by_a_link(self, tmp_path: Path) -> None:
+        """Also where the library is too old to see such maps."""
+        text = CONTROL.replace('SEC(".struct_ops")', 'SEC(".struct_ops.link")')
+        result = run("struct_ops", "register", compile_object(tmp_path, text))
+        if "ENOTSUPP" in result.errors or "No such process" in result.errors:
+            pytest.skip("this kernel has no struct_ops of TCP")
+        if "EINVAL" in result.errors or "Invalid argument" in result.errors:
+            pytest.skip("this kernel has no links of struct_ops (Linux 6.4)")
+        assert result.status == 0, result
+        words = result.errors.split()
+        assert words[:5] == ["Registered", "tcp_congestion_ops", "t_control", "map", "id"]
+        assert words[6:8] == ["link", "id"]
+        # The link was pinned nowhere, so it went with the command.
+        assert run("struct_ops", "show", "id", words[5]).status == 255
