@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 _BYTES_A_LINE = 64
+_DIGITS = b"0123456789abcdef"
+# The hexadecimal digits of every byte.
+_LOW = _DIGITS * 16
+_HIGH = bytes([digit for digit in _DIGITS for _ in range(16)])
+_ZERO, _SHORT_ZERO = b"\\x00", b"\\0"
 
 
 def c_string(data: bytes) -> str:
     """A literal over several lines, with its quotation marks."""
     if not data:
         return '""'
-    step = _BYTES_A_LINE
-    # Four calls for a line's bytes, none for a byte: object files are long.
-    lines = ";".join([data[at : at + step].hex(",") for at in range(0, len(data), step)])
-    text = lines.replace(",", "\\x").replace(";", "\\\n\\x").replace("\\x00", "\\0")
-    first = "\\x" if data[0] else "\\0"
-    return f'"\\\n{first}{text[2:] if not data[0] else text}"'
+    # Digits go to their places in strides, and no call is made for a byte: object files are long.
+    text = bytearray(b"\\x00") * len(data)
+    text[2::4] = data.translate(_HIGH)
+    text[3::4] = data.translate(_LOW)
+    step = 4 * _BYTES_A_LINE
+    lines = b"\\\n".join([text[at : at + step] for at in range(0, len(text), step)])
+    return f'"\\\n{lines.replace(_ZERO, _SHORT_ZERO).decode()}"'
 
 
 def c_name(name: str) -> str:

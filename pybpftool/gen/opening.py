@@ -88,6 +88,9 @@ class _Opener:
         for section in obj.struct_ops_sections:
             self._struct_ops_maps(section)
         collect_relocations(obj)
+        # To a libbpf that knows no such maps a skeleton may not name what nobody needs.
+        needed = {one.name for program in obj.functions for one in program.relocations}
+        obj.maps = [one for one in obj.maps if one.kind != "percpu" or one.name in needed]
 
     def _collect(self) -> None:
         obj, elf = self.obj, self.elf

@@ -70,6 +70,8 @@ def test_per_cpu_variables(tmp_path: Path) -> None:
     text = skeleton(obj, "t")
     assert "struct t__percpu {\n\t\tint counter;\n\t} *percpu;" in text
     assert "map->mmaped = (void **)&obj->percpu_x;" in text
+    unused = source.replace("counter++ + other", "0")
+    assert open_file(compile_object(tmp_path, unused)).maps == []
     with pytest.raises(FormatError, match="per-CPU variables"):
         light_skeleton(obj, "t", b"", b"", {})
 
