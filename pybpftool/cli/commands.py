@@ -41,6 +41,7 @@ OBJECTS: tuple[tuple[str, str | None], ...] = (
     ("attachments", "attachments"),
     ("owners", "owners"),
     ("doctor", "doctor"),
+    ("report", "report"),
 )
 
 

@@ -17,7 +17,7 @@ Usage: pybpftool [OPTIONS] OBJECT { COMMAND | help }
 Objects that this version handles:
        prog  map  link  cgroup  perf  net  feature  btf  gen  struct_ops  iter
        token  snapshot  diff  check  obj  why  attachments  owners  doctor
-       cbpf  top  monitor  metrics
+       report  cbpf  top  monitor  metrics
        (each word may be shortened; 'pybpftool OBJECT help' lists an object's commands)
 
 Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.inspect.enumeration import disagreements
+from pybpftool.inspect.enumeration import disagreements, is_gone
 from pybpftool.inspect.tail_calls import empty_slots
 from pybpftool.inspect.why import Why, untold
 from pybpftool.records import Record
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NEAR_FULL = 90  # percent
 # Maps whose elements somebody adds and nobody throws out.
-_FILLING = ("hash", "percpu_hash", "hash_of_maps", "devmap_hash", "lpm_trie")
+_FILLING = ("hash", "percpu_hash", "hash_of_maps", "lpm_trie")
 _STATS = "/proc/sys/kernel/bpf_stats_enabled"
 
 CHECKS = {
@@ -175,11 +175,14 @@ class Doctor:
     # --- maps ---
 
     def _full(self) -> Iterator[Finding]:
+        kernel = self._graph.inventory.kernel
         for item in self._graph.items("map").values():
             if item.type not in _FILLING or not item.record.max_entries:
                 continue
             count = item.get("elements")
             if not isinstance(count, int):
+                if is_gone(kernel, "map", item.id):
+                    continue
                 self._not_told(f"how full map {item.id} is: {count}")
                 continue
             most = item.record.max_entries

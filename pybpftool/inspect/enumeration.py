@@ -7,6 +7,8 @@ programs in kallsyms name objects as well.
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 from pybpftool.errors import BpfError, KernelError
 
 TYPE_CHECKING = False
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.inspect.owners import Graph
+    from pybpftool.kernel.interface import Kernel
 
 _KALLSYMS = "/proc/kallsyms"
 _SHOWN = "/proc/sys/net/core/bpf_jit_kallsyms"
@@ -106,7 +109,7 @@ def _in_kallsyms(
         symbols.update(_symbols(kernel.file(_KALLSYMS)) or {})
     for tag in sorted(jited - symbols.keys()):
         for id in tags.get(tag, ())[:1]:
-            if kernel.is_live and not _is_there(graph, id):
+            if is_gone(kernel, "prog", id):
                 continue
             yield "prog", id, f"prog {id}", "compiled, and kallsyms has no symbol of it"
 
@@ -154,10 +157,12 @@ def _came(graph: Graph, tag: str) -> bool:
     return tag not in (_symbols(kernel.file(_KALLSYMS)) or {})
 
 
-def _is_there(graph: Graph, id: int) -> bool:
-    kernel = graph.inventory.kernel
-    try:
-        kernel.close(kernel.open("prog", id))
-    except KernelError:
+def is_gone(kernel: Kernel, kind: str, id: int) -> bool:
+    """Whether an object of the running kernel has gone since it was listed."""
+    if not kernel.is_live:
         return False
-    return True
+    try:
+        kernel.close(kernel.open(kind, id))
+    except KernelError as error:
+        return error.errno == ENOENT
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError
+from pybpftool.inspect.enumeration import is_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def empty_slots(
         try:
             code = item.asked(graph.inventory.code.raw)
         except BpfError as error:
-            not_told(str(error))
+            if not is_gone(graph.inventory.kernel, "prog", prog_id):
+                not_told(str(error))
             continue
         if code is None:
             not_told(f"the kernel does not show where program {prog_id} jumps to")

@@ -9,10 +9,9 @@ Without, all is there but the lights and the box.
 
 from __future__ import annotations
 
-from html import escape
-
 from pybpftool.cfg.graph import FIRST_BLOCK
 from pybpftool.errors import BpfError
+from pybpftool.output.htmltext import POLICY, html_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 # A drawing of more blocks makes a page that browsers handle badly.
 _MANY_BLOCKS = 1500
-
-# Nothing may be loaded, whatever names and source lines of a program hold.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 _STYLE = """\
 :root{color-scheme:light dark;--line:#d0d7de;--dim:#59636e;--lit:#fff3bf;--src:#0550ae;--bg:#fff}
@@ -101,11 +97,6 @@ addEventListener('keydown',e=>{
  if(e.key==='Escape'){find.value='';find.dispatchEvent(new Event('input'));find.blur();}});
 """
 
-# What HTML has no place for, spelt out.
-_CONTROLS = {c: f"\\x{c:02x}" for c in (*range(9), *range(11, 32), *range(127, 160))}
-_CONTROLS.update({0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)})
-_CONTROLS.update({c: f"\\u{c:04x}" for c in (*range(0xD800, 0xDC80), *range(0xDD00, 0xE000))})
-
 
 def page(
     joined: Joined,
@@ -125,10 +116,10 @@ def page(
     write = parts.append
     write(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{_text(title)}</h1>\n<p>{_text(details)}</p>\n"
+        f"<title>{html_text(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
+        f"<header>\n<h1>{html_text(title)}</h1>\n<p>{html_text(details)}</p>\n"
         '<input id="find" type="search" placeholder="Find in source and code ( / )"'
         ' aria-label="Find in source and code">\n</header>\n<main>\n'
     )
@@ -138,19 +129,15 @@ def page(
     write("</main>\n<aside>\n<h2>Functions</h2>\n<nav><ol>\n")
     for number, function in enumerate(joined.functions):
         name = function.name or function.symbol or "without a name"
-        write(f'<li><a href="#f{number}"><code>{_text(name)}</code></a></li>\n')
+        write(f'<li><a href="#f{number}"><code>{html_text(name)}</code></a></li>\n')
     write("</ol></nav>\n<h2>Control flow</h2>\n")
     if drawing.startswith("<"):
         begin = max(drawing.find("<svg"), 0)
         write(f'<div class="cfg">\n{drawing[begin:].strip()}\n</div>\n')
     else:
-        write(f"<p>{_text(drawing)}</p>\n")
+        write(f"<p>{html_text(drawing)}</p>\n")
     write(f"</aside>\n<script>\n{_SCRIPT}</script>\n</body>\n</html>\n")
     return "".join(parts).encode("utf-8", "replace")
-
-
-def _text(text: str) -> str:
-    return escape(text.translate(_CONTROLS))
 
 
 def _function(
@@ -162,9 +149,9 @@ def _function(
 ) -> None:
     function = joined.functions[number]
     title = function.proto or function.name or function.symbol
-    write(f'<section id="f{number}">\n<h2><code>{_text(title)}</code></h2>\n')
+    write(f'<section id="f{number}">\n<h2><code>{html_text(title)}</code></h2>\n')
     if function.symbol and function.symbol != title:
-        write(f"<p><code>{_text(function.symbol)}</code></p>\n")
+        write(f"<p><code>{html_text(function.symbol)}</code></p>\n")
     write("<table>\n<tr><th>Source<th>Translated<th>Machine code</tr>\n")
     blocks = _blocks(function)
     # Names of functions are shared by nothing else: pc 0 of the second is m1-0.
@@ -201,9 +188,10 @@ def _source(joined: Joined, group: Group) -> str:
         return ""
     file, line, source = place
     if not (file or line):
-        return _text(source)
-    where = f'<span class="w" title="{_text(file)}">{_text(file.rpartition("/")[2])}:{line}</span>'
-    return where + _text(source)
+        return html_text(source)
+    name = html_text(file.rpartition("/")[2])
+    where = f'<span class="w" title="{html_text(file)}">{name}:{line}</span>'
+    return where + html_text(source)
 
 
 def _xlated(joined: Joined, group: Group, blocks: dict[int, str], opcodes: bool) -> list[str]:
@@ -217,7 +205,7 @@ def _xlated(joined: Joined, group: Group, blocks: dict[int, str], opcodes: bool)
             code = f' <span class="o">{image.data[8 * slot : 8 * slot + size].hex(" ")}</span>'
         rows.append(
             f'<div class="i" data-b="{blocks.get(slot, "")}"><span class="n">{slot}</span>'
-            f"{_text(listing.texts[slot])}{code}</div>"
+            f"{html_text(listing.texts[slot])}{code}</div>"
         )
     return rows
 
@@ -226,10 +214,10 @@ def _machine(function: JoinedFunction, group: Group, native: int, opcodes: bool)
     insns = function.instructions
     rows = []
     for index in group.machine:
-        text = _text(insns.texts[index].replace("\t", " "))
+        text = html_text(insns.texts[index].replace("\t", " "))
         target = function.targets.get(index)
         if target is not None:
-            shown = _text(f"<{target}>")
+            shown = html_text(f"<{target}>")
             if target.startswith("+0x"):
                 shown = f'<a href="#m{native}-{target[3:]}">{shown}</a>'
             text += f" {shown}"

@@ -1,0 +1,228 @@
+"""Sheets of the page: one a program, with its code, and one a map, with its elements."""
+
+from __future__ import annotations
+
+from pybpftool.errors import BpfError
+from pybpftool.joined.model import Joined
+from pybpftool.joined.text import machine_texts
+from pybpftool.objects.open_map import OpenMap
+from pybpftool.output.columns import duration, size
+from pybpftool.output.htmltext import html_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pybpftool.cfg.graph import Function
+    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.owners import Graph
+    from pybpftool.objects.prog_code import CodeReader
+
+_MOST_ELEMENTS = 20
+_MOST_LETTERS = 400  # of one element
+_MOST_BLOCKS = 60
+TOTAL = 8_000_000
+"""Letters of code on a page; the sheets after that say where theirs is."""
+
+
+class Sheets:
+    """Writes the sheets of one machine."""
+
+    __slots__ = ("_code", "_graph", "_left")
+
+    def __init__(self, graph: Graph, code: CodeReader) -> None:
+        self._graph = graph
+        self._code = code
+        self._left = TOTAL
+
+    # --- programs ---
+
+    def program(self, item: Item, why: Iterable[str]) -> str:
+        """The sheet of a program; ``why`` are lines on what keeps it alive."""
+        prog = item.record
+        facts = [
+            ("type", item.type),
+            ("tag", prog.tag),
+            ("xlated", size(prog.xlated_prog_len)),
+            ("jited", size(prog.jited_prog_len)),
+            ("memory", "" if prog.memlock is None else size(prog.memlock)),
+            ("verified instructions", str(prog.verified_insns or "")),
+            ("run time", f"{duration(prog.run_time_ns)} in {prog.run_cnt} runs"
+             if prog.run_cnt else ""),
+            ("loaded by uid", str(prog.created_by_uid)),
+        ]  # fmt: skip
+        return _sheet(f"prog-{item.id}", f"prog {item.id} {item.type} {item.name}", [
+            _facts(facts),
+            *self._links("maps", "map", prog.map_ids),
+            _lines("What keeps it alive, and where it acts", why),
+            *self._calls(item),
+            *self._listing(item),
+        ])  # fmt: skip
+
+    def _links(self, title: str, kind: str, ids: Iterable[int]) -> Iterator[str]:
+        known = self._graph.items(kind)
+        links = [
+            f'<a href="#{kind}-{id}">{id} {html_text(known[id].name or known[id].type)}</a>'
+            for id in ids
+            if id in known
+        ]
+        if links:
+            yield f"<p>{title}: {', '.join(links)}</p>"
+
+    @staticmethod
+    def _calls(item: Item) -> Iterator[str]:
+        called = item.get("calls")
+        if isinstance(called, tuple) and called:
+            yield f"<p>calls: <code>{html_text(', '.join(called))}</code></p>"
+
+    def _listing(self, item: Item) -> Iterator[str]:
+        if self._left <= 0:
+            yield _elsewhere(f"pybpftool prog dump joined id {item.id}")
+            return
+        try:
+            joined = item.asked(self._joined)
+        except BpfError as error:
+            yield f"<p>{html_text(str(error))}</p>"
+            return
+        text = "".join(self._tables(joined))
+        if len(text) > self._left:
+            yield _elsewhere(f"pybpftool prog dump joined id {item.id}")
+            return
+        self._left -= len(text)
+        yield text
+
+    def _joined(self, obj: object) -> Joined:
+        xlated = self._code.xlated(obj)  # type: ignore[arg-type]
+        try:
+            jited = self._code.jited(obj)  # type: ignore[arg-type]
+        except BpfError:
+            jited = None
+        return Joined(xlated, jited, self._code.jump_tables(obj, xlated))  # type: ignore[arg-type]
+
+    @staticmethod
+    def _tables(joined: Joined) -> Iterator[str]:
+        listing = joined.listing
+        texts = listing.texts
+        for function in joined.functions:
+            title = function.proto or function.name or function.symbol
+            yield f"<h4><code>{html_text(title)}</code></h4>\n"
+            yield "<table class=code><tr><th>source<th>translated<th>machine code\n"
+            for group in function.groups:
+                source = "" if group.record is None else listing.source(group.record)
+                left = "\n".join([f"{slot:4}: {texts[slot]}" for slot in group.slots])
+                right = "\n".join(machine_texts(function, group, False))
+                yield f"<tr><td>{html_text(source)}<td><pre>{html_text(left)}</pre>"
+                yield f"<td><pre>{html_text(right)}</pre>\n"
+            yield "</table>\n"
+            if function.flow is not None:
+                yield _flow(function.flow)
+
+    # --- maps ---
+
+    def map(self, item: Item, why: Iterable[str]) -> str:
+        """The sheet of a map."""
+        map = item.record
+        facts = [
+            ("type", item.type),
+            ("key", size(map.key_size)),
+            ("value", size(map.value_size)),
+            ("max_entries", str(map.max_entries)),
+            ("flags", f"{map.map_flags:#x}" if map.map_flags else ""),
+            ("memory", "" if map.memlock is None else size(map.memlock)),
+            ("values are", str(item.get("value_type") or "")),
+            ("frozen", "yes" if map.frozen else ""),
+        ]
+        users = [user.id for user in self._graph.inventory.users(item.id)]
+        return _sheet(f"map-{item.id}", f"map {item.id} {item.type} {item.name}", [
+            _facts(facts),
+            *self._links("used by", "prog", users),
+            _lines("What keeps it alive", why),
+            *self._elements(item),
+        ])  # fmt: skip
+
+    def _elements(self, item: Item) -> Iterator[str]:
+        traits = item.record.traits
+        slots = self._graph.slots.get(item.id)
+        if slots is not None:
+            kind = traits.holds or "prog"
+            rows = [(key, f"{kind} {id}") for key, id in slots[:_MOST_ELEMENTS]]
+            yield _table(("key", "holds"), rows)
+            return
+        if traits.is_queue or not traits.order or item.type == "struct_ops":
+            return
+        rows = []
+        more = False
+        try:
+            with OpenMap.by_id(item.id, self._graph.inventory.kernel) as map:
+                for keys, values in map.batches():
+                    for key, value in zip(keys, values):
+                        if len(rows) == _MOST_ELEMENTS:
+                            more = True
+                            break
+                        rows.append((_shown(key), _shown(value)))
+                    if more:
+                        break
+        except (BpfError, TypeError, ValueError) as error:
+            yield f"<p>{html_text(str(error))}</p>"
+        if rows:
+            yield _table(("key", "value"), rows)
+        if more:
+            yield _elsewhere(f"pybpftool map dump id {item.id}", "more elements")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        text = value[: _MOST_LETTERS // 3].hex(" ")
+    else:
+        text = str(value)
+    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+
+
+def _flow(flow: Function) -> str:
+    """Control flow as rows: each basic block and where it leads."""
+    blocks = flow.blocks
+    if len(blocks) < 2:
+        return ""
+    following: dict[int, list[str]] = {}
+    for edge in flow.edges:
+        word = {"true": " taken", "false": " else"}.get(str(edge.kind), "")
+        name = "exit" if edge.target == 1 else f"{edge.target}"
+        following.setdefault(edge.source, []).append(name + word)
+    rows = [
+        (str(block.number), f"{block.begin} to {block.end - 1}",
+         ", ".join(following.get(block.number, ())) or "-")
+        for block in blocks[:_MOST_BLOCKS]
+    ]  # fmt: skip
+    more = f"<p>{len(blocks) - _MOST_BLOCKS} blocks more.</p>" if len(blocks) > len(rows) else ""
+    table = _table(("block", "instructions", "leads to"), rows)
+    return f"<details class=flow><summary>control flow</summary>{table}{more}</details>\n"
+
+
+def _sheet(name: str, title: str, parts: Iterable[str]) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<details class="sheet" id="{name}" data-t="{html_text(title)}">'
+        f"<summary>{html_text(title)}</summary>\n{body}\n</details>\n"
+    )
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    rows = [f"<dt>{name}<dd>{html_text(value)}" for name, value in facts if value]
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _lines(title: str, lines: Iterable[str]) -> str:
+    text = "\n".join(lines)
+    return f"<h4>{title}</h4><pre class=tree>{html_text(text)}</pre>" if text else ""
+
+
+def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    head = "".join([f"<th>{name}" for name in heads])
+    body = "".join(
+        ["<tr>" + "".join([f"<td>{html_text(cell)}" for cell in row]) + "\n" for row in rows]
+    )
+    return f"<table class=rows><tr>{head}\n{body}</table>"
+
+
+def _elsewhere(command: str, what: str = "the code") -> str:
+    return f"<p>{what}: <code>{html_text(command)}</code></p>"
