@@ -24,8 +24,8 @@ Looks for what is wrong with programs, maps and links, all checks or those named
        full         maps that are full, or nearly; elements are counted
        tail-call    slots of program arrays that are empty while programs jump there
        stats        statistics that are left on
-       hidden       objects that /proc, bpf file systems, links or kallsyms show and the
-                    listing of bpf(2) does not
+       hidden       objects that /proc, bpf file systems, links, kallsyms or iterators show
+                    and the listing of bpf(2) does not, or the other way round
 
 Each finding says what to do. Exit status: 0 nothing found, 1 findings, 2 something
 could not be judged, which is named at the end.

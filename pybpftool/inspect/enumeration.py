@@ -1,8 +1,8 @@
 """Objects on which the ways to list them do not agree: what hides from one shows in another.
 
 The walk over ids (bpf(2)) is what every listing asks. Descriptors in ``/proc``, files in
-bpf file systems, links, devices and cgroups, maps of programs and the symbols of compiled
-programs in kallsyms name objects as well.
+bpf file systems, links, devices and cgroups, maps of programs, the symbols of compiled
+programs in kallsyms and the kernel's own iterators name objects as well.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def disagreements(
         except BpfError:
             continue  # has been said
         newest = max(listed, default=0)
+        yield from _iterated(graph, kind)
         for held_kind, id in list(graph.up):
             if held_kind != kind or not isinstance(id, int) or id in listed:
                 continue
@@ -50,6 +51,33 @@ def disagreements(
             label = f"{kind} {id}"
             yield kind, id, label, f"the walk over all {_LONG[kind]}s leaves it out; {where}"
     yield from _in_kallsyms(graph, not_told)
+
+
+def _iterated(graph: Graph, kind: str) -> Iterator[tuple[str, int, str, str]]:
+    """On what the kernel's own iterator and the walk do not agree."""
+    kernel = graph.inventory.kernel
+    listed = graph.inventory.items(kind)
+    try:
+        found = set(kernel.iterated(kind))
+    except BpfError:
+        return  # this kernel has no such iterator, or the recording was not asked
+    newest = max(listed, default=0)
+    for id in sorted(found - listed.keys()):
+        if id > newest or ((kind, id) in graph.up and not kernel.is_live):
+            continue  # made meanwhile; or it is told by what holds it
+        if not kernel.is_live or (id in kernel.iterated(kind) and _is_unlisted(graph, kind, id)):
+            what = f"the walk over all {_LONG[kind]}s leaves it out, the kernel's iterator has it"
+            yield kind, id, f"{kind} {id}", what
+    for id in sorted(listed.keys() - found):
+        if is_gone(kernel, kind, id) or (kernel.is_live and id in kernel.iterated(kind)):
+            continue
+        what = f"the kernel's iterator over {_LONG[kind]}s leaves it out"
+        yield kind, id, f"{kind} {id}", what
+
+
+def _is_unlisted(graph: Graph, kind: str, id: int) -> bool:
+    """Whether the walk over ids still leaves an object out."""
+    return all(obj.id != id for obj in graph.inventory.kernel.objects_after(kind, id - 1))
 
 
 def _where(graph: Graph, kind: str, id: int) -> str:
@@ -67,7 +95,7 @@ def _where(graph: Graph, kind: str, id: int) -> str:
 def _is_hidden(graph: Graph, kind: str, id: int) -> bool:
     """Whether an object is there still, and still in no listing."""
     kernel = graph.inventory.kernel
-    if any(obj.id == id for obj in kernel.objects_after(kind, id - 1)):
+    if not _is_unlisted(graph, kind, id):
         return False  # it came while we looked
     if id in kernel.holders(kind) or id in kernel.pinned(kind):
         return True

@@ -55,6 +55,8 @@ def record(kernel: Kernel, elements: bool = True) -> None:
             refused.append(error)
     if len(refused) == len(listings):
         raise refused[0]
+    for kind in ("prog", "map", "link"):
+        _tried(kernel.iterated, kind)
     others = (record_files, record_perf, record_cgroups, record_networks, record_features)
     for collect in others:
         _tried(collect, kernel)

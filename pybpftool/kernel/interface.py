@@ -262,6 +262,10 @@ class Kernel:
         """Begin a listing of all objects of ``kind`` with their holders."""
         return Listing(self, kind)
 
+    def iterated(self, kind: str) -> list[int]:
+        """The ids of all programs, maps or links; see :mod:`pybpftool.kernel.object_iter`."""
+        raise NotImplementedError
+
     def file(self, path: str) -> bytes:
         """The content of a file of /proc or /sys."""
         raise NotImplementedError
@@ -408,6 +412,7 @@ QUESTIONS = (
     "map_hash",
     "pinned",
     "holders",
+    "iterated",
     "file",
     "boot_time_ns",
     "ifname",

@@ -479,6 +479,11 @@ class LiveKernel(Kernel):
 
         return task_fds(self.uses_iterators)
 
+    def iterated(self, kind: str) -> list[int]:
+        from pybpftool.kernel.object_iter import iterated
+
+        return iterated(kind)
+
     def cgroup_root(self) -> str | None:
         from pybpftool.kernel.cgroups import cgroup_root
 

@@ -46,6 +46,7 @@ _JEQ_K, _JNE, _JNE_K, _JEQ, _JA, _LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
 # struct bpf_iter__task_file: meta, task, fd, file (kernel/bpf/task_iter.c); meta begins with seq.
 _META, _TASK, _FD, _FILE = 0, 8, 16, 24
 _SEQ = 0
+_OBJECT = 8  # of struct bpf_iter__bpf_prog, __bpf_map, __bpf_link: behind meta
 
 # union bpf_attr, as far as wanted.
 _PROG_LOAD = Struct("=IIQQ")  # prog_type, insn_cnt, insns, license
@@ -56,7 +57,7 @@ _MAP_CREATE = Struct("=IIII")
 _ITER_INFO_SIZE = 12  # union bpf_iter_link_info: task.tid, task.pid, task.pid_fd
 
 # How the object's id is reached from file->private_data: (struct, member) after member.
-_IDS = {
+ID_PATHS = {
     "prog": (("bpf_prog", "aux"), ("bpf_prog_aux", "id")),
     "map": (("bpf_map", "id"),),
     "link": (("bpf_link", "id"),),
@@ -67,7 +68,7 @@ _IDS = {
 _DUMMY_EVENT = Struct("=IIQ").pack(1, 64, 9).ljust(64, b"\0")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The kernel does not let us; /proc is there."""
 
 
@@ -87,13 +88,13 @@ def held(
     if sys.byteorder != "little" or not _is_first_pid_namespace():
         return None
     if types is None:
-        types = mapped() or _copied()
+        types = mapped() or copied_types()
     if types is None:
         return None
-    own = _Descriptors()
+    own = Descriptors()
     try:
         return _Search(types, kind, own).blocks(without)
-    except _Refused:
+    except Refused:
         return None
     finally:
         own.close()
@@ -108,9 +109,9 @@ def _is_first_pid_namespace() -> bool:
         return False
 
 
-def _copied() -> KernelTypes | None:
+def copied_types() -> KernelTypes | None:
     """The types of vmlinux as bpf(2) hands them out: the BTF object with the id 1."""
-    own = _Descriptors()
+    own = Descriptors()
     try:
         fd = own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
         info = Buffer(32)  # struct bpf_btf_info
@@ -121,7 +122,7 @@ def _copied() -> KernelTypes | None:
         info.data[:] = Struct("=QIIQII").pack(data.address, size, 0, 0, 0, 0)
         _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
         return KernelTypes(data.data)
-    except (_Refused, ValueError):
+    except (Refused, ValueError):
         return None
     finally:
         own.close()
@@ -131,11 +132,11 @@ def _call(cmd: int, attr: bytes) -> int:
     buffer = Buffer.of(attr)
     result = bpf(cmd, buffer.address, len(attr))
     if result < 0:
-        raise _Refused
+        raise Refused
     return result
 
 
-class _Descriptors:
+class Descriptors:
     """Descriptors of ours, to be closed together."""
 
     __slots__ = ("numbers",)
@@ -153,65 +154,12 @@ class _Descriptors:
         self.numbers.clear()
 
 
-class _Search:
-    """One search: loads the programs, learns what descriptors of the kind look like, looks."""
+class Programs:
+    """Loads and runs programs of the iterator whose function is named ``target``."""
 
-    def __init__(self, types: KernelTypes, kind: str, own: _Descriptors) -> None:
+    def __init__(self, types: KernelTypes, target: str, params: int, own: Descriptors) -> None:
         self._own = own
-        self._kind = kind
-        target = types.function("bpf_iter_task_file", 4) or self._function("bpf_iter_task_file")
-        file = types.offsets("file", "f_op", "private_data")
-        release = types.offsets("file_operations", "release")
-        task = types.offsets("task_struct", "tgid", "pid", "group_leader", "comm")
-        path = [types.offsets(struct, member) for struct, member in _IDS[kind]]
-        if file is None or release is None or task is None or None in path:
-            raise _Refused
-        self._target = target
-        self._file, self._release, self._task = file, release[0], task
-        self._path = [offsets[0] for offsets in path if offsets is not None]
-
-    def blocks(self, without: Iterable[int]) -> list[bytes]:
-        """The blocks of :func:`held`."""
-        looking = self._load(self._look_at_ours())
-        ours = self._samples(looking)
-        releases = dict(
-            Struct("=QQ").iter_unpack(b"".join(self._run(looking, posix.getpid(), ours)))
-        )
-        # The link of this run itself is among the samples only if it was there before.
-        wanted = [releases[fd] for fd in ours if fd in releases]
-        if len(wanted) != len(ours) or not all(wanted):
-            raise _Refused
-        pick = self._load(self._pick(sorted(set(wanted))))
-        found = self._run(pick, 0, [])
-        own = {*self._own.numbers, *without}
-        pid = posix.getpid()
-        # Our own descriptors are few: a look at each row would cost more than all else.
-        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
-        return [_without(block, marks) for block in found]
-
-    def _samples(self, prog: int) -> list[int]:
-        """Descriptors of ours of the kind that is looked for."""
-        own, kind = self._own, self._kind
-        if kind == "prog":
-            return [prog]
-        if kind == "map":
-            return [
-                own.keep(_call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))
-            ]
-        if kind == "btf":
-            following = Buffer(8)
-            if bpf(uapi.BPF_BTF_GET_NEXT_ID, following.address, 8) < 0:
-                raise _Refused
-            return [own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, bytes(following.data[4:8])))]
-        link = self._link(prog, 0)
-        if kind == "link":
-            return [link]
-        from pybpftool.kernel.syscall import perf_event_open
-
-        event = perf_event_open(Buffer.of(_DUMMY_EVENT), 0, -1)
-        if event < 0:
-            raise _Refused
-        return [link, own.keep(event)]
+        self._target = types.function(target, params) or self._function(target)
 
     def _function(self, name: str) -> int:
         """The type id of a kernel function, asked of the kernel (v5.14, 3d78417b60fb)."""
@@ -234,7 +182,7 @@ class _Search:
         result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, _TEST_RUN_SIZE)
         found = int.from_bytes(attr.data[4:8], sys.byteorder)  # test.retval
         if result < 0 or not 0 < found < 1 << 31:
-            raise _Refused
+            raise Refused
         return found
 
     def _load(self, code: bytes, type: int = _PROG_TYPE_TRACING) -> int:
@@ -256,7 +204,7 @@ class _Search:
             attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, info.address, _ITER_INFO_SIZE)
             try:
                 return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
-            except _Refused:
+            except Refused:
                 pass  # before 6.1 (f0d74c4da1f0) an iterator is about all tasks
         attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, 0, 0)
         return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
@@ -273,7 +221,74 @@ class _Search:
                     return blocks
                 blocks.append(block)
         except OSError:
-            raise _Refused from None
+            raise Refused from None
+
+    def ids(self, path: list[int]) -> list[int]:
+        """What an iterator over objects finds: the number that ``path`` leads to from each."""
+        code = [(_MOV, 6, 1), (_LDX_DW, 3, 6, _OBJECT), (_JEQ_K, 3, 0, "end", 0)]
+        code += [*_followed(path), *_print(-20, 4)]  # type: ignore[list-item]
+        prog = self._load(_assembled(*code) + _RETURN_0)
+        found = b"".join(self._run(prog, 0, []))
+        return [number for (number,) in Struct("=I").iter_unpack(found)]
+
+
+class _Search(Programs):
+    """One search: loads the programs, learns what descriptors of the kind look like, looks."""
+
+    def __init__(self, types: KernelTypes, kind: str, own: Descriptors) -> None:
+        super().__init__(types, "bpf_iter_task_file", 4, own)
+        self._kind = kind
+        file = types.offsets("file", "f_op", "private_data")
+        release = types.offsets("file_operations", "release")
+        task = types.offsets("task_struct", "tgid", "pid", "group_leader", "comm")
+        path = [types.offsets(struct, member) for struct, member in ID_PATHS[kind]]
+        if file is None or release is None or task is None or None in path:
+            raise Refused
+        self._file, self._release, self._task = file, release[0], task
+        self._path = [offsets[0] for offsets in path if offsets is not None]
+
+    def blocks(self, without: Iterable[int]) -> list[bytes]:
+        """The blocks of :func:`held`."""
+        looking = self._load(self._look_at_ours())
+        ours = self._samples(looking)
+        releases = dict(
+            Struct("=QQ").iter_unpack(b"".join(self._run(looking, posix.getpid(), ours)))
+        )
+        # The link of this run itself is among the samples only if it was there before.
+        wanted = [releases[fd] for fd in ours if fd in releases]
+        if len(wanted) != len(ours) or not all(wanted):
+            raise Refused
+        pick = self._load(self._pick(sorted(set(wanted))))
+        found = self._run(pick, 0, [])
+        own = {*self._own.numbers, *without}
+        pid = posix.getpid()
+        # Our own descriptors are few: a look at each row would cost more than all else.
+        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
+        return [_without(block, marks) for block in found]
+
+    def _samples(self, prog: int) -> list[int]:
+        """Descriptors of ours of the kind that is looked for."""
+        own, kind = self._own, self._kind
+        if kind == "prog":
+            return [prog]
+        if kind == "map":
+            return [
+                own.keep(_call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))
+            ]
+        if kind == "btf":
+            following = Buffer(8)
+            if bpf(uapi.BPF_BTF_GET_NEXT_ID, following.address, 8) < 0:
+                raise Refused
+            return [own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, bytes(following.data[4:8])))]
+        link = self._link(prog, 0)
+        if kind == "link":
+            return [link]
+        from pybpftool.kernel.syscall import perf_event_open
+
+        event = perf_event_open(Buffer.of(_DUMMY_EVENT), 0, -1)
+        if event < 0:
+            raise Refused
+        return [link, own.keep(event)]
 
     def _look_at_ours(self) -> bytes:
         """A program that prints (number, release function) of each descriptor of our process."""
@@ -319,18 +334,8 @@ class _Search:
         code += [(_JA, 0, 0, "end"), "found", (_ST_W, 10, 0, -20, 0)]
         if self._path:
             code.append((_LDX_DW, 3, 8, self._file[1]))
-        for step, offset in enumerate(self._path, 1):
-            is_last = step == len(self._path)
-            code += [
-                (_MOV, 1, 10),
-                (_ADD_K, 1, 0, 0, -20 if is_last else -8),
-                (_MOV_K, 2, 0, 0, 4 if is_last else 8),
-                (_ADD_K, 3, 0, 0, offset),
-                (_CALL, 0, 0, 0, _PROBE_READ_KERNEL),
-            ]
-            if not is_last:
-                code.append((_LDX_DW, 3, 10, -8))
         code += [
+            *_followed(self._path),
             (_LDX_W, 1, 7, tgid),
             (_STX_W, 10, 1, -32),
             (_LDX_W, 1, 7, pid),
@@ -348,6 +353,19 @@ class _Search:
             *_print(-32, HELD.size),
         ]
         return _assembled(*code) + _RETURN_0
+
+
+def _followed(path: list[int]) -> Iterator[tuple[object, ...]]:
+    """Read the number that pointers lead to from r3, by their offsets, to the stack at -20."""
+    for step, offset in enumerate(path, 1):
+        is_last = step == len(path)
+        yield _MOV, 1, 10
+        yield _ADD_K, 1, 0, 0, -20 if is_last else -8
+        yield _MOV_K, 2, 0, 0, 4 if is_last else 8
+        yield _ADD_K, 3, 0, 0, offset
+        yield _CALL, 0, 0, 0, _PROBE_READ_KERNEL
+        if not is_last:
+            yield _LDX_DW, 3, 10, -8
 
 
 _RETURN = _INSN.pack(_EXIT, 0, 0, 0)

@@ -196,6 +196,21 @@ def test_hidden_from_kallsyms_or_only_there() -> None:
     assert text.endswith("2 findings; 5 programs, 2 maps, 1 link\n")
 
 
+def test_hidden_from_one_of_two_walks() -> None:
+    kernel = well()
+    kernel.iterated = lambda kind: {  # type: ignore[method-assign]
+        "prog": [1, 2, 3], "map": [6, 7, 8], "link": [],
+    }[kind]  # fmt: skip
+    assert findings(kernel, "hidden") == [("hidden", 6), ("hidden", 20)]
+    text = doctor(kernel, "hidden").text
+    assert "map 6: the walk over all maps leaves it out, the kernel's iterator has it" in text
+    assert "link 20: the kernel's iterator over links leaves it out" in text
+    kernel.iterated = lambda kind: {  # type: ignore[method-assign]
+        "prog": [1, 2, 3], "map": [7, 8, 99], "link": [20],
+    }[kind]  # fmt: skip
+    assert findings(kernel, "hidden") == []  # 99 was made meanwhile
+
+
 def test_what_could_not_be_judged() -> None:
     kernel = well()
     kernel.files[STATS] = KernelError("cannot open " + STATS, errno.EACCES)
