@@ -8,7 +8,7 @@ libbpf 1.8 does when it opens an object (``bpf_object__collect_externs()``,
 
 from __future__ import annotations
 
-from pybpftool.elf.relocatable import SHT_NOBITS, STB_GLOBAL, STB_WEAK, STT_OBJECT
+from pybpftool.elf.relocatable import SHT_NOBITS, SHT_NULL, STB_GLOBAL, STB_WEAK, STT_OBJECT
 from pybpftool.errors import FormatError
 from pybpftool.records import Record
 from pybpftool.uapi.btf import (
@@ -198,7 +198,8 @@ class _Places:
         section = self.elf.section_of(name)
         if section is None:
             return 0
-        return section.size if section.type == SHT_NOBITS else len(self.elf.content(section))
+        has_none = section.type in (SHT_NOBITS, SHT_NULL)  # libelf: such have a size and no data
+        return section.size if has_none else len(self.elf.content(section))
 
 
 def read_datasecs(elf: Relocatable, btf: Btf, externs: list[Extern]) -> dict[int, DataSection]:

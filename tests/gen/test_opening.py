@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
+from pybpftool.elf.relocatable import Relocatable
 from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import internal_map_name, object_name
 from pybpftool.gen.opening import open_bytes, open_file
@@ -63,6 +65,15 @@ def test_by_hand(order: str) -> None:
     assert [one.name for one in obj.programs] == ["main"]
     assert [(one.name, one.definition.type) for one in obj.maps] == [("flows", 1), ("t.bss", 2)]
     assert obj.maps[1].is_mmapable
+
+
+def test_variables_in_a_section_without_a_type() -> None:
+    data = bytearray(small_object())
+    bss = Relocatable(bytes(data)).section_of(".bss")
+    (table,) = struct.unpack_from("<Q", data, 40)
+    assert bss is not None
+    struct.pack_into("<I", data, table + 64 * bss.number + 4, 0)  # SHT_NULL
+    assert [one.name for one in open_bytes(bytes(data), "t").maps] == ["flows"]
 
 
 REFUSED = [
