@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pybpftool.btf.search import named
 from pybpftool.btf.table import Btf
 from pybpftool.btf.types import Types
 from pybpftool.errors import BpfError, NotFoundError
@@ -159,7 +158,6 @@ def test_split_btf_is_found_with_its_base() -> None:
     found = Types(Btf.from_bytes(split.build(), below))
     assert found["own"].members["y"].type.name == "u32"
     assert found["shared"].id == 2
-    assert named(found.btf, "own") == [3]
     assert [type.name for type in found.select(kind="struct")] == ["shared", "own"]
 
 
