@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import struct
 import time
-from errno import EACCES, EAGAIN, EINVAL, ENODEV, ENOENT, EPERM
+from errno import EACCES, EAGAIN, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, EPERM
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel.interface import (
@@ -75,6 +75,7 @@ _U32 = struct.Struct("=I")
 _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
 _INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 _PATH_ATTR = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
+_PATH_MAX = 4096  # include/uapi/linux/limits.h: the zero byte included
 _ELEM_ATTR = struct.Struct("=IxxxxQQQ")  # map_fd, key, value, flags
 
 # Larger than any struct bpf_*_info known today; a kernel fills what it knows and
@@ -96,6 +97,7 @@ class LiveKernel(Kernel):
         self._attr = Buffer(128)
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
+        self._path = Buffer(_PATH_MAX)
         self._fdinfo = -1
         self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
@@ -210,7 +212,10 @@ class LiveKernel(Kernel):
         raw = path_bytes(path)
         if b"\0" in raw:
             return -EINVAL
-        name = Buffer.of(raw + b"\0")
+        if len(raw) >= _PATH_MAX:
+            return -ENAMETOOLONG
+        name = self._path
+        name.data[: len(raw) + 1] = raw + b"\0"
         _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
         return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
 

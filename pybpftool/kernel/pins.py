@@ -70,18 +70,23 @@ class PinTable:
     of its bucket and turns every bucket round when the table grows.
     """
 
-    __slots__ = ("_capacity", "_count", "paths")
+    __slots__ = ("_capacity", "_count", "_ids")
 
     def __init__(self) -> None:
-        self.paths: dict[int, list[str]] = {}
+        self._ids: dict[int, list[str]] = {}  # the first of a bucket stands last
         self._count = 0
         self._capacity = 0
+
+    @property
+    def paths(self) -> dict[int, list[str]]:
+        """What has been entered."""
+        return {id: paths[::-1] for id, paths in self._ids.items()}
 
     def add(self, id: int, path: str) -> None:
         """Enter one path."""
         if self._capacity == 0 or (self._count + 1) * 4 // 3 > self._capacity:
             self._capacity = max(4, self._capacity * 2)
-            for paths in self.paths.values():
+            for paths in self._ids.values():
                 paths.reverse()
-        self.paths.setdefault(id, []).insert(0, path)
+        self._ids.setdefault(id, []).append(path)
         self._count += 1

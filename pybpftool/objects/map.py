@@ -107,8 +107,8 @@ class Map(Record):
             text += "\n\t" if owner is None else f"\n\towner_prog_type {owner}  "
             if jited is not None:
                 text += "owner jited" if jited else "owner not jited"
-        for path in self.pinned or ():
-            text += f"\n\tpinned {path}"
+        if self.pinned:
+            text += "".join([f"\n\tpinned {path}" for path in self.pinned])
         if self.btf_id:
             text += f"\n\tbtf_id {self.btf_id}"
             if self.frozen:

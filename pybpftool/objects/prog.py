@@ -133,8 +133,8 @@ class Program(Record):
             text += "  orphaned"
         if self.map_ids:
             text += "  map_ids " + ",".join(map(str, self.map_ids))
-        for path in self.pinned or ():
-            text += f"\n\tpinned {path}"
+        if self.pinned:
+            text += "".join([f"\n\tpinned {path}" for path in self.pinned])
         if self.btf_id:
             text += f"\n\tbtf_id {self.btf_id}"
         if self.pids:
