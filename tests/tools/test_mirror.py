@@ -20,7 +20,7 @@ TESTED_IN: dict[str, str] = {
     "btf/test_fuzz.py": "adapters.elftools btf.c.sort",
     "btf/test_initializer.py": "btf.fitting",
     "btf/test_merge.py": "btf.encode btf.hashmap btf.relocate",
-    "btf/test_python.py": "btf.declaration btf.types",
+    "btf/test_python.py": "btf.declaration btf.search btf.types",
     "btf/test_table.py": "btf.check btf.section",
     "btf/test_values.py": "btf.builders btf.scalars",
     "cfg/test_dot.py": "adapters.graphviz",
@@ -48,7 +48,7 @@ TESTED_IN: dict[str, str] = {
         "cli.map_create cli.pinning cli.refs control.mounts control.pin objects.elements"
     ),
     "cli/test_net.py": "objects.net",
-    "cli/test_obj.py": "gen.description objects.object_code",
+    "cli/test_obj.py": "gen.against gen.description objects.object_code",
     "cli/test_obj_verify.py": "control.verify",
     "cli/test_perf.py": "objects.perf",
     "cli/test_prog_attach.py": "control.sockets",
