@@ -24,6 +24,17 @@ def _clang() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
+def bpf_clang() -> str:
+    """A clang that makes BPF; skips the test where there is none."""
+    clang = _clang()
+    if clang is None:
+        pytest.skip("no clang")
+    targets = subprocess.run([clang, "--print-targets"], check=False, capture_output=True)
+    if b" bpf " not in targets.stdout:
+        pytest.skip("this clang makes no BPF")
+    return clang
+
+
 def compile_object(directory: Path, source: str, name: str = "t") -> str:
     """The path of an object file; skips the test without a clang that makes BPF."""
     clang = _clang()

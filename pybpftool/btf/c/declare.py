@@ -41,7 +41,7 @@ _PTR_INFO, _ARRAY_INFO, _CONST_INFO = PTR << 24, ARRAY << 24, CONST << 24
 _DERIVED = frozenset((_PTR_INFO, _ARRAY_INFO, _CONST_INFO))
 MAX_CHAIN = 1 << 14
 # Definitions of more characters than this are the work of types that nest again and again.
-MAX_TEXT = 1 << 22
+MAX_TEXT = 1 << 20
 # Where a member's name goes; no C name contains it.
 _MARK = "\0\0"
 # Around what tells how to fill a gap, a type's id where its name is to be for one.

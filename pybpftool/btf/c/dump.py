@@ -19,7 +19,7 @@ from pybpftool.uapi.btf import FUNC, KIND_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pybpftool.btf.table import Btf
     from pybpftool.worker import Send
@@ -141,9 +141,17 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     sort_by = btf.names if is_sorted else None
     if sum(len(part.words) for part in btf.parts()) < _WORTH_TWO:
         kinds = _kinds(btf)
+        # What cannot be put in order is refused before any of it is written.
+        collected: list[list[int]] = []
+        failure = None
+        try:
+            collected.extend(_steps(kinds, sort_by))
+        except (FormatError, IndexError, RecursionError) as error:
+            failure = error
         texts = Texts(btf, kinds.words, kinds.offsets, _names(btf))
-        texts.prepare(kinds, kinds.structs())
-        yield from _text(texts, kinds, _steps(kinds, sort_by))
+        if failure is None:
+            texts.prepare(kinds, kinds.structs())
+        yield from _text(texts, kinds, collected, failure)
         return
     from pybpftool.worker import Worker
 
@@ -196,10 +204,14 @@ def _names(btf: Btf) -> Names:
     return names
 
 
-def _text(texts: Texts, kinds: Kinds, steps: Iterator[list[int]]) -> Iterator[str]:
+def _text(
+    texts: Texts, kinds: Kinds, steps: Iterable[list[int]], failure: Exception | None = None
+) -> Iterator[str]:
     yield _HEAD
     for some in steps:
         yield texts.of(some)
+    if failure is not None:
+        raise failure
     yield _kfuncs(texts, kinds) + _TAIL
 
 

@@ -66,7 +66,7 @@ _SETTLED, _EMITTED = 2, 3
 
 MAX_CHAIN = 1 << 14
 # Structs without a name that one definition leads to; each may be met again and again.
-_MAX_NAMELESS = 1 << 19
+_MAX_NAMELESS = 1 << 17
 
 
 class Kinds:

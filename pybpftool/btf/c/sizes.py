@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_NESTING = 200
 # Padding of more lines than this is the work of a made-up size.
-_MAX_PADDING = 1 << 22
+MAX_PADDING = 1 << 16
 
 
 def _round_up(value: int, step: int) -> int:
@@ -47,7 +47,7 @@ class Sizes(dict[int, int]):
 class Aligns(dict[int, int]):
     """Alignments in bits by type id, 0 where there is none."""
 
-    __slots__ = ("_btf", "_depth", "_offsets", "_words")
+    __slots__ = ("_btf", "_depth", "_endless", "_offsets", "_words")
 
     def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int]) -> None:
         super().__init__()
@@ -55,28 +55,64 @@ class Aligns(dict[int, int]):
         self._words = words
         self._offsets = offsets
         self._depth = 0
+        self._endless: set[int] = set()
         self[0] = 0
 
     def __missing__(self, type_id: int) -> int:
+        if self._depth >= MAX_NESTING:
+            self._fill_below(type_id)
+            return self[type_id]
+        self._depth += 1
+        try:
+            return self._of(type_id)
+        finally:
+            self._depth -= 1
+
+    def _of(self, type_id: int) -> int:
         words = self._words
         at = self._offsets[type_id]
         kind = words[at] >> 24 & 0x7F
         align = 0
-        if self._depth > MAX_NESTING:
-            raise FormatError(f"the BTF's type [{type_id}] contains itself")
-        self._depth += 1
-        try:
-            if kind in COMPOSITE:
-                align = self._composite(at)
-            elif kind == TYPEDEF or kind in MODIFIERS:
-                align = self[words[at + 1]]
-            elif kind == ARRAY:
-                align = self[words[at + 2]]
-        finally:
-            self._depth -= 1
+        if kind in COMPOSITE:
+            align = self._composite(at)
+        elif kind == TYPEDEF or kind in MODIFIERS:
+            align = self[words[at + 1]]
+        elif kind == ARRAY:
+            align = self[words[at + 2]]
         # What is rare is looked at piece by piece.
         self[type_id] = align or self._btf.align_of(type_id) * 8
         return self[type_id]
+
+    def _fill_below(self, type_id: int) -> None:
+        """Find the alignments of all that a type contains, the innermost first."""
+        entered: set[int] = set()
+        stack = [type_id]
+        while stack:
+            current = stack[-1]
+            if current in self:
+                stack.pop()
+            elif current in entered:
+                self._of(stack.pop())
+            else:
+                entered.add(current)
+                inner = [part for part in self._parts(current) if part not in self]
+                if current in self._endless or not entered.isdisjoint(inner):
+                    # Whatever leads here does not end: it is not tried again.
+                    self._endless |= entered
+                    raise FormatError(f"the BTF's type [{current}] contains itself")
+                stack += inner
+
+    def _parts(self, type_id: int) -> list[int]:
+        """The types whose alignments decide about a type's."""
+        words = self._words
+        at = self._offsets[type_id]
+        info = words[at]
+        kind = info >> 24 & 0x7F
+        if kind in COMPOSITE:
+            return words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
+        if kind == TYPEDEF or kind in MODIFIERS:
+            return [words[at + 1]]
+        return [words[at + 2]] if kind == ARRAY else []
 
     def _composite(self, at: int) -> int:
         """A struct's alignment by those of its members; 0 if any has none."""
@@ -150,7 +186,7 @@ def padding(pads: Pads, start: int, end: int, align: int, in_bits: bool, newline
             parts.append(f"{newline}{name}: 0;")
         start = border
     count, rest = divmod(end - start, bits)
-    if count > _MAX_PADDING:
+    if count > MAX_PADDING:
         raise FormatError(f"a struct has a gap of {(end - start) // 8} bytes")
     parts.append(f"{newline}{name}: {bits};" * count)
     if rest:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _RANKED = NUMBERS | COMPOSITE | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
 _FOLLOWED = MODIFIERS | {PTR, TYPEDEF, DECL_TAG}
 _MAX_RANK = 10
+# After so many links what a chain leads to is noted, for the chains that join it.
+_LONG_CHAIN = 8
 _U64 = (1 << 64) - 1
 
 
@@ -38,14 +40,18 @@ class _Sorter:
         self.words = order.words
         self.offsets = order.offsets
         self.names = names
+        self._ranks: dict[int, int] = {}
+        self._names: dict[int, str] = {}
 
     def rank(self, type_id: int) -> int:
         """Enums first, then numbers, structs, function types; the rest after them."""
         words = self.words
         is_named = False
-        for _ in range(MAX_CHAIN):
+        for link in range(MAX_CHAIN):
             if not type_id:
                 return _MAX_RANK
+            if link == _LONG_CHAIN and is_named:
+                return self._rank_behind(type_id)
             at = self.offsets[type_id]
             kind = words[at] >> 24 & 0x7F
             is_named = is_named or words[at - 1] != 0
@@ -67,13 +73,66 @@ class _Sorter:
                 return _MAX_RANK
         raise FormatError("the BTF has a chain of types without end")
 
+    def _rank_behind(self, type_id: int) -> int:
+        """The rank of what has a name and leads to ``type_id``; noted for all on the way."""
+        words = self.words
+        chain = []
+        rank = _MAX_RANK
+        while type_id:
+            if type_id in self._ranks:
+                rank = self._ranks[type_id]
+                break
+            chain.append(type_id)
+            if len(chain) > MAX_CHAIN:
+                raise FormatError("the BTF has a chain of types without end")
+            at = self.offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            if kind in _FOLLOWED or kind == ARRAY:
+                type_id = words[at + (2 if kind == ARRAY else 1)]
+                continue
+            if kind in ENUMS:
+                rank = 1
+            elif kind in NUMBERS:
+                rank = 2
+            elif kind in COMPOSITE:
+                rank = 3
+            elif kind == FUNC_PROTO:
+                rank = 4
+            break
+        self._ranks.update(dict.fromkeys(chain, rank))
+        return rank
+
+    def _name_behind(self, type_id: int) -> str:
+        """As :meth:`sort_name`, noted for all on the way."""
+        words = self.words
+        chain = []
+        name = ""
+        while type_id:
+            if type_id in self._names:
+                name = self._names[type_id]
+                break
+            chain.append(type_id)
+            if len(chain) > MAX_CHAIN:
+                raise FormatError("the BTF has a chain of types without end")
+            at = self.offsets[type_id]
+            kind = words[at] >> 24 & 0x7F
+            if kind not in _FOLLOWED and kind != ARRAY:
+                offset = words[at - 1]
+                name = self.names[offset] if offset else ""
+                break
+            type_id = words[at + (2 if kind == ARRAY else 1)]
+        self._names.update(dict.fromkeys(chain, name))
+        return name
+
     def sort_name(self, type_id: int) -> str:
         """The name that a type is sorted by: of what it leads to, or an enum's first value."""
         words = self.words
         is_first = True
-        for _ in range(MAX_CHAIN):
+        for link in range(MAX_CHAIN):
             if not type_id:
                 return ""
+            if link == _LONG_CHAIN:
+                return self._name_behind(type_id)
             at = self.offsets[type_id]
             kind = words[at] >> 24 & 0x7F
             if kind in _FOLLOWED:

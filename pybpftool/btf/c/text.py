@@ -7,23 +7,23 @@ writes definitions ahead of their turn, in bulk, and leaves gaps for such names.
 
 from __future__ import annotations
 
-from operator import add, mod
+from operator import add, gt, mod
 
+from pybpftool.btf.c import exact
 from pybpftool.btf.c.declare import (
     DEFERRED,
     MAX_TEXT,
-    Declarations,
     Early,
     Inline,
     TooLong,
     bounded_sum,
 )
-from pybpftool.btf.c.sizes import Aligns, Sizes, int32, padding
+from pybpftool.btf.c.enums import ENUM_GAP, NEWLINES, VALUE_GAP
+from pybpftool.btf.c.sizes import int32, padding
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     COMPOSITE,
     ENUM,
-    ENUM64,
     ENUMS,
     FWD,
     INT,
@@ -45,8 +45,6 @@ _NUMBERED = COMPOSITE | ENUMS | {INT}
 _POINTERS = frozenset((PTR,))
 _TYPEDEFS = frozenset((TYPEDEF,))
 
-_NEWLINES = ["\n" + "\t" * level for level in range(14)]
-
 # Types that compilers know by themselves under names that other compilers lack.
 _ALIASES = {
     "__Poly8_t": "unsigned char",
@@ -54,9 +52,6 @@ _ALIASES = {
     "__Poly64_t": "unsigned long long",
     "__Poly128_t": "unsigned __int128",
 }
-# Around what tells how to fill a gap: a type's id where its name is to be, or one of
-# these with a value's name or a nameless enum's id and level.
-_VALUE_GAP, _ENUM_GAP = "=", "#"
 
 
 def _repeated(texts: Sequence[str]) -> set[str]:
@@ -68,26 +63,21 @@ def _repeated(texts: Sequence[str]) -> set[str]:
     return {text for text in texts if text in seen or add_seen(text)}
 
 
-class Texts(Declarations):
+class Texts(exact.ExactTexts):
     """The texts of a dump's steps (:mod:`order`), to be asked for in their order.
 
     :param names: the names to use; a table of all if everything is dumped.
     """
 
     def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Names) -> None:
-        super().__init__(words, offsets, names)
-        self.sizes = Sizes(btf)
-        self.aligns = Aligns(btf, words, offsets)
+        super().__init__(btf, words, offsets, names)
         self.prepared: dict[int, str] = {}
         self._name_of = names.__getitem__
         self._format_of = self.formats.__getitem__
         self._align_of = self.aligns.__getitem__
         self._size_of = self.sizes.__getitem__
-        pointer_bits = (btf.declared_pointer_size or 8) * 8
         self._pointer_bits = btf.pointer_size * 8
-        self.pads = (("long", pointer_bits), ("int", 32), ("short", 16), ("char", 8))
         self._is_early = False  # whether it is not yet the turn of what is written
-        self._repeated: set[str] = set()
 
     def of(self, steps: Sequence[int]) -> str:
         """The text of some steps."""
@@ -126,6 +116,7 @@ class Texts(Declarations):
     def prepare(self, kinds: Kinds, structs: Sequence[int]) -> None:
         """Write definitions ahead of their turn: these structs, all typedefs and enums."""
         self._fill_sizes(kinds)
+        self.wide.find(kinds)
         self._resolve_unique(kinds)
         self.prepared.update(self.early(structs))
         self._is_early = True
@@ -159,9 +150,9 @@ class Texts(Declarations):
         parts = text.split(DEFERRED)
         for index in range(1, len(parts), 2):
             what = parts[index]
-            if what[0] == _VALUE_GAP:
+            if what[0] == VALUE_GAP:
                 parts[index] = self._value_name(what[1:])
-            elif what[0] == _ENUM_GAP:
+            elif what[0] == ENUM_GAP:
                 type_id, level = map(int, what[1:].split(":"))
                 parts[index] = self._enum(type_id, level)
             else:
@@ -255,9 +246,16 @@ class Texts(Declarations):
             widths = [place >> 24 for place in places]
             places = [place & 0xFFFFFF for place in places]
         parts = [head, " {"]
-        align, packed = self.aligns.of_struct(type_id, flat[1::3], places, widths, size)
+        types = flat[1::3]
+        align, packed = self.aligns.of_struct(type_id, types, places, widths, size)
+        # pahole knows no members of transparent unions, which are only passed to functions.
+        is_transparent = not (vlen or is_struct or level or words[at - 1])
+        if not is_transparent and not exact.is_kept(
+            self, types, places, widths, size * 8, packed, is_struct
+        ):
+            return head + exact.body(self, type_id, level)
         packed = packed and is_struct
-        newline = _NEWLINES[min(level + 1, 13)]
+        newline = NEWLINES[min(level + 1, 13)]
         end = self._members(parts, flat, widths, packed, newline, level + 1)
         if is_struct:
             whole = int32(size * 8)
@@ -296,9 +294,15 @@ class Texts(Declarations):
             end = starts.pop()
             if (end | whole) >> 31:
                 return None
-            if starts != places and (max(starts) >> 31 or max(places) >> 31):
+            if starts != places and (
+                max(starts) >> 31 or max(places) >> 31 or any(map(gt, starts, places))
+            ):
                 return None
-        elif any(places):
+            if packed and (starts != places or end != whole):
+                return None
+        elif any(places) or packed or whole - max(map(self._size_of, types)) >= align:
+            return None
+        if not self.wide.isdisjoint(types):
             return None
         # Nothing has been written before this place: names are numbered as they are.
         names = tuple(map(self._name_of, flat[::3]))
@@ -311,7 +315,8 @@ class Texts(Declarations):
             lines = self._lines(types, names, level + 1)
         elif self.formats.longest * len(lines) > MAX_TEXT:
             bounded_sum(lines)
-        first = newline = _NEWLINES[min(level + 1, 13)]
+        length = 0
+        first = newline = NEWLINES[min(level + 1, 13)]
         if starts != places:
             for index, (start, place) in enumerate(zip(starts, places)):
                 # A compiler leaves by itself what a member's alignment asks for.
@@ -319,6 +324,9 @@ class Texts(Declarations):
                     gap = padding(
                         self.pads, start, place, 8 if packed else aligns[index], False, newline
                     )
+                    length += len(gap)
+                    if length > MAX_TEXT:
+                        raise TooLong
                     if index:
                         lines[index - 1] += f";{gap[:-1]}"
                     else:
@@ -329,8 +337,7 @@ class Texts(Declarations):
         if is_format:
             body %= names
         close = newline[:-1] if level < 13 else newline
-        # Upstream leaves unions unmarked.
-        mark = " __attribute__((packed))" if packed and info >> 24 == STRUCT else ""
+        mark = " __attribute__((packed))" if packed else ""
         return f" {{{body};{last}{close}}}{mark}"
 
     def _lines(self, types: list[int], names: Sequence[str], level: int) -> list[str]:
@@ -370,6 +377,7 @@ class Texts(Declarations):
                 align = 8 if packed else self.aligns[member]
                 is_inside = last_width != 0 and width != 0
                 parts.append(padding(self.pads, end, place, align, is_inside, newline))
+                length += len(parts[-1])
             form = known(member) if name else None
             line = self.declaration(member, name, level) if form is None else form % name
             length += len(line)
@@ -385,60 +393,3 @@ class Texts(Declarations):
                     end = int32(end)
             last_width = width
         return end
-
-    def enum(self, type_id: int, level: int) -> str:
-        """The definition of an enum, with an attribute if its size is unusual."""
-        # One without a name may be written again and again, its values numbered anew.
-        if self._is_deferring and not self.words[self.offsets[type_id] - 1]:
-            return f"{DEFERRED}{_ENUM_GAP}{type_id}:{level}{DEFERRED}"
-        return self._enum(type_id, level)
-
-    def _enum(self, type_id: int, level: int) -> str:
-        words = self.words
-        at = self.offsets[type_id]
-        info = words[at]
-        size = words[at + 1]
-        vlen = info & 0xFFFFFF
-        head = f"enum {self.type_name(type_id)}" if words[at - 1] else "enum"
-        if not vlen:
-            return head
-        parts = [head, " {"]
-        newline = _NEWLINES[min(level + 1, 13)]
-        is_enum64 = info >> 24 & 0x7F == ENUM64
-        step = 3 if is_enum64 else 2
-        flat = words[at + 2 : at + 2 + step * vlen].tolist()
-        values = flat[1::step]
-        suffix = ""
-        if is_enum64:
-            values = [low | high << 32 for low, high in zip(values, flat[2::3])]
-            suffix = "LL" if info >> 31 else "ULL"
-        if info >> 31:
-            sign = 1 << (63 if is_enum64 else 31)
-            values = [(value ^ sign) - sign for value in values]
-        names = self.names
-        texts = [names[offset] for offset in flat[::step]]
-        taken = self.ident_names
-        if self._is_deferring and words[at - 1]:
-            if not self._repeated.isdisjoint(texts):
-                repeated = self._repeated
-                texts = [
-                    f"{DEFERRED}{_VALUE_GAP}{text}{DEFERRED}" if text in repeated else text
-                    for text in texts
-                ]
-        else:
-            fresh = dict.fromkeys(texts, 1)
-            if len(fresh) == vlen and taken.keys().isdisjoint(fresh):
-                taken.update(fresh)
-            else:
-                texts = [*map(self._value_name, texts)]
-        pairs: list[object] = [None] * (2 * vlen)
-        pairs[::2] = texts
-        pairs[1::2] = values
-        parts.append(f"{newline}%s = %d{suffix}," * vlen % tuple(pairs))
-        parts.append(f"{newline[:-1] if level < 13 else newline}}}")
-        if size == 1:
-            parts.append(" __attribute__((mode(byte)))")
-        elif size == 8 and self.pads[0][1] == 64 and not (is_enum64 and any(flat[2::3])):
-            # No value takes the 64 bits that the enum has.
-            parts.append(" __attribute__((mode(word)))")
-        return "".join(parts)
