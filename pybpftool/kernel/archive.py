@@ -38,6 +38,9 @@ FORMAT = 2
 
 # A kernel's answers take some ten MiB; what claims more than this is not a snapshot.
 _MAX_MEMBER = 1 << 29
+# JSON unfolds once more when it is read: an empty object of three bytes takes 72.
+_MAX_JSON = 1 << 27
+_MAX_VALUES = 1 << 22
 _LEVEL = 3  # of zlib: three times as fast as its default, for a sixth more bytes
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
 
@@ -79,10 +82,18 @@ class Archive:
             raise self._damaged(reason if name in reason else f"{name}: {reason}") from None
 
     def _json(self, name: str) -> Any:
+        data = self.member(name)
+        if len(data) > _MAX_JSON:
+            raise self._damaged(f"{name} has more than {_MAX_JSON} bytes")
+        if data.count(b",") + data.count(b"{") + data.count(b"[") > _MAX_VALUES:
+            raise self._damaged(f"{name} has more than {_MAX_VALUES} values")
         try:
-            return json.loads(self.member(name), object_hook=_bytes_of)
+            found = json.loads(data, object_hook=_bytes_of)
         except (ValueError, RecursionError):
             raise self._damaged(f"{name} is not JSON") from None
+        if re.search(rb"\\u[dD][89a-fA-F]", data) and not _is_text(found):
+            raise self._damaged(f"{name} has half of a character (a lone surrogate)")
+        return found
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, if it is one that this version can read."""
@@ -122,6 +133,24 @@ class Archive:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._damaged("its answers.json is not made of objects and answers") from None
         return objects, answers
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all strings are characters, or bytes that are none (surrogateescape)."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            pending += one
+            pending += one.values()
+        elif isinstance(one, list):
+            pending += one
+        elif isinstance(one, str):
+            try:
+                one.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                return False
+    return True
 
 
 def archive_bytes(

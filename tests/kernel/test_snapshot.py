@@ -437,6 +437,22 @@ class TestHostile:
             path = write(tmp_path / "s.zip", make(content=b" " * (1 << 20)))
             fails(path, "answers.json claims")
 
+    @pytest.mark.parametrize("bound", ["_MAX_JSON", "_MAX_VALUES"])
+    def test_json_that_unfolds_without_end(self, tmp_path: Path, bound: str) -> None:
+        content = b'{"objects": {"prog": [' + b"{}," * 4096 + b"{}]}}"
+        with mock.patch.object(archive, bound, 4096):
+            fails(write(tmp_path / "s.zip", make(content=content)), "answers.json has more than")
+
+    def test_a_lone_surrogate(self, tmp_path: Path) -> None:
+        parts = make()
+        answers = parts["content"]["answers"]
+        answers["btf_name(3)"] = "\udcff, \U0001f40d"  # bytes that are no text, and a pair
+        assert run("snapshot", "show", write(tmp_path / "s.zip", parts)).status == 0
+        answers["btf_name(3)"] = "\ud800"
+        fails(write(tmp_path / "s.zip", parts), "answers.json has half of a character")
+        parts = make(manifest={**make()["manifest"], "release": "6.0\udfff"})
+        fails(write(tmp_path / "s.zip", parts), "manifest.json has half of a character")
+
     def test_claims_that_are_too_small(self, tmp_path: Path) -> None:
         whole = Path(write(tmp_path / "s.zip", make())).read_bytes()
         for claim in (0, 1, 10):
