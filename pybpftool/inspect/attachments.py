@@ -206,7 +206,7 @@ class Attachments(Names):
         own = next((each for each in found if not each.path), None)
         if own is not None:
             self._netns[own.inode] = ""
-        self._tried(lambda: self._network(reader.read(), ""))
+        self._tried(lambda: self._network(reader.read(), ""), "network devices")
         for each in found:
             if each.path:
                 name = each.name or (f"of {each.comm}({each.pid})" if each.pid else f"{each.inode}")

@@ -39,10 +39,12 @@ def untold(type: str) -> str:
 class Why:
     """Trees about the nodes of one graph."""
 
-    __slots__ = ("_graph",)
+    __slots__ = ("_graph", "_limit")
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        # "Nothing" is only what we see, where there is more that we do not.
+        self._limit = " that can be seen" if graph.unseen else ""
 
     # --- one node, one line ---
 
@@ -219,12 +221,12 @@ class Why:
         root = self.branch(key)
         kind, id = key
         acts = self.acts(key) if kind != "btf" else []
-        nowhere = "acts nowhere"
+        nowhere = f"acts nowhere{self._limit}"
         if not acts and kind in ("prog", "map"):
             item = self._graph.items(kind).get(int(id))
             what = untold(item.type) if item is not None and kind == "prog" else ""
             if what:
-                nowhere += f" that the kernel tells of: it may be attached to {what}"
+                nowhere = f"acts nowhere that the kernel tells of: it may be attached to {what}"
                 root.fields["may_act_at"] = what
         heading = "used by" if kind == "map" else "acts at"
         if kind != "btf":
@@ -256,7 +258,7 @@ class Why:
             if acts and (edge.held[0] != "link" or len(acts) > 1):
                 branch.group("acts_at", "acts at" if edge.held[0] != "map" else "used by", acts)
         if not held:
-            root.groups[0] = ("holds", "keeps no BPF object alive", held)
+            root.groups[0] = ("holds", f"keeps no BPF object alive{self._limit}", held)
         return root
 
     def of_place(self, key: Key, rows: list[Attachment]) -> Branch:
@@ -278,8 +280,8 @@ class Why:
             if not held:
                 link.text += ": held by nothing that can be seen"
             branch.group("held_by", "kept there by", [link])
-        root.group("programs", "programs in the order of execution" if rows else "has no programs",
-                   branches)  # fmt: skip
+        heading = "programs in the order of execution" if rows else "has no programs" + self._limit
+        root.group("programs", heading, branches)
         return root
 
 

@@ -90,10 +90,10 @@ def test_what_may_not_be_seen_is_named_once() -> None:
     lines = result.errors.splitlines()
     assert len(lines) == len(set(lines))
     assert "Not seen: cannot query the perf events of tasks: try as root" in lines
-    assert "Not seen: cannot query the flow dissector" in lines
+    assert "Not seen: network devices: cannot query the flow dissector" in lines
     tree = run("-j", "why", "prog", "counter", kernel=kernel)
     assert (tree.status, tree.err) == (2, b"")
-    assert "cannot query the flow dissector" in tree.json["unseen"]
+    assert "network devices: cannot query the flow dissector" in tree.json["unseen"]
 
 
 @pytest.mark.parametrize(
