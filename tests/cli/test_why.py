@@ -96,6 +96,20 @@ def test_what_may_not_be_seen_is_named_once() -> None:
     assert "network devices: cannot query the flow dissector" in tree.json["unseen"]
 
 
+def test_nothing_is_only_what_can_be_seen() -> None:
+    kernel = host()
+    kernel.names[7] = "eth7"
+    kernel.indices["eth7"] = 7
+    kernel.files["/proc/99/comm"] = b"idle\n"
+    kernel.namespaces = [("", 1, "", 1, "init")]
+    assert "has no programs\n" in run("why", "dev", "eth7", kernel=kernel).text
+    assert "keeps no BPF object alive\n" in run("why", "pid", "99", kernel=kernel).text
+    kernel.tasks = KernelError("cannot query the perf events of tasks", errno.EPERM)
+    assert "has no programs that can be seen\n" in run("why", "dev", "eth7", kernel=kernel).text
+    text = run("why", "pid", "99", kernel=kernel).text
+    assert "keeps no BPF object alive that can be seen\n" in text
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
