@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENODATA
+
 from pybpftool.errors import KernelError
 from pybpftool.records import Record
 from pybpftool.uapi.helpers import helper_names
@@ -238,7 +240,16 @@ def collect(
     ``full`` asks also for helpers that make the kernel write to its log; ``unprivileged``
     asks as a user without capabilities. Raises KernelError if we may not ask.
     """
-    found = kernel.features(full, unprivileged, ifindex)
+    try:
+        found = kernel.features(full, unprivileged, ifindex)
+    except KernelError as error:
+        if error.errno == ENODATA and (full or unprivileged or ifindex):
+            raise KernelError(
+                "a snapshot has what 'feature probe' finds, not what it finds with 'full', with"
+                " 'unprivileged' or on a device",
+                ENODATA,
+            ) from None
+        raise
     missing: list[str] = []
     config = None
     if not ifindex:

@@ -319,7 +319,9 @@ def test_replay(kernel: FeatureKernel, tmp_path: Path) -> None:
     path = saved(kernel, tmp_path / "a.zip")
     for words in (("feature",), ("-j", "feature", "probe"), ("feature", "probe", "macros")):
         assert run("--snapshot", path, *words) == run(*words, kernel=kernel)
-    assert_one_sentence(run("--snapshot", path, "feature", "probe", "full"), "snapshot")
+    for word in ("full", "unprivileged"):
+        result = run("--snapshot", path, "feature", "probe", word)
+        assert_one_sentence(result, "a snapshot has what 'feature probe' finds, not")
 
 
 def test_options_are_named_once() -> None:
