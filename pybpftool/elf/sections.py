@@ -92,12 +92,13 @@ def _by_hand(file: BinaryIO, names: tuple[str, ...]) -> tuple[int, dict[str, byt
         if is_64
         else struct.unpack_from(f"{order}I", ident, 32)
     )
-    entry_size, count, names_index = struct.unpack_from(f"{order}3H", ident, 58 if is_64 else 46)
+    # The size of a header stands before these; libelf does not look at it.
+    count, names_index = struct.unpack_from(f"{order}2H", ident, 60 if is_64 else 48)
     if table and (not count or names_index == _SHN_XINDEX):
         return None
     header = struct.Struct(f"{order}IIQQQQII" if is_64 else f"{order}8I")
-    full_size = 64 if is_64 else 40
-    if not table or names_index >= count or entry_size != full_size:
+    entry_size = 64 if is_64 else 40
+    if not table or names_index >= count:
         raise FormatError("the ELF file has no section names")
     check_extent(table, entry_size * count, file_size)
     data = _read(file, table, entry_size * count)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.btf import load
+from pybpftool.btf.table import Btf
 from pybpftool.errors import BpfError, FormatError
 from tests.support import btfsamples as samples
 from tests.support.elffile import object_file
@@ -44,7 +45,6 @@ def test_broken(tmp_path: Path) -> None:
         byte_order=(5, b"\7"),
         table_beyond=(40, b"\xff" * 7),
         no_table=(40, bytes(8)),
-        entry_size=(58, b"\x20"),
         name_index=(62, b"\x77"),
         section_type=(table + 64 + 4, b"\x08"),
         section_beyond=(table + 64 + 24, b"\xff" * 6),
@@ -68,6 +68,13 @@ def test_broken(tmp_path: Path) -> None:
         with pytest.raises(FormatError) as error:
             load.from_file(str(path))
         assert "\n" not in str(error.value)
+
+
+def test_the_size_of_a_header_that_nobody_reads(tmp_path: Path) -> None:
+    whole = object_file({".BTF": BLOB})
+    path = tmp_path / "object"
+    path.write_bytes(whole[:58] + b"\x20" + whole[59:])
+    assert load.from_file(str(path)).count == Btf.from_bytes(BLOB).count
 
 
 def test_not_files(tmp_path: Path) -> None:
