@@ -46,6 +46,7 @@ _NEWER = (
     ("exception_callback:", "1.3"),
     (".struct_ops.link", "1.2"),
     (".percpu", "1.8"),
+    ("attr 'map_extra': expected PTR, got enum64", "1.4"),
 )
 _SHOWN = 3  # warnings that a sentence quotes
 _MOST_ERRNO = 4000  # above are libbpf's own numbers
