@@ -158,7 +158,7 @@ def _write(
             out.write(block)
         written = worker.receive()
         if written is not None:
-            out.write_bytes(written)
+            out.write_encoded(written)
             return
     for block in blocks(second):
         out.write(block)

@@ -36,6 +36,8 @@ class Context:
 
             out.set_errors("backslashreplace")
             self.json = JsonStream(out, options.pretty)
+        if options.escape:
+            out.escape()
         self.failed = False
         self.status = 0
         """The exit status of a run that did not fail."""

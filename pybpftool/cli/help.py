@@ -29,6 +29,7 @@ Options:
        -d, --debug       more messages
        --snapshot PATH   answer from a recorded kernel instead of the running one
        --resolve         name what other commands show as numbers (link, perf, net)
+       --escape          show control characters in names as \\x1b, in files and pipes as well
        --table           listings as tables; with --columns NAMES, --sort [-]NAME,
                          --filter 'NAME=PATTERN,…', --json-lines, --color WHEN
        -V, --version     same as the command version

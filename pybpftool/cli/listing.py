@@ -69,7 +69,7 @@ def write_all(
             _write(ctx, remaining, text, write)
     elif later:
         if json is None:
-            ctx.out.write_bytes(later)
+            ctx.out.write_encoded(later)
         else:
             json.raw_bytes(later)
 

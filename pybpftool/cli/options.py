@@ -19,6 +19,7 @@ class Options:
         "bpffs",
         "certificate",
         "debug",
+        "escape",
         "json",
         "key",
         "mapcompat",
@@ -45,6 +46,7 @@ class Options:
         self.certificate: str | None = None  # -i; with -k: sign
         self.snapshot: str | None = None
         self.resolve = False
+        self.escape = False
         self.of_object: list[tuple[str, str]] = []
         """Options that one object alone takes, in their order; the value of a switch is empty."""
 
@@ -74,7 +76,7 @@ _LONG = {
     "base-btf": "B",
 }
 _UPSTREAM = frozenset(_LONG)
-_LONG.update(snapshot="snapshot", resolve="resolve")
+_LONG.update(snapshot="snapshot", resolve="resolve", escape="escape")
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
 TABLES = ("attachments", "owners")
 """Our own words whose answer is a table without being asked for one."""
@@ -121,6 +123,7 @@ _SWITCHES = {
     "m": "mapcompat",
     "L": "use_loader",
     "resolve": "resolve",
+    "escape": "escape",
 }
 
 

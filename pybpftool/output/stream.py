@@ -19,6 +19,7 @@ _CONTROLS = {
     c: f"\\x{c & 0xFF:02x}"
     for c in (*range(9), *range(11, 32), *range(127, 160), *range(0xDC80, 0xDCA0))
 }
+_JSON_CONTROLS = {c: f"\\u{c:04x}" for c in range(127, 160)}
 
 
 def escaped(text: str) -> str:
@@ -42,7 +43,7 @@ class Output:
     (escape sequences in a process name) are shown as ``\\x1b`` instead of acting.
     """
 
-    __slots__ = ("_errors", "_fd", "_is_wide", "_limit", "_pieces", "_size", "_tty")
+    __slots__ = ("_errors", "_escapes", "_fd", "_is_wide", "_limit", "_pieces", "_size", "_tty")
 
     def __init__(self, fd: int = 1, errors: str = "surrogateescape") -> None:
         self._fd = fd
@@ -50,13 +51,18 @@ class Output:
         self._pieces: list[str] = []
         self._size = 0
         self._is_wide = False
-        self._tty = posix.isatty(fd)
+        self._tty = self._escapes = posix.isatty(fd)
         self._limit = 0 if self._tty else _FIRST_BLOCK
 
     def set_errors(self, errors: str) -> None:
         """Change the codec error handler for what is written from now on."""
         self.flush()
         self._errors = errors
+
+    def escape(self) -> None:
+        """Show control characters from now on as on a terminal, whatever the output is."""
+        self.flush()
+        self._escapes = True
 
     @property
     def is_terminal(self) -> bool:
@@ -77,6 +83,13 @@ class Output:
         self.flush()
         self._write_all(data)
 
+    def write_encoded(self, data: bytes | bytearray | memoryview) -> None:
+        """Write a large block of text that another process encoded, after what came before."""
+        if self._escapes:
+            self.write(bytes(data).decode("utf-8", "surrogateescape"))
+        else:
+            self.write_bytes(data)
+
     def flush(self) -> None:
         """Write out everything collected so far."""
         if not self._pieces:
@@ -84,8 +97,10 @@ class Output:
         text = "".join(self._pieces)
         self._pieces.clear()
         self._size = 0
-        if self._tty:
-            text = text.translate(_CONTROLS)
+        if self._escapes:
+            # JSON has escapes of its own, which its strings have already, but for these.
+            is_json = self._errors == "backslashreplace"
+            text = text.translate(_JSON_CONTROLS if is_json else _CONTROLS)
         self._write_all(text.encode("utf-8", self._errors))
 
     def discard(self) -> None:

@@ -116,10 +116,12 @@ class TestParse:
         return options, options_module.parse(argv, options)
 
     def test_flags(self) -> None:
-        options, words = self.parse("-fndmL", "prog", "--resolve", "--snapshot", "s", "-B", "b")
+        options, words = self.parse(
+            "-fndmL", "prog", "--resolve", "--escape", "--snapshot", "s", "-B", "b"
+        )
         assert words == ["prog"]
         assert options.bpffs and options.nomount and options.debug
-        assert options.mapcompat and options.use_loader and options.resolve
+        assert options.mapcompat and options.use_loader and options.resolve and options.escape
         assert (options.snapshot, options.base_btf) == ("s", ["b"])
         assert not options.json and not options.pretty
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import threading
 from pathlib import Path
@@ -214,3 +215,37 @@ def test_much_output_to_what_is_no_pipe(tmp_path: Path) -> None:
         out.write("y" * (1 << 19))
         out.flush()
     assert path.stat().st_size == 1 << 19
+
+
+class TestEscape:
+    HOSTILE = "a\x1b[31mb\x9bc\udc9bd\te\n"
+
+    def test_in_pipes(self, pipe: tuple[int, int]) -> None:
+        out = Output(pipe[1])
+        out.write(self.HOSTILE)
+        out.flush()
+        assert got(pipe[0]) == self.HOSTILE.encode("utf-8", "surrogateescape")
+        out.escape()
+        out.write(self.HOSTILE)
+        out.flush()
+        assert got(pipe[0]) == b"a\\x1b[31mb\\x9bc\\x9bd\te\n"
+
+    def test_what_another_process_wrote(self, pipe: tuple[int, int]) -> None:
+        encoded = self.HOSTILE.encode("utf-8", "surrogateescape")
+        out = Output(pipe[1])
+        out.write("first ")
+        out.write_encoded(memoryview(encoded))
+        assert got(pipe[0]) == b"first " + encoded
+        out.escape()
+        out.write_encoded(memoryview(encoded))
+        out.flush()
+        assert got(pipe[0]) == b"a\\x1b[31mb\\x9bc\\x9bd\te\n"
+
+    def test_json_stays_json(self, pipe: tuple[int, int]) -> None:
+        out = Output(pipe[1], "backslashreplace")
+        out.escape()
+        out.write('["a\x9bb\x7f\udc9b"]\n')
+        out.flush()
+        text = got(pipe[0])
+        assert text == b'["a\\u009bb\\u007f\\udc9b"]\n'
+        assert json.loads(text) == ["a\x9bb\x7f\udc9b"]
