@@ -234,7 +234,10 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
     :return: (path, inode number, name or "", pid or 0, comm) for each; the path of
         our own is empty, pid and comm are those of the first task in it.
     """
-    own = posix.stat(_OWN)
+    try:
+        own = posix.stat(_OWN)
+    except OSError as error:
+        raise KernelError.of(f"cannot read {_OWN}", error.errno or 0) from None
     found: dict[int, tuple[str, int, str, int, str]] = {}
     names: dict[int, str] = {}
     try:

@@ -348,3 +348,11 @@ class TestNetlink:
             use(answer)
             with pytest.raises(KernelError, match="cannot do it: Device or resource busy"):
                 net.netlink_acknowledged(b"", "cannot do it")
+
+
+def test_namespaces_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pybpftool.kernel import net
+
+    monkeypatch.setattr(net, "_OWN", "/nonexistent/ns/net")
+    with pytest.raises(KernelError, match="cannot read /nonexistent/ns/net"):
+        net.network_namespaces()
