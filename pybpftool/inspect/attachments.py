@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pybpftool.inspect.inventory import Inventory, Item
     from pybpftool.inspect.places import Place
-    from pybpftool.objects.net import Namespace, Network
+    from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
 
 # Hooks of a device in the order in which a packet meets them, coming and going; what is
@@ -211,11 +211,18 @@ class Attachments(Names):
             if each.path:
                 name = each.name or (f"of {each.comm}({each.pid})" if each.pid else f"{each.inode}")
                 self._netns[each.inode] = name
-                path = each.path
-                self._tried(
-                    lambda path=path, name=name: self._network(reader.read(path), name),  # type: ignore[misc]
-                    f"network namespace {name}",
-                )
+                self._tried(lambda each=each, name=name: self._other(reader, each, name),  # type: ignore[misc]
+                            f"network namespace {name}")  # fmt: skip
+
+    def _other(self, reader: NetworkReader, namespace: Namespace, name: str) -> None:
+        kernel = self._inventory.kernel
+        try:
+            network = reader.read(namespace.path)
+        except BpfError:
+            if kernel.is_live and not kernel.has_file(namespace.path):
+                return  # its last task has ended meanwhile
+            raise
+        self._network(network, name)
 
     def _network(self, network: Network, netns: str) -> None:
         from pybpftool.objects.net import DeviceProgram

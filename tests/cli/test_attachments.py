@@ -54,6 +54,20 @@ def test_links_of_xdp_in_two_namespaces() -> None:
     ]  # fmt: skip
 
 
+def test_a_namespace_that_ends_meanwhile() -> None:
+    kernel = host()
+    kernel.namespaces = [("", 1, "", 1, "init"), ("/proc/9/ns/net", 2, "", 9, "gone")]
+    kernel.dissectors["/proc/9/ns/net"] = KernelError("cannot open it", errno.ENOENT)
+    assert run("attachments", kernel=kernel).status == 2  # a recording does not change
+    kernel.is_live = True
+    kernel.files["/proc/self/status"] = b"CapEff:\tffffffffffffffff\n"
+    result = run("attachments", kernel=kernel)
+    assert (result.status, result.err) == (0, b"")
+    kernel.files["/proc/9/ns/net"] = b""
+    result = run("attachments", kernel=kernel)
+    assert (result.status, result.errors.count("network namespace of gone(9)")) == (2, 1)
+
+
 def test_the_same_program_twice_in_a_cgroup() -> None:
     kernel = host()
     kernel.root = "/cg"
