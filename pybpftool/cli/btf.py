@@ -194,13 +194,14 @@ def _options(args: Args, source: _Source) -> tuple[bool, bool]:
 
 
 def _from_prog(ctx: Context, args: Args, source: _Source) -> None:
-    from pybpftool.cli.refs import find_programs
+    from pybpftool.cli.refs import all_ids, find_programs
     from pybpftool.objects.prog import ProgramReader
 
     kernel = ctx.kernel
     found = list(find_programs(kernel, ProgramReader(kernel), args))
     if len(found) > 1:
-        raise BpfError("several programs match; name one of them with its id")
+        ids = all_ids([obj.id for obj in found])
+        raise BpfError(f"the programs {ids} match; give one of these ids")
     source.btf_id = prog_types(kernel, found[0])
 
 

@@ -20,7 +20,10 @@ def dump(ctx: Context, args: Args, objects: list[BpfObject]) -> None:
     from pybpftool.objects.stacks import StackReader, each_once
 
     if len(objects) > 1:
-        raise BpfError("several maps have this name; name one of them with its id")
+        from pybpftool.cli.refs import all_ids
+
+        ids = all_ids([obj.id for obj in objects])
+        raise BpfError(f"the maps {ids} have this name; give one of these ids")
     form, path, pid = "", "-", 0
     counts: BpfObject | None = None
     kernel = ctx.kernel

@@ -141,7 +141,10 @@ def _long_option(word: str) -> tuple[str, str | None]:
     # What upstream takes for one of its own stays that, whatever is added.
     matches = [long for long in matches if long in _UPSTREAM] or matches
     if not matches:
-        raise UsageError(f"unknown option '{word}'")
+        from pybpftool.cli.grammar import nearest
+
+        hint = nearest(f"--{name}", [f"--{long}" for long in _LONG])
+        raise UsageError(f"unknown option '{word}'{hint}")
     if len(matches) > 1:
         raise UsageError(f"option '--{name}' is short for several: --" + ", --".join(matches))
     letter = _LONG[matches[0]]

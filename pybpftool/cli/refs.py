@@ -6,7 +6,7 @@ from pybpftool.errors import BpfError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The words that a reference begins with, in upstream's order.
 PROG_REFERENCE = ("id", "tag", "name", "pinned")
 MAP_REFERENCE = ("id", "name", "pinned")
+_MANY = 8  # ids that a sentence names
 
 
 def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator[BpfObject]:
@@ -44,11 +45,14 @@ def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator
             tag = b""
         if len(tag) != 8:
             raise UsageError(f"cannot read '{text}' as a tag of 16 hexadecimal digits")
-        return _some(by_tag(kernel, tag), f"no program has the tag {text}")
+        return _some(by_tag(kernel, tag), lambda: f"no program has the tag {text}")
     name = args.take("a program name")
     if len(name.encode("utf-8", "surrogateescape")) >= FULL_NAME_LENGTH:
         raise UsageError(f"the name '{name}' is longer than {FULL_NAME_LENGTH - 1} bytes")
-    return _some(by_name(kernel, reader, name), f"no program has the name '{name}'")
+    return _some(
+        by_name(kernel, reader, name),
+        lambda: f"no program has the name '{name}'{_alike(kernel, 'prog', name)}",
+    )
 
 
 def find_maps(kernel: Kernel, args: Args) -> Iterator[BpfObject]:
@@ -93,7 +97,7 @@ def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
     if len(ids) > 1:
-        raise BpfError(f"{len(ids)} maps have the name '{name}'; name one of them by its id")
+        raise BpfError(f"the maps {all_ids(ids)} have the name '{name}'; give one of these ids")
     return _open(kernel, ids[0], writable)
 
 
@@ -106,7 +110,7 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
     ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
     if len(ids) > 1:
-        raise BpfError(f"{len(ids)} programs match; name one of them by its id")
+        raise BpfError(f"the programs {all_ids(ids)} match; give one of these ids")
     return kernel.open("prog", ids[0])
 
 
@@ -148,14 +152,36 @@ def _opened(kernel: Kernel, obj: BpfObject) -> Iterator[BpfObject]:
 def _maps_named(kernel: Kernel, name: str) -> Iterator[BpfObject]:
     from pybpftool.objects.map import by_name
 
-    return _some(by_name(kernel, name), f"no map has the name '{name}'")
+    return _some(
+        by_name(kernel, name), lambda: f"no map has the name '{name}'{_alike(kernel, 'map', name)}"
+    )
 
 
-def _some(objects: Iterator[BpfObject], none: str) -> Iterator[BpfObject]:
-    """The objects; if there are none, BpfError with the sentence ``none``."""
+# Where the name stands in struct bpf_prog_info and struct bpf_map_info.
+_NAME_AT = {"prog": 64, "map": 24}
+
+
+def _alike(kernel: Kernel, kind: str, name: str) -> str:
+    """A remark that names what is there and most like a wrong name, if anything is."""
+    from pybpftool.cli.grammar import nearest
+
+    at = _NAME_AT[kind]
+    names = {obj.info[at : at + 16].partition(b"\0")[0] for obj in kernel.objects(kind)}
+    return nearest(name, [each.decode("utf-8", "surrogateescape") for each in sorted(names)])
+
+
+def all_ids(ids: Sequence[int]) -> str:
+    """``7 and 9``; of many only some."""
+    some = [str(id) for id in ids[:_MANY]]
+    last = f"{len(ids) - _MANY} more" if len(ids) > _MANY else some.pop()
+    return f"{', '.join(some)} and {last}"
+
+
+def _some(objects: Iterator[BpfObject], none: Callable[[], str]) -> Iterator[BpfObject]:
+    """The objects; if there are none, BpfError with the sentence that ``none`` makes."""
     empty = True
     for obj in objects:
         empty = False
         yield obj
     if empty:
-        raise BpfError(none)
+        raise BpfError(none())
