@@ -79,5 +79,5 @@ def show_help(ctx: Context, words: Sequence[str]) -> bool:
         return False
     from pybpftool.cli.help import show_usage
 
-    show_usage(ctx, text, words[1:])
+    show_usage(ctx, module, text, words[1:])
     return True

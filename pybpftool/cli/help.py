@@ -42,12 +42,19 @@ def run(ctx: Context, args: Args) -> None:
     ctx.show_help(HELP)
 
 
-def show_usage(ctx: Context, text: str, commands: Sequence[str]) -> None:
+def show_usage(ctx: Context, word: str, text: str, commands: Sequence[str]) -> None:
     """Print an object's help on stdout, or the part about the first of ``commands``."""
     if ctx.json is not None:
         ctx.json.value(None)
-    else:
-        ctx.out.write(_only(text, commands[0]) if commands else text)
+        return
+    part = _only(text, commands[0]) if commands else text
+    if part is not text:
+        from pybpftool.cli import examples
+
+        lines = part.partition("\n\n")[0].removeprefix("Usage:").splitlines()
+        verbs = [verb for line in lines for verb in _verbs(line.split())]
+        part += examples.text(word, next(v for v in verbs if v.startswith(commands[0])))
+    ctx.out.write(part)
 
 
 def _only(text: str, word: str) -> str:

@@ -143,7 +143,7 @@ def _long_option(word: str) -> tuple[str, str | None]:
     if not matches:
         from pybpftool.cli.grammar import nearest
 
-        hint = nearest(f"--{name}", [f"--{long}" for long in _LONG])
+        hint = nearest(name, list(_LONG)).replace("'", "'--", 1)
         raise UsageError(f"unknown option '{word}'{hint}")
     if len(matches) > 1:
         raise UsageError(f"option '--{name}' is short for several: --" + ", --".join(matches))
