@@ -202,6 +202,8 @@ class TestProcesses:
         done = subprocess.run(
             [*command, "pybpftool", "cbpf", "sockets"], capture_output=True, text=True, check=False
         )
+        if "setpriv: failed to execute" in done.stderr or "pyvenv.cfg" in done.stderr:
+            pytest.skip("others may not run this Python")
         assert done.returncode == 0
         assert "could not be looked at: this needs the capability CAP_SYS_PTRACE" in done.stderr
         done = subprocess.run(
