@@ -90,6 +90,7 @@ TESTED_IN: dict[str, str] = {
     "kernel/test_task_iter.py": "kernel.perf",
     "objects/test_provenance.py": "inspect.provenance",
     "objects/test_seccomp.py": "uapi.syscalls",
+    "cli/test_report.py": "output.htmltext page.document page.drawing page.sheets",
     "test_pytest_plugin.py": "inspect.requirements",
 }
 
