@@ -51,7 +51,7 @@ def write_text(out: Output, joined: Joined, opcodes: bool, linum: bool, columns:
                 left = _folded(left, width, 6)
                 right = _folded(right, room - width, 6)
             for a, b in zip_longest(left, right, fillvalue=""):
-                out.write(f"{a:{width}} | {b}\n" if b else f"{a:{width}} |\n")
+                out.write(f"{a.ljust(width)} | {b}\n" if b else f"{a.ljust(width)} |\n")
 
 
 def _longest(rows: Iterable[list[str]]) -> int:

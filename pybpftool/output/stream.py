@@ -10,6 +10,7 @@ from pybpftool.errors import BpfError
 # sees a listing begin; later blocks double up to the largest.
 _FIRST_BLOCK = 512
 _LARGEST_BLOCK = 1 << 18
+_F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032  # linux/fcntl.h; Python has them since 3.10
 _WIDE_PIPE = 1 << 20  # /proc/sys/fs/pipe-max-size, unless changed
 
 # What a terminal would act on: C0 but tab and newline, DEL, C1. Names come from
@@ -167,7 +168,7 @@ def _widen(fd: int) -> None:
     import fcntl
 
     try:
-        if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < _WIDE_PIPE:
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _WIDE_PIPE)
-    except (OSError, AttributeError):
+        if fcntl.fcntl(fd, _F_GETPIPE_SZ) < _WIDE_PIPE:
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, _WIDE_PIPE)
+    except OSError:
         pass  # it is not a pipe, or this user has too many

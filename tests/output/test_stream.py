@@ -14,6 +14,8 @@ from pybpftool.errors import BpfError
 from pybpftool.output.stream import ClosedPipe as Closed
 from pybpftool.output.stream import Output
 
+_F_GETPIPE_SZ = 1032  # the module fcntl has it since Python 3.10
+
 
 @pytest.fixture
 def pipe() -> object:
@@ -191,17 +193,17 @@ def test_much_output_widens_the_pipe() -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    before = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    before = fcntl.fcntl(writer, _F_GETPIPE_SZ)
     out = Output(writer)
     out.write("few")
     out.flush()
-    assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == before
+    assert fcntl.fcntl(writer, _F_GETPIPE_SZ) == before
     out.write(text)
     out.flush()
     limit = int(Path("/proc/sys/fs/pipe-max-size").read_text())
     # Who has many pipes, and is not root, gets no more.
     if limit >= 1 << 20 and os.geteuid() == 0:
-        assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == 1 << 20
+        assert fcntl.fcntl(writer, _F_GETPIPE_SZ) == 1 << 20
     os.close(writer)
     thread.join()
     os.close(reader)
