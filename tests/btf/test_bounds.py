@@ -90,7 +90,7 @@ CASES = {
     "far apart": far_apart(),
     "circle": circle(),
 }
-FORMS = (["-j"], [], ["format", "c"], ["format", "c", "unsorted"])
+FORMS: tuple[list[str], ...] = (["-j"], [], ["format", "c"], ["format", "c", "unsorted"])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -105,7 +105,8 @@ def test_dumps(name: str, tmp_path: Path) -> None:
     for words in FORMS:
         options = [word for word in words if word == "-j"]
         rest = [word for word in words if word != "-j"]
-        command = [sys.executable, "-m", "pybpftool", *options, "btf", "dump", "file", path, *rest]
+        command = [sys.executable, "-m", "pybpftool", *options, "btf", "dump", "file"]
+        command += [str(path), *rest]
         done = subprocess.run(command, check=False, capture_output=True, preexec_fn=limit)
         assert done.returncode in (0, 255), (words, done.stderr[-300:])
         assert b"Traceback" not in done.stderr

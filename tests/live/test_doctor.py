@@ -47,7 +47,10 @@ def test_what_is_wrong() -> None:
         target = keep(load.prog_load("raw_tracepoint", asm.ret(0), name="pybt_target"))
         load.map_update(jumps, struct.pack("=I", 1), struct.pack("=I", target.fd))
         found = findings("unattached", "unused", "full", "tail-call", "unheld")
-        map_id = lambda fd: load.object_id(fd, "map")  # noqa: E731
+
+        def map_id(fd: load.Fd) -> int:
+            return load.object_id(fd, "map")
+
         assert ("unattached", "prog", idle_id) in found
         assert ("unused", "map", orphan_id) in found
         assert "full: 10 of 10" in found["full", "map", map_id(full)]["what"]

@@ -7,7 +7,8 @@ function returns a `Ref`, and `assemble()` fills the distance in:
 
     code = assemble([mov64(R0, 0), jeq(R1, 0, "out"), mov64(R0, 1), label("out"), exit_()])
 
-Register operands are `Reg`; a plain `int` in a source position is an immediate.
+Source registers are `Reg`: a plain `int` in that position is an immediate.  A destination may be
+either.
 """
 
 from __future__ import annotations
@@ -201,88 +202,88 @@ def insn(
 # --- arithmetic ---------------------------------------------------------------------------------
 
 
-def _alu(cls: int, op: str, dst: Reg, src: Source, off: int = 0) -> bytes:
+def _alu(cls: int, op: str, dst: int, src: Source, off: int = 0) -> bytes:
     if isinstance(src, Reg):
         return insn(cls | ALU_OPS[op] | X, dst, src, off)
     return insn(cls | ALU_OPS[op] | K, dst, 0, off, src)
 
 
-def alu64(op: str, dst: Reg, src: Source) -> bytes:
+def alu64(op: str, dst: int, src: Source) -> bytes:
     """64-bit `dst op= src`, by the operation's name in ALU_OPS."""
     return _alu(ALU64, op, dst, src)
 
 
-def alu32(op: str, dst: Reg, src: Source) -> bytes:
+def alu32(op: str, dst: int, src: Source) -> bytes:
     """32-bit `dst op= src`."""
     return _alu(ALU, op, dst, src)
 
 
-def mov64(dst: Reg, src: Source) -> bytes:
+def mov64(dst: int, src: Source) -> bytes:
     """`dst = src`, 64 bits."""
     return _alu(ALU64, "mov", dst, src)
 
 
-def mov32(dst: Reg, src: Source) -> bytes:
+def mov32(dst: int, src: Source) -> bytes:
     """`w_dst = w_src`, clearing the upper half."""
     return _alu(ALU, "mov", dst, src)
 
 
-def movsx64(dst: Reg, src: Reg, bits: Literal[8, 16, 32]) -> bytes:
+def movsx64(dst: int, src: Reg, bits: Literal[8, 16, 32]) -> bytes:
     """`dst = (s<bits>)src`, extended to 64 bits."""
     return _alu(ALU64, "mov", dst, src, bits)
 
 
-def movsx32(dst: Reg, src: Reg, bits: Literal[8, 16]) -> bytes:
+def movsx32(dst: int, src: Reg, bits: Literal[8, 16]) -> bytes:
     """`w_dst = (s<bits>)w_src`."""
     return _alu(ALU, "mov", dst, src, bits)
 
 
-def sdiv64(dst: Reg, src: Source) -> bytes:
+def sdiv64(dst: int, src: Source) -> bytes:
     """Signed division, 64 bits."""
     return _alu(ALU64, "div", dst, src, 1)
 
 
-def sdiv32(dst: Reg, src: Source) -> bytes:
+def sdiv32(dst: int, src: Source) -> bytes:
     """Signed division, 32 bits."""
     return _alu(ALU, "div", dst, src, 1)
 
 
-def smod64(dst: Reg, src: Source) -> bytes:
+def smod64(dst: int, src: Source) -> bytes:
     """Signed remainder, 64 bits."""
     return _alu(ALU64, "mod", dst, src, 1)
 
 
-def smod32(dst: Reg, src: Source) -> bytes:
+def smod32(dst: int, src: Source) -> bytes:
     """Signed remainder, 32 bits."""
     return _alu(ALU, "mod", dst, src, 1)
 
 
-def neg64(dst: Reg) -> bytes:
+def neg64(dst: int) -> bytes:
     """`dst = -dst`."""
     return insn(ALU64 | ALU_OPS["neg"], dst)
 
 
-def neg32(dst: Reg) -> bytes:
+def neg32(dst: int) -> bytes:
     """`w_dst = -w_dst`."""
     return insn(ALU | ALU_OPS["neg"], dst)
 
 
-def le(dst: Reg, bits: Literal[16, 32, 64]) -> bytes:
+def le(dst: int, bits: Literal[16, 32, 64]) -> bytes:
     """Host order to little-endian (and back)."""
     return insn(ALU | ALU_OPS["end"] | K, dst, imm=bits)
 
 
-def be(dst: Reg, bits: Literal[16, 32, 64]) -> bytes:
+def be(dst: int, bits: Literal[16, 32, 64]) -> bytes:
     """Host order to big-endian (and back)."""
     return insn(ALU | ALU_OPS["end"] | X, dst, imm=bits)
 
 
-def bswap(dst: Reg, bits: Literal[16, 32, 64]) -> bytes:
+def bswap(dst: int, bits: Literal[16, 32, 64]) -> bytes:
     """Unconditional byte swap."""
     return insn(ALU64 | ALU_OPS["end"], dst, imm=bits)
 
 
-def addr_space_cast(dst: Reg, src: Reg, dst_as: int, src_as: int) -> bytes:
+def addr_space_cast(dst: int, src: Reg, dst_as: int, src_as: int) -> bytes:
     """Cast between address spaces: 1 to 0 makes an arena pointer the program can use."""
     return insn(ALU64 | ALU_OPS["mov"] | X, dst, src, 1, dst_as << 16 | src_as)
 
@@ -290,54 +291,54 @@ def addr_space_cast(dst: Reg, src: Reg, dst_as: int, src_as: int) -> bytes:
 # --- memory -------------------------------------------------------------------------------------
 
 
-def ldx(size: Size, dst: Reg, src: Reg, off: int = 0) -> bytes:
+def ldx(size: Size, dst: int, src: Reg, off: int = 0) -> bytes:
     """`dst = *(u<8*size> *)(src + off)`."""
     return insn(LDX | MEM | SIZE_OF[size], dst, src, off)
 
 
-def ldxs(size: Literal[1, 2, 4], dst: Reg, src: Reg, off: int = 0) -> bytes:
+def ldxs(size: Literal[1, 2, 4], dst: int, src: Reg, off: int = 0) -> bytes:
     """`dst = *(s<8*size> *)(src + off)`, sign-extended."""
     return insn(LDX | MEMSX | SIZE_OF[size], dst, src, off)
 
 
-def st(size: Size, dst: Reg, off: int, imm: int) -> bytes:
+def st(size: Size, dst: int, off: int, imm: int) -> bytes:
     """`*(u<8*size> *)(dst + off) = imm`."""
     return insn(ST | MEM | SIZE_OF[size], dst, 0, off, imm)
 
 
-def stx(size: Size, dst: Reg, off: int, src: Reg) -> bytes:
+def stx(size: Size, dst: int, off: int, src: Reg) -> bytes:
     """`*(u<8*size> *)(dst + off) = src`."""
     return insn(STX | MEM | SIZE_OF[size], dst, src, off)
 
 
-def atomic(op: str, size: Size, dst: Reg, off: int, src: Reg, *, fetch: bool = False) -> bytes:
+def atomic(op: str, size: Size, dst: int, off: int, src: Reg, *, fetch: bool = False) -> bytes:
     """Read-modify-write at `dst + off`; `op` as in ATOMIC_OPS, `fetch` returns the old value."""
     return insn(
         STX | ATOMIC | SIZE_OF[size], dst, src, off, ATOMIC_OPS[op] | (FETCH if fetch else 0)
     )
 
 
-def xadd(size: Size, dst: Reg, off: int, src: Reg) -> bytes:
+def xadd(size: Size, dst: int, off: int, src: Reg) -> bytes:
     """`lock *(dst + off) += src`."""
     return atomic("add", size, dst, off, src)
 
 
-def xchg(size: Size, dst: Reg, off: int, src: Reg) -> bytes:
+def xchg(size: Size, dst: int, off: int, src: Reg) -> bytes:
     """`src = xchg(dst + off, src)`."""
     return atomic("xchg", size, dst, off, src)
 
 
-def cmpxchg(size: Size, dst: Reg, off: int, src: Reg) -> bytes:
+def cmpxchg(size: Size, dst: int, off: int, src: Reg) -> bytes:
     """`r0 = cmpxchg(dst + off, r0, src)`."""
     return atomic("cmpxchg", size, dst, off, src)
 
 
-def load_acquire(size: Size, dst: Reg, src: Reg, off: int = 0) -> bytes:
+def load_acquire(size: Size, dst: int, src: Reg, off: int = 0) -> bytes:
     """`dst = load_acquire(src + off)`."""
     return atomic("load_acquire", size, dst, off, src)
 
 
-def store_release(size: Size, dst: Reg, off: int, src: Reg) -> bytes:
+def store_release(size: Size, dst: int, off: int, src: Reg) -> bytes:
     """`store_release(dst + off, src)`."""
     return atomic("store_release", size, dst, off, src)
 
@@ -355,42 +356,42 @@ def ld_ind(size: Literal[1, 2, 4], src: Reg, imm: int) -> bytes:
 # --- 64-bit immediates --------------------------------------------------------------------------
 
 
-def ld_imm64(dst: Reg, value: int, pseudo: int = 0) -> bytes:
+def ld_imm64(dst: int, value: int, pseudo: int = 0) -> bytes:
     """`dst = value`, two slots; `value` may be signed or unsigned 64 bits."""
     value &= (1 << 64) - 1
     return insn(LD | IMM | DW, dst, pseudo, 0, value & 0xFFFFFFFF) + insn(0, imm=value >> 32)
 
 
-def ld_map_fd(dst: Reg, fd: int) -> bytes:
+def ld_map_fd(dst: int, fd: int) -> bytes:
     """Address of a map."""
     return ld_imm64(dst, fd, PSEUDO_MAP_FD)
 
 
-def ld_map_value(dst: Reg, fd: int, offset: int = 0) -> bytes:
+def ld_map_value(dst: int, fd: int, offset: int = 0) -> bytes:
     """Address of `offset` in the only value of an array map."""
     return ld_imm64(dst, fd | offset << 32, PSEUDO_MAP_VALUE)
 
 
-def ld_map_idx(dst: Reg, index: int) -> bytes:
+def ld_map_idx(dst: int, index: int) -> bytes:
     """Address of the map at `fd_array[index]`."""
     return ld_imm64(dst, index, PSEUDO_MAP_IDX)
 
 
-def ld_map_idx_value(dst: Reg, index: int, offset: int = 0) -> bytes:
+def ld_map_idx_value(dst: int, index: int, offset: int = 0) -> bytes:
     """Address of `offset` in the value of the map at `fd_array[index]`."""
     return ld_imm64(dst, index | offset << 32, PSEUDO_MAP_IDX_VALUE)
 
 
-def ld_btf_id(dst: Reg, btf_id: int, btf_fd: int = 0) -> bytes:
+def ld_btf_id(dst: int, btf_id: int, btf_fd: int = 0) -> bytes:
     """Address of a kernel variable (ksym) by its VAR's type id; `btf_fd` 0 is vmlinux."""
     return ld_imm64(dst, btf_id | btf_fd << 32, PSEUDO_BTF_ID)
 
 
 @overload
-def ld_func(dst: Reg, target: int) -> bytes: ...
+def ld_func(dst: int, target: int) -> bytes: ...
 @overload
-def ld_func(dst: Reg, target: str) -> Ref: ...
-def ld_func(dst: Reg, target: int | str) -> bytes | Ref:
+def ld_func(dst: int, target: str) -> Ref: ...
+def ld_func(dst: int, target: int | str) -> bytes | Ref:
     """Address of a subprogram, for callbacks."""
     if isinstance(target, str):
         return Ref(LD | IMM | DW, dst, PSEUDO_FUNC, 0, 0, target, in_imm=True, wide=True)
@@ -401,10 +402,10 @@ def ld_func(dst: Reg, target: int | str) -> bytes | Ref:
 
 
 @overload
-def _jump(cls: int, op: str, dst: Reg, src: Source, target: int) -> bytes: ...
+def _jump(cls: int, op: str, dst: int, src: Source, target: int) -> bytes: ...
 @overload
-def _jump(cls: int, op: str, dst: Reg, src: Source, target: str) -> Ref: ...
-def _jump(cls: int, op: str, dst: Reg, src: Source, target: int | str) -> bytes | Ref:
+def _jump(cls: int, op: str, dst: int, src: Source, target: str) -> Ref: ...
+def _jump(cls: int, op: str, dst: int, src: Source, target: int | str) -> bytes | Ref:
     code = cls | JMP_OPS[op] | (X if isinstance(src, Reg) else K)
     reg, imm = (src, 0) if isinstance(src, Reg) else (0, src)
     if isinstance(target, str):
@@ -413,37 +414,37 @@ def _jump(cls: int, op: str, dst: Reg, src: Source, target: int | str) -> bytes 
 
 
 @overload
-def jmp(op: str, dst: Reg, src: Source, target: int) -> bytes: ...
+def jmp(op: str, dst: int, src: Source, target: int) -> bytes: ...
 @overload
-def jmp(op: str, dst: Reg, src: Source, target: str) -> Ref: ...
-def jmp(op: str, dst: Reg, src: Source, target: int | str) -> bytes | Ref:
+def jmp(op: str, dst: int, src: Source, target: str) -> Ref: ...
+def jmp(op: str, dst: int, src: Source, target: int | str) -> bytes | Ref:
     """Conditional jump on 64 bits, by the operation's name in JMP_OPS (`jeq`, `jsgt`, ...)."""
     return _jump(JMP, op, dst, src, target)
 
 
 @overload
-def jmp32(op: str, dst: Reg, src: Source, target: int) -> bytes: ...
+def jmp32(op: str, dst: int, src: Source, target: int) -> bytes: ...
 @overload
-def jmp32(op: str, dst: Reg, src: Source, target: str) -> Ref: ...
-def jmp32(op: str, dst: Reg, src: Source, target: int | str) -> bytes | Ref:
+def jmp32(op: str, dst: int, src: Source, target: str) -> Ref: ...
+def jmp32(op: str, dst: int, src: Source, target: int | str) -> bytes | Ref:
     """Conditional jump on 32 bits."""
     return _jump(JMP32, op, dst, src, target)
 
 
 @overload
-def jeq(dst: Reg, src: Source, target: int) -> bytes: ...
+def jeq(dst: int, src: Source, target: int) -> bytes: ...
 @overload
-def jeq(dst: Reg, src: Source, target: str) -> Ref: ...
-def jeq(dst: Reg, src: Source, target: int | str) -> bytes | Ref:
+def jeq(dst: int, src: Source, target: str) -> Ref: ...
+def jeq(dst: int, src: Source, target: int | str) -> bytes | Ref:
     """Jump when equal."""
     return _jump(JMP, "jeq", dst, src, target)
 
 
 @overload
-def jne(dst: Reg, src: Source, target: int) -> bytes: ...
+def jne(dst: int, src: Source, target: int) -> bytes: ...
 @overload
-def jne(dst: Reg, src: Source, target: str) -> Ref: ...
-def jne(dst: Reg, src: Source, target: int | str) -> bytes | Ref:
+def jne(dst: int, src: Source, target: str) -> Ref: ...
+def jne(dst: int, src: Source, target: int | str) -> bytes | Ref:
     """Jump when different."""
     return _jump(JMP, "jne", dst, src, target)
 
@@ -481,7 +482,7 @@ def may_goto(target: int | str) -> bytes | Ref:
     return insn(JMP | JMP_OPS["jcond"], off=target)
 
 
-def gotox(dst: Reg) -> bytes:
+def gotox(dst: int) -> bytes:
     """Indirect jump to an address from an instruction array map."""
     return insn(JMP | JMP_OPS["ja"] | X, dst)
 
