@@ -201,7 +201,8 @@ def test_two_maps_of_a_name() -> None:
         assert [row["id"] for row in rows] == ids
         assert rows[0]["elements"] == [{"key": ["0x00"] * 4, "value": ["0x00"]}]
         assert_one_sentence(
-            run("map", "lookup", "name", "twice_there", "key", "0", "0", "0", "0"), "2 maps have"
+            run("map", "lookup", "name", "twice_there", "key", "0", "0", "0", "0"),
+            f"the maps {ids[0]} and {ids[1]} have the name 'twice_there'",
         )
 
 

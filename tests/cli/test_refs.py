@@ -47,6 +47,7 @@ class Twins(SnapshotKernel):
 
 def test_which_of_several() -> None:
     kernel = Twins.load(SNAPSHOT)
+    assert isinstance(kernel, Twins)
     with pytest.raises(BpfError, match=r"^the maps 7 and 8 have the name 'twin'; give one"):
         one_map(kernel, Args(["name", "twin"]))
     with pytest.raises(BpfError, match=r"^the programs 7 and 8 match; give one of these ids$"):
