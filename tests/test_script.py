@@ -128,6 +128,14 @@ class TestPlaces:
         (home / version).symlink_to(Path(sysconfig.get_config_var("BINDIR")) / version)
         assert_version(run(command, "version", env={"PATH": f"{home}:/usr/bin:/bin"}))
 
+    def test_a_package_that_is_not_there(self, tmp_path: Path) -> None:
+        command = install(tmp_path / "v")
+        (tmp_path / "v" / SITE / "pybpftool").unlink()
+        done = run(command, "version")
+        assert (done.returncode, done.stdout) == (255, b"")
+        assert done.stderr.startswith(b"Error: the package pybpftool cannot be read from ")
+        assert done.stderr.count(b"\n") == 1
+
     def test_no_process_for_following_a_link(self, command: Path, tmp_path: Path) -> None:
         """As where a cgroup has no room for one: the shell's fork(2) fails."""
         if os.geteuid() == 0:

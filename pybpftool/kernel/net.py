@@ -70,18 +70,19 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
         posix.close(back)
 
 
-def _namespace(netns: str) -> int:
-    """The inode number of the namespace at the path ``netns``; empty is our own."""
+def _status(netns: str) -> posix.stat_result:
+    """What stat(2) says of the namespace at the path ``netns``; empty is our own."""
+    path = netns or _OWN
     try:
-        return posix.stat(netns or _OWN).st_ino
+        return posix.stat(path)
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
-        raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
+        raise KernelError.of(f"cannot open the network namespace '{path}'", errno) from None
 
 
 def _socket_of(netns: str) -> _socket.socket:
     """A netlink socket of a namespace, opened once."""
-    inode = _namespace(netns)
+    inode = _status(netns).st_ino
     sock = _sockets.get(inode)
     if sock is None:
         try:
@@ -132,7 +133,7 @@ def netlink_dump(request: bytes, netns: str) -> list[bytes]:
         return messages
     except OSError as error:
         # What is left of the answer must not be taken for the next one.
-        _sockets.pop(_namespace(netns)).close()
+        _sockets.pop(_status(netns).st_ino).close()
         raise KernelError.of("a netlink request failed", error.errno or 0) from None
 
 
@@ -233,11 +234,10 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
 
     :return: (path, inode number, name or "", pid or 0, comm) for each; the path of
         our own is empty, pid and comm are those of the first task in it.
+
+    Raises KernelError where /proc does not even show our own.
     """
-    try:
-        own = posix.stat(_OWN)
-    except OSError as error:
-        raise KernelError.of(f"cannot read {_OWN}", error.errno or 0) from None
+    own = _status("")
     found: dict[int, tuple[str, int, str, int, str]] = {}
     names: dict[int, str] = {}
     try:
