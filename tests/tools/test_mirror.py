@@ -52,6 +52,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_obj.py": "gen.description objects.object_code",
     "cli/test_obj_verify.py": "control.verify",
     "cli/test_perf.py": "objects.perf",
+    "cli/test_report.py": "output.htmltext page.document page.drawing page.sheets",
     "cli/test_prog_attach.py": "control.sockets",
     "cli/test_prog_code.py": (
         "cfg.listing cfg.record cli.prog_form cli.prog_jited cli.prog_joined cli.prog_visual"
@@ -63,7 +64,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_struct_ops.py": "control.struct_ops objects.struct_ops",
     "cli/test_struct_ops_register.py": "control.register",
     "cli/test_token.py": "objects.token",
-    "cli/test_top.py": "cli.durations control.stats",
+    "cli/test_top.py": "cli.durations cli.terminal control.stats",
     "cli/test_why.py": "inspect.attachments inspect.owners inspect.tree inspect.why",
     "cli/test_version.py": "control.libbpf_version",
     "control/test_linker.py": "control.apart",
