@@ -79,3 +79,32 @@ class LoadError(KernelError):
         super().__init__(message, errno)
         self.program = program
         self.log = log
+
+
+_NUMBERS = {
+    1: "permission",  # EPERM
+    2: "not_found",  # ENOENT
+    13: "permission",  # EACCES
+    19: "not_found",  # ENODEV
+    38: "unsupported",  # ENOSYS
+    95: "unsupported",  # EOPNOTSUPP
+    524: "unsupported",  # the kernel's own ENOTSUPP
+}
+
+
+def kind_of(error: BpfError | str) -> str:
+    """The kind of an error in one word that stays.
+
+    ``not_found``, ``permission``, ``unsupported``, ``kernel`` (it refused for another
+    reason), ``usage``, ``format``, or ``other``.
+    """
+    if isinstance(error, KernelError):
+        return _NUMBERS.get(error.errno, "kernel")
+    for kind, name in (
+        (UsageError, "usage"),
+        (FormatError, "format"),
+        (NotFoundError, "not_found"),
+    ):
+        if isinstance(error, kind):
+            return name
+    return "other"

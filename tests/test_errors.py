@@ -7,7 +7,14 @@ import errno
 import pytest
 
 import pybpftool
-from pybpftool.errors import BpfError, FormatError, KernelError, UsageError
+from pybpftool.errors import (
+    BpfError,
+    FormatError,
+    KernelError,
+    NotFoundError,
+    UsageError,
+    kind_of,
+)
 
 
 def test_all_are_one_family() -> None:
@@ -19,6 +26,28 @@ def test_all_are_one_family() -> None:
 def test_a_kernel_error_names_the_request_and_the_reason() -> None:
     error = KernelError.of("cannot open it", errno.EPERM)
     assert (str(error), error.errno) == ("cannot open it: Operation not permitted", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UsageError("x"), "usage"),
+        (FormatError("x"), "format"),
+        (NotFoundError("x"), "not_found"),
+        (KernelError("x", errno.ENOENT), "not_found"),
+        (KernelError("x", errno.ENODEV), "not_found"),
+        (KernelError("x", errno.EPERM), "permission"),
+        (KernelError("x", errno.EACCES), "permission"),
+        (KernelError("x", errno.EOPNOTSUPP), "unsupported"),
+        (KernelError("x", errno.ENOSYS), "unsupported"),
+        (KernelError("x", 524), "unsupported"),
+        (KernelError("x", errno.EBUSY), "kernel"),
+        (BpfError("x"), "other"),
+        ("a sentence", "other"),
+    ],
+)
+def test_kinds(error: BpfError | str, kind: str) -> None:
+    assert kind_of(error) == kind
 
 
 def test_the_package_gives_its_names_on_first_use() -> None:

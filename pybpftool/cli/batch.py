@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 _BLANKS = " \t\r\n"
 
 
-def split_words(line: str, number: int) -> list[str]:
+def split_words(line: str) -> list[str]:
     """The words of a batch line.
 
     A word that begins with a quote runs to the same quote (there are no escapes);
     anything else runs to the next blank.
     """
+    if "\\\n" in line:
+        raise UsageError("the command is continued, but the file ends there")
     words: list[str] = []
     at = 0
     while True:
@@ -32,7 +34,7 @@ def split_words(line: str, number: int) -> list[str]:
         if line[at] in "'\"":
             end = line.find(line[at], at + 1)
             if end < 0:
-                raise UsageError(f"the quote opened in command {number} is never closed")
+                raise UsageError("a quote is opened and never closed")
             words.append(line[at + 1 : end])
         else:
             end = at
@@ -81,20 +83,20 @@ def _uncomment(line: bytes) -> str:
     return _text(line.partition(b"#")[0])
 
 
-def commands(name: str) -> Iterator[list[str]]:
-    """The commands of a batch file, each as its words; empty ones are left out."""
-    number = 0
-    lines = _lines(name)
-    for line in lines:
+def commands(name: str) -> Iterator[tuple[int, str]]:
+    """The commands of a batch file with the numbers of their first lines; empty ones are left out.
+
+    A line that ends in a backslash goes on in the next one; in the last line it stays.
+    """
+    lines = enumerate(_lines(name), 1)
+    for number, line in lines:
         while "\\\n" in line:
             more = next(lines, None)
             if more is None:
-                raise UsageError(f"command {number} is continued, but the file ends there")
-            line = line.replace("\\\n", "", 1) + more
-        words = split_words(line, number)
-        if words:
-            yield words
-            number += 1
+                break
+            line = line.replace("\\\n", "", 1) + more[1]
+        if line.strip(_BLANKS):
+            yield number, line
 
 
 def run(ctx: Context, args: Args) -> None:
@@ -109,7 +111,10 @@ def run(ctx: Context, args: Args) -> None:
     count = 0
     if ctx.json is not None:
         ctx.json.begin_array()
-    for words in commands(name):
+    for number, line in commands(name):
+        if ctx.json is None:
+            ctx.place = f"{'standard input' if name == '-' else name}:{number}: "
+        words = split_words(line)
         if ctx.json is not None:
             depth = ctx.json.depth
             ctx.json.begin_object()
@@ -127,6 +132,7 @@ def run(ctx: Context, args: Args) -> None:
         ctx.out.flush()
         if ctx.failed:
             break
+        ctx.place = ""
         count += 1
     if ctx.json is not None:
         ctx.json.end()

@@ -24,6 +24,7 @@ class Context:
         "json",
         "options",
         "out",
+        "place",
         "status",
     )
 
@@ -43,6 +44,8 @@ class Context:
         """The exit status of a run that did not fail."""
         self.failure_status = 255  # upstream leaves main() with -1
         """The exit status of one that failed."""
+        self.place = ""
+        """What stands before each error: the file and line of a batch's command."""
         self._kernel = kernel if options.snapshot is None else None
         self._base_btf: Btf | None = None
 
@@ -100,17 +103,27 @@ class Context:
         """As :meth:`error`, but on stderr with JSON as well, whose document stays as it is."""
         self.failed = True
         self.out.flush()
-        _write_stderr(f"Error: {error}\n")
+        _write_stderr(f"Error: {self.place}{error}\n")
 
     def error(self, error: BpfError | str) -> None:
         """Report an error and go on; the run will end with a failure status."""
         self.failed = True
-        message = str(error)
+        message = f"{self.place}{error}"
         if self.json is not None:
-            self.json.error(message)
+            self.json.error(message, _classified(error) if self.options.is_full else {})
         else:
             self.out.flush()
             _write_stderr(f"Error: {message}\n")
+
+
+def _classified(error: BpfError | str) -> dict[str, object]:
+    """The kind of an error for programs, and the kernel's number where it has one."""
+    from pybpftool.errors import KernelError, kind_of
+
+    fields: dict[str, object] = {"kind": kind_of(error)}
+    if isinstance(error, KernelError) and error.errno:
+        fields["errno"] = error.errno
+    return fields
 
 
 def _write_stderr(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, UsageError
+from pybpftool.errors import BpfError, NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def one_map(kernel: Kernel, args: Args, writable: bool = False) -> BpfObject:
     name = _name(args)
     ids = [obj.id for obj in _maps_named(kernel, name)]
     if len(ids) > 1:
-        raise BpfError(f"the maps {all_ids(ids)} have the name '{name}'; give one of these ids")
+        raise NotFoundError(
+            f"the maps {all_ids(ids)} have the name '{name}'; give one of these ids"
+        )
     return _open(kernel, ids[0], writable)
 
 
@@ -110,7 +112,7 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
     ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
     if len(ids) > 1:
-        raise BpfError(f"the programs {all_ids(ids)} match; give one of these ids")
+        raise NotFoundError(f"the programs {all_ids(ids)} match; give one of these ids")
     return kernel.open("prog", ids[0])
 
 
@@ -178,10 +180,10 @@ def all_ids(ids: Sequence[int]) -> str:
 
 
 def _some(objects: Iterator[BpfObject], none: Callable[[], str]) -> Iterator[BpfObject]:
-    """The objects; if there are none, BpfError with the sentence that ``none`` makes."""
+    """The objects; if there are none, NotFoundError with the sentence that ``none`` makes."""
     empty = True
     for obj in objects:
         empty = False
         yield obj
     if empty:
-        raise BpfError(none())
+        raise NotFoundError(none())

@@ -190,12 +190,16 @@ class JsonStream:
             self.value(value)
         self.end()
 
-    def error(self, message: str) -> None:
-        """Report an error in the stream: as an element, or as a property of an open object."""
+    def error(self, message: str, more: dict[str, object] | None = None) -> None:
+        """Report an error in the stream: as an element, or as a property of an open object.
+
+        ``more`` are the members that follow ``error``.
+        """
+        fields = {"error": message, **(more or {})}
         if self._open and self._open[-1] == "}" and not self._named:
-            self.fields({"error": message})
+            self.fields(fields)
         else:
-            self.value({"error": message})
+            self.value(fields)
 
     def ensure_value(self) -> None:
         """Write ``null`` if a name still waits for its value (a command that printed nothing)."""

@@ -65,19 +65,24 @@ class TestSplit:
         ],
     )
     def test_words(self, line: str, words: list[str]) -> None:
-        assert split_words(line, 0) == words
+        assert split_words(line) == words
 
     @pytest.mark.parametrize("line", ["'", "a 'b", "\"it's", "x \"y'z"])
     def test_a_quote_without_end(self, line: str) -> None:
-        with pytest.raises(UsageError, match="quote opened in command 7"):
-            split_words(line, 7)
+        with pytest.raises(UsageError, match="a quote is opened and never closed"):
+            split_words(line)
 
 
 class TestFile:
     def read(self, tmp_path: Path, content: bytes) -> list[list[str]]:
         file = tmp_path / "batch"
         file.write_bytes(content)
-        return list(commands(str(file)))
+        return [split_words(line) for _, line in commands(str(file))]
+
+    def test_numbers_of_lines(self, tmp_path: Path) -> None:
+        file = tmp_path / "batch"
+        file.write_bytes(b"# what follows\n\na \\\n b\nc\n")
+        assert [number for number, _ in commands(str(file))] == [3, 5]
 
     @pytest.mark.parametrize(
         ("content", "expected"),
@@ -108,7 +113,7 @@ class TestFile:
             assert self.read(tmp_path, content) == expected
 
     def test_a_continuation_without_a_line(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="command 1 is continued, but the file ends"):
+        with pytest.raises(UsageError, match="the command is continued, but the file ends"):
             self.read(tmp_path, b"a\nb \\\n")
 
     def test_a_comment_ends_a_continued_command(self, tmp_path: Path) -> None:
@@ -154,8 +159,17 @@ class TestRun:
     def test_stops_at_the_first_failure(self, kernel: FakeKernel) -> None:
         stdin = b"prog show id 1\nprog show id 9\nprog show id 2\n"
         result = run("batch", "file", "-", stdin=stdin, kernel=kernel)
-        assert_one_sentence(result, "9")
+        assert_one_sentence(result, "Error: standard input:2: ", "9")
         assert result.out == run("prog", "show", "id", "1", kernel=kernel).out
+
+    @pytest.mark.parametrize("line", ["prog show id 9", "prog show id x", "nonsense", "'", "p \\"])
+    def test_a_failure_names_file_and_line(
+        self, kernel: FakeKernel, tmp_path: Path, line: str
+    ) -> None:
+        file = tmp_path / "batch"
+        file.write_text(f"# two\nprog show id 1\n{line}\n")
+        sentence = assert_one_sentence(run("batch", "file", str(file), kernel=kernel))
+        assert sentence.startswith(f"{file}:3: ")
 
     def test_an_empty_batch(self) -> None:
         assert run("batch", "file", "-").out == b"processed 0 commands\n"

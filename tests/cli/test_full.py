@@ -139,7 +139,7 @@ def test_schema(word: str, snapshot: str, tmp_path: Path) -> None:
     shown = run("-j", "-f", "--snapshot", path, word, "show", "--full").json
     validator.validate(shown)
     if isinstance(shown, dict):  # the recording has no such objects
-        assert set(shown) == {"error"}
+        assert {"error", "kind"} <= set(shown) <= {"error", "kind", "errno"}
         return
     one = {"$ref": f"#/$defs/{word}", "$defs": SCHEMA["$defs"]}
     for row in shown:
@@ -155,3 +155,19 @@ def test_the_schema_can_fail() -> None:
     assert validator.is_valid([row]) and validator.is_valid(row)
     for wrong in ({**row, "id": "7"}, {**row, "attached": [{"dev": "eth0"}]}, {"id": 7}):
         assert not validator.is_valid([wrong])
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["prog", "show", "id", "99"], {"kind": "not_found", "errno": 2}),
+        (["prog", "show", "name", "nobody"], {"kind": "not_found"}),
+        (["prog", "show", "id", "x"], {"kind": "usage"}),
+        (["map", "show", "pinned", "/nonexistent"], {"kind": "not_found", "errno": 2}),
+    ],
+)
+def test_errors_name_their_kind(words: list[str], more: dict[str, object]) -> None:
+    told = run("-j", *words, "--full", kernel=host()).json
+    assert told.pop("error")
+    assert told == more
+    assert list(run("-j", *words, kernel=host()).json) == ["error"]
