@@ -50,20 +50,22 @@ def from_blocks(blocks: list[bytes]) -> dict[int, list[tuple[int, str]]]:
     """The answer of :func:`find_holders` from :func:`pybpftool.kernel.task_iter.held`."""
     from struct import Struct
 
-    pids: dict[int, list[int]] = {}
-    names: dict[int, tuple[int, str]] = {}
+    found: dict[int, list[tuple[int, str]]] = {}
+    shared: dict[int, list[int]] = {}
+    alone: dict[int, list[tuple[int, str]]] = {}
     # task_iter.HELD without the thread and the descriptor: most rows are the same then.
     rows = Struct("=I8xI16s").iter_unpack(b"".join(blocks))
     for pid, id, comm in dict.fromkeys(rows):
-        held = pids.get(id)
-        if held is None:
-            pids[id] = [pid]
-        else:
-            held.append(pid)
-        if pid not in names:
+        if pid not in alone:
             name = comm.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            names[pid] = (pid, name)
-    return {id: [names[pid] for pid in sorted(set(held))] for id, held in pids.items()}
+            alone[pid] = [(pid, name)]
+        if id not in found:
+            found[id] = alone[pid]  # as a rule it stays at one
+        else:
+            shared.setdefault(id, [found[id][0][0]]).append(pid)
+    for id, pids in shared.items():
+        found[id] = [alone[pid][0] for pid in sorted(set(pids))]
+    return found
 
 
 def find_holders(
