@@ -354,5 +354,5 @@ def test_namespaces_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     from pybpftool.kernel import net
 
     monkeypatch.setattr(net, "_OWN", "/nonexistent/ns/net")
-    with pytest.raises(KernelError, match="cannot open the network namespace '/nonexistent/ns/net'"):
+    with pytest.raises(KernelError, match="network namespace '/nonexistent/ns/net'"):
         net.network_namespaces()
