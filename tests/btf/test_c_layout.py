@@ -233,6 +233,7 @@ def test_many_random_types(tmp_path: Path, batch: int) -> None:
         assert_kept(path, tmp_path, f"seed {seed}")
 
 
+@pytest.mark.slow  # a compiler at work on a whole kernel
 @pytest.mark.live
 def test_the_running_kernel(tmp_path: Path) -> None:
     """Of this kernel's structs and unions; enums share names of values, which get numbers."""
