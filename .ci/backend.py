@@ -21,9 +21,7 @@ from setuptools.build_meta import *  # noqa: F403  # all hooks; two of them stan
 
 Settings = Mapping[str, Any]
 
-_SOME_DAY = (
-    1_580_601_600  # 2 February 2020, without SOURCE_DATE_EPOCH; zip knows no time before 1980
-)
+_SOME_DAY = 1_580_601_600  # 2 February 2020, without SOURCE_DATE_EPOCH
 
 
 def _time() -> int:
@@ -52,6 +50,7 @@ def _mode(mode: int) -> int:
 
 
 def _last_metadata(member: zipfile.ZipInfo) -> tuple[bool, str]:
+    # The metadata stand last, as the specification recommends.
     return (".dist-info/" in member.filename, member.filename)
 
 
@@ -60,10 +59,7 @@ def even_wheel(path: Path) -> None:
     when = time.gmtime(_time())[:6]
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
-        # The metadata stand last, as the specification recommends.
-        for member in sorted(
-            old.infolist(), key=lambda m: (".dist-info/" in m.filename, m.filename)
-        ):
+        for member in sorted(old.infolist(), key=_last_metadata):
             even = zipfile.ZipInfo(member.filename, when)
             even.external_attr = (0o100000 | _mode(member.external_attr >> 16)) << 16
             even.create_system = 3  # Unix

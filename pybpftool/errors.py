@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import posix
+from errno import EACCES, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +83,13 @@ class LoadError(KernelError):
 
 
 _NUMBERS = {
-    1: "permission",  # EPERM
-    2: "not_found",  # ENOENT
-    13: "permission",  # EACCES
-    19: "not_found",  # ENODEV
-    38: "unsupported",  # ENOSYS
-    95: "unsupported",  # EOPNOTSUPP
-    524: "unsupported",  # the kernel's own ENOTSUPP
+    EPERM: "permission",
+    EACCES: "permission",
+    ENOENT: "not_found",
+    ENODEV: "not_found",
+    ENOSYS: "unsupported",
+    EOPNOTSUPP: "unsupported",
+    524: "unsupported",  # the kernel's own ENOTSUPP, which Python has no name for
 }
 
 

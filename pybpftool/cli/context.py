@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, KernelError, kind_of
 from pybpftool.output.stream import Output, write_stderr
 
 TYPE_CHECKING = False
@@ -118,8 +118,6 @@ class Context:
 
 def _classified(error: BpfError | str) -> dict[str, object]:
     """The kind of an error for programs, and the kernel's number where it has one."""
-    from pybpftool.errors import KernelError, kind_of
-
     fields: dict[str, object] = {"kind": kind_of(error)}
     if isinstance(error, KernelError) and error.errno:
         fields["errno"] = error.errno

@@ -8,6 +8,7 @@ from errno import EINVAL, EPERM
 
 from pybpftool.control import require_live
 from pybpftool.errors import KernelError
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import Kernel
 
-_BPF_ENABLE_STATS = 32  # v5.8, d46edd671a14
-_BPF_STATS_RUN_TIME = 0
+_BPF_STATS_RUN_TIME = 0  # v5.8, d46edd671a14
 
 
 class RunTimeStats:
@@ -37,7 +37,7 @@ class RunTimeStats:
         from pybpftool.kernel.syscall import Buffer, bpf
 
         attr = Buffer.of(struct.pack("=I", _BPF_STATS_RUN_TIME))
-        fd = bpf(_BPF_ENABLE_STATS, attr.address, len(attr.data))
+        fd = bpf(uapi.BPF_ENABLE_STATS, attr.address, len(attr.data))
         if fd == -EPERM:
             raise KernelError(
                 "run-time statistics cannot be turned on: this needs the capability CAP_SYS_ADMIN",

@@ -7,6 +7,7 @@ from pybpftool.inspect.tree import Branch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pybpftool.inspect.attachments import Attachment
@@ -34,6 +35,31 @@ _UNTOLD = {
 def untold(type: str) -> str:
     """What programs of a type may hang at that the kernel tells nothing of; empty for none."""
     return _UNTOLD.get(type, "")
+
+
+def _tree(
+    start: Key, name: str, ways: Callable[[Key], Iterable[tuple[Branch, Key | None]]]
+) -> list[Branch]:
+    """The branches that lead on from a node, and in their group ``name`` those behind each.
+
+    ``ways`` gives a node's branches, each with the node to go on from, if any. A node
+    stands once with what belongs to it, where it is nearest; elsewhere it is marked ``again``.
+    """
+    top: list[Branch] = []
+    expanded = {start}
+    waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
+    for key, into in waiting:  # which grows meanwhile
+        for branch, next_key in ways(key):
+            into.append(branch)
+            if next_key is None:
+                continue
+            if next_key in expanded:
+                branch.fields["again"] = True
+                branch.text += " …" if next_key != start else " (itself)"
+                continue
+            expanded.add(next_key)
+            waiting.append((next_key, branch.group(name, "", [])))
+    return top
 
 
 class Why:
@@ -114,31 +140,21 @@ class Why:
         Each node stands once with what belongs to it, where it is nearest; elsewhere it is
         marked ``again``.
         """
-        graph = self._graph
-        edges = graph.up if upwards else graph.down
+        edges = self._graph.up if upwards else self._graph.down
         name = "held_by" if upwards else "holds"
-        top: list[Branch] = []
-        expanded = {start}
-        waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
-        at = 0
-        while at < len(waiting):
-            key, into = waiting[at]
-            at += 1
+
+        def ways(key: Key) -> Iterator[tuple[Branch, Key | None]]:
             for edge in ordered(edges.get(key, ()), upwards):
                 next_key = edge.holder if upwards else edge.held
                 branch = self.branch(next_key, self._told(edge, upwards))
-                into.append(branch)
-                if not edges.get(next_key):
-                    if upwards and next_key[0] in OBJECTS:
-                        self._unheld(branch, name)
+                if edges.get(next_key):
+                    yield branch, next_key
                     continue
-                if next_key in expanded:
-                    branch.fields["again"] = True
-                    branch.text += " …" if next_key != start else " (itself)"
-                    continue
-                expanded.add(next_key)
-                waiting.append((next_key, branch.group(name, "", [])))
-        return top
+                if upwards and next_key[0] in OBJECTS:
+                    self._unheld(branch, name)
+                yield branch, None
+
+        return _tree(start, name, ways)
 
     @staticmethod
     def _told(edge: Edge, upwards: bool) -> str:
@@ -157,24 +173,7 @@ class Why:
 
     def acts(self, start: Key) -> list[Branch]:
         """The places at which a program or what uses a map acts; calls through maps as well."""
-        top: list[Branch] = []
-        expanded = {start}
-        waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
-        at = 0
-        while at < len(waiting):
-            key, into = waiting[at]
-            at += 1
-            for branch, next_key in self._ways(key):
-                into.append(branch)
-                if next_key is None:
-                    continue
-                if next_key in expanded:
-                    branch.fields["again"] = True
-                    branch.text += " …" if next_key != start else " (itself)"
-                    continue
-                expanded.add(next_key)
-                waiting.append((next_key, branch.group("acts_at", "", [])))
-        return top
+        return _tree(start, "acts_at", self._ways)
 
     def _ways(self, key: Key) -> list[tuple[Branch, Key | None]]:
         graph = self._graph

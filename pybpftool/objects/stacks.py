@@ -259,7 +259,6 @@ class Counted(Record):
     """The name of the task, where the counts have it."""
 
 
-_KERNEL_WORDS = ("kern", "kstack", "kstk", "k_stack")
 _USER_WORDS = ("user", "ustack", "ustk", "u_stack")
 
 

@@ -104,8 +104,11 @@ class _Keyed(AnyMap, Generic[KeyGet, KeySet, ValueGet, ValueSet]):
 
     def __getitem__(self, key: KeySet) -> ValueGet:
         """The value at ``key``, a copy; KeyError where there is none."""
+        return self._read(self._lookup(key))
+
+    def _lookup(self, key: KeySet) -> bytes:
         try:
-            return self._read(self._elements().lookup(self._key.encode(key)))
+            return self._elements().lookup(self._key.encode(key))
         except KernelError as error:
             if error.errno == ENOENT:
                 raise KeyError(key) from None
@@ -129,11 +132,9 @@ class _Keyed(AnyMap, Generic[KeyGet, KeySet, ValueGet, ValueSet]):
 
     def __contains__(self, key: KeySet) -> bool:
         try:
-            self._elements().lookup(self._key.encode(key))
-        except KernelError as error:
-            if error.errno == ENOENT:
-                return False
-            raise
+            self._lookup(key)
+        except KeyError:
+            return False
         return True
 
     @overload

@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize("more", ["", "linum", "opcodes"])
 def test_the_text_is_the_same(form: str, more: str) -> None:
     words = ("prog", "dump", form, *PROG, *more.split())
-    text = on_terminal(SNAPSHOT, *words)
+    text = on_terminal("--snapshot", SNAPSHOT, *words)
     assert "\x1b[32m; int cali_entry(struct xdp_md *ctx)" in text
     assert plain(text) == run("--snapshot", SNAPSHOT, *words).text
 
@@ -30,11 +30,11 @@ def test_the_text_is_the_same(form: str, more: str) -> None:
 @pytest.mark.parametrize("form", ["xlated", "jited", "joined"])
 def test_who_does_not_want_colours(form: str) -> None:
     words = ("prog", "dump", form, *PROG)
-    assert "\x1b" not in on_terminal(SNAPSHOT, *words, NO_COLOR="1")
-    assert "\x1b" not in on_terminal(SNAPSHOT, *words, TERM="dumb")
-    assert "\x1b" not in on_terminal(SNAPSHOT, *words, "--color", "never")
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, *words, NO_COLOR="1")
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, *words, TERM="dumb")
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, *words, "--color", "never")
     assert "\x1b" not in run("--snapshot", SNAPSHOT, *words).text
-    assert "\x1b" not in on_terminal(SNAPSHOT, "-j", *words)
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, "-j", *words)
 
 
 def test_who_wants_them_in_a_pipe() -> None:
@@ -48,7 +48,7 @@ def test_who_wants_them_in_a_pipe() -> None:
 @pytest.mark.parametrize("columns", [50, 64, 80, 100, 300])
 def test_joined_fits(columns: int) -> None:
     words = ("prog", "dump", "joined", *PROG)
-    text = plain(on_terminal(SNAPSHOT, *words, COLUMNS=str(columns)))
+    text = plain(on_terminal("--snapshot", SNAPSHOT, *words, COLUMNS=str(columns)))
     assert max(map(len, text.splitlines())) <= columns
     # Nothing but blanks and the bar came or went.
     whole = run("--snapshot", SNAPSHOT, *words).text

@@ -150,13 +150,13 @@ def test_help_is_help() -> None:
 
 
 def test_a_terminal() -> None:
-    text = on_terminal(SNAPSHOT, "prog", "--table", COLUMNS="60")
+    text = on_terminal("--snapshot", SNAPSHOT, "prog", "--table", COLUMNS="60")
     assert text.lstrip().startswith("\x1b[1mid\x1b[0m")
     assert "…" in text
     assert "--  " not in text  # bold headers need no rule
-    plain = on_terminal(SNAPSHOT, "prog", "--table", NO_COLOR="1", COLUMNS="60")
+    plain = on_terminal("--snapshot", SNAPSHOT, "prog", "--table", NO_COLOR="1", COLUMNS="60")
     assert "\x1b" not in plain
     assert max(map(len, plain.splitlines())) <= 60
-    assert "\x1b" not in on_terminal(SNAPSHOT, "prog", "--table", TERM="dumb")
-    assert "\x1b" not in on_terminal(SNAPSHOT, "prog", "--table", "--color", "never")
-    assert "…" not in on_terminal(SNAPSHOT, "prog", "--table", COLUMNS="200")
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", TERM="dumb")
+    assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", "--color", "never")
+    assert "…" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", COLUMNS="200")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pybpftool.uapi.bpf import BPF_PROG_INFO
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
+from tests.support.terminal import on_terminal
 
 COMMAND = [sys.executable, "-m", "pybpftool", "top"]
 SYSCTL = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -119,22 +119,8 @@ class TestLive:
             assert SYSCTL.read_text().strip() == "0"
 
     def test_a_terminal(self, prog: load.Fd) -> None:
-        here, there = pty.openpty()
-        env = {**os.environ, "TERM": "xterm", "COLUMNS": "60"}
-        env.pop("NO_COLOR", None)
-        with subprocess.Popen(
-            [*COMMAND, "--for", "600ms", "--interval", "200ms"], stdout=there, env=env
-        ) as process:
-            os.close(there)
-            text = b""
-            try:
-                while piece := os.read(here, 1 << 16):
-                    text += piece
-            except OSError:
-                pass
-        os.close(here)
-        assert process.returncode == 0
-        shown = text.decode()
+        words = ("top", "--for", "600ms", "--interval", "200ms")
+        shown = on_terminal(*words, COLUMNS="60")
         assert shown.startswith("\x1b[2J\x1b[H")
         assert shown.count("\x1b[H") >= 3
         assert "\x1b[7m" in shown

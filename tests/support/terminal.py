@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 
-def on_terminal(snapshot: str, *words: str, **environment: str) -> str:
-    """What a run on a recorded kernel writes to a terminal of 80 columns."""
+def on_terminal(*words: str, **environment: str) -> str:
+    """What a run writes to a terminal of 80 columns."""
     here, there = pty.openpty()
     env = {name: os.environ[name] for name in os.environ if name not in ("NO_COLOR", "COLUMNS")}
-    command = [sys.executable, "-m", "pybpftool", "--snapshot", snapshot, *words]
+    command = [sys.executable, "-m", "pybpftool", *words]
     with subprocess.Popen(
         command, stdout=there, env={**env, "TERM": "xterm", **environment}
     ) as child:
