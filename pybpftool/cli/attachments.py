@@ -67,8 +67,7 @@ class _Owners:
         try:
             if row.holders:
                 pids = dict.fromkeys(pid for pid, _ in row.holders)
-                found = {inventory.owners.of_process(pid, inventory.comm(pid)) for pid in pids}
-                return tuple(sorted(found))
+                return inventory.owners.of((pid, inventory.comm(pid)) for pid in pids)
             for kind, id in (("link", row.link_id), ("map", row.map_id), ("prog", row.prog_id)):
                 item = inventory.items(kind).get(id) if id else None
                 owner = inventory.owner(item) if item is not None else ()

@@ -54,13 +54,15 @@ class Owners:
         """The owner that a process stands for."""
         known = self._known.get((pid, comm))
         if known is None:
-            known = self._known[pid, comm] = self._find(pid, comm)
+            known = self._known[pid, comm] = _owner(pid, comm, self._text(pid))
         return known
 
     def process(self, pid: int, comm: str) -> Process:
         """A process with its cgroup and what that tells."""
-        path = cgroup_in(self._text(pid))
-        return Process(pid, comm, self.of_process(pid, comm), path, pod_in(path))
+        text = self._text(pid)
+        owner = self._known.setdefault((pid, comm), _owner(pid, comm, text))
+        path = cgroup_in(text)
+        return Process(pid, comm, owner, path, pod_in(path))
 
     def _text(self, pid: int) -> str:
         try:
@@ -68,11 +70,12 @@ class Owners:
         except BpfError:
             return ""  # it has ended, or a recording that did not ask
 
-    def _find(self, pid: int, comm: str) -> str:
-        found = owner_in(self._text(pid))
-        if found:
-            return found
-        return "systemd" if pid == 1 and comm == "systemd" else f"comm:{comm}"
+
+def _owner(pid: int, comm: str, text: str) -> str:
+    found = owner_in(text)
+    if found:
+        return found
+    return "systemd" if pid == 1 and comm == "systemd" else f"comm:{comm}"
 
 
 def owner_in(text: str) -> str:
