@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed"),
 ]
+
+TELLTALE = re.compile(b"Traceback|mistake in pybpftool")
 
 # What reads, what would change something that is not there, and what can't be understood.
 COMMANDS = """
@@ -137,7 +140,7 @@ def _no_constant(text: str) -> NoReturn:
 
 def _fault(done: subprocess.CompletedProcess[bytes]) -> str:
     """What is wrong with a run; empty when nothing is."""
-    if b"Traceback" in done.stdout + done.stderr or done.returncode < 0:
+    if TELLTALE.search(done.stdout + done.stderr) or done.returncode < 0:
         return "did not end by itself"
     if not done.stdout.strip():
         return "failed without a document" if done.returncode else ""

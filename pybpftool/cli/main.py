@@ -21,10 +21,14 @@ EXIT_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 EXIT_INTERRUPTED = 130
 
 
-def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
+def main(
+    argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: bool = False
+) -> int:
     """Run one command line and return the exit status.
 
     ``kernel`` answers in place of the running one, unless ``--snapshot`` names another.
+    With ``is_last_resort``, nobody above handles exceptions: a fault of this program ends
+    in a sentence, too, unless ``-d`` asks where it happened.
 
     Output goes to file descriptors 1 and 2. Never raises for bad input.
     """
@@ -54,6 +58,12 @@ def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
             ctx.error("the data is nested too deeply")
         except MemoryError:
             ctx.error("there is not enough memory for this")
+        except ClosedPipe:
+            raise
+        except Exception as error:
+            if options.debug or not is_last_resort:
+                raise
+            ctx.error(_own_fault(error))
         except KeyboardInterrupt:
             _finish(ctx)
             return EXIT_INTERRUPTED
@@ -66,6 +76,21 @@ def main(argv: Sequence[str], kernel: Kernel | None = None) -> int:
         out.discard()
         ctx.error(error)
     return ctx.failure_status if ctx.failed else ctx.status
+
+
+def _own_fault(error: Exception) -> str:
+    """What no module foresaw, as a sentence: a module that cannot be read, or a mistake of ours."""
+    if isinstance(error, (ImportError, OSError)):
+        return f"a part of Python or of pybpftool cannot be loaded: {error}"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = ""
+    if place is not None:
+        file = place.tb_frame.f_code.co_filename.rpartition("pybpftool/")[2]
+        where = f" ({file}, line {place.tb_lineno})"
+    told = f"{type(error).__name__}: {error}".replace("\n", " ").rstrip(": ")
+    return f"this is a mistake in pybpftool, please report it with what -d prints: {told}{where}"
 
 
 def _finish(ctx: Context) -> None:
@@ -86,7 +111,7 @@ def run() -> None:
     # Nothing here makes reference cycles worth collecting, and a run is short.
     gc.disable()
     try:
-        status = main(sys.argv[1:])
+        status = main(sys.argv[1:], is_last_resort=True)
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     # The interpreter's own teardown would cost more than many a command.

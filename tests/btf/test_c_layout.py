@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,26 @@ def layouts(types: Types) -> dict[str, object]:
     return found
 
 
+@functools.lru_cache(maxsize=None)
+def knows_signs() -> bool:
+    """Whether the compiler tells signed enumerations from others, and has 64-bit ones (clang 15)."""
+    with tempfile.TemporaryDirectory() as directory:
+        source = Path(directory, "sign.c")
+        source.write_text("enum sign { BELOW = -1 } sign;\n")
+        made = source.with_suffix(".o")
+        words = [bpf_clang(), "-target", "bpf", "-g", "-c", str(source), "-o", str(made)]
+        subprocess.run(words, check=True)
+        return layouts(types_of(made))["sign"] == (4, [("BELOW", -1)])
+
+
+def comparable(layout: object) -> object:
+    """A layout with what the compiler can keep of it: an old one, 32 bits of an enumerator."""
+    size, named = layout  # type: ignore[misc]
+    if named and len(named[0]) == 2 and not knows_signs():
+        return size, [(name, value & 0xFFFFFFFF) for name, value in named]
+    return layout
+
+
 def keyword(row: dict[str, Any]) -> str:
     return "enum" if row["kind"].startswith("ENUM") else str(row["kind"]).lower()
 
@@ -80,7 +102,7 @@ def assert_kept(path: Path, directory: Path, what: str, *form: str) -> int:
     after = layouts(types_of(made))
     for name, expected in before.items():
         if expected[0]:  # type: ignore[index]  # clang leaves out what has no size
-            assert after.get(name) == expected, f"{what}: {name}"
+            assert comparable(after[name]) == comparable(expected), f"{what}: {name}"
     return len(before)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import posix
 import subprocess
@@ -237,6 +238,28 @@ class TestErrors:
         with mock.patch.object(entry, "dispatch", side_effect=error):
             assert_one_sentence(run("version"), sentence)
             assert sentence in run("-j", "version").json["error"]
+
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [
+            (ImportError("No module named 'zlib'"), "cannot be loaded: No module named 'zlib'"),
+            (OSError(errno.EIO, "Input/output error"), "cannot be loaded: [Errno 5]"),
+            (KeyError("x"), "a mistake in pybpftool, please report it with what -d prints: KeyEr"),
+            (ValueError("two\nlines"), "ValueError: two lines ("),
+        ],
+    )
+    def test_the_last_resort(
+        self, error: Exception, sentence: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with mock.patch.object(entry, "dispatch", side_effect=error):
+            assert entry.main(["version"], is_last_resort=True) == 255
+            told = capfd.readouterr()
+            assert told.out == "" and told.err.count("\n") == 1 and sentence in told.err
+            assert entry.main(["-j", "version"], is_last_resort=True) == 255
+            assert sentence in json.loads(capfd.readouterr().out)["error"]
+            for words, kept in (["-d", "version"], True), (["version"], False):
+                with pytest.raises(type(error)):
+                    entry.main(words, is_last_resort=kept)
 
     def test_interrupt(self) -> None:
         def interrupted(ctx: Context, words: object) -> None:

@@ -69,7 +69,8 @@ def test_a_pid_namespace_without_a_proc_of_its_own(prog: int) -> None:
 def test_a_directory_that_is_not_there(words: str, directory: str) -> None:
     for options in ((), ("-j",)):
         shown = ours(*options, *words.split(), under=shell(f"mount -t tmpfs none {directory}"))
-        assert "Traceback" not in shown.stderr and shown.stderr.count("\n") <= 1, shown
+        assert "Traceback" not in shown.stderr and "mistake in pybpftool" not in shown.stderr
+        assert shown.stderr.count("\n") <= 1, shown
         if options:
             json.loads(shown.stdout)
 
@@ -80,7 +81,7 @@ def test_a_directory_that_is_not_there(words: str, directory: str) -> None:
 @pytest.mark.parametrize("capability", ["sys_admin", "net_admin", "sys_ptrace"])
 def test_one_document_without_a_capability(words: str, capability: str) -> None:
     shown = ours("-j", *words.split(), under=without(capability))
-    assert "Traceback" not in shown.stderr
+    assert "Traceback" not in shown.stderr and "mistake in pybpftool" not in shown.stderr
     json.loads(shown.stdout)
 
 
