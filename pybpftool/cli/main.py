@@ -21,9 +21,7 @@ EXIT_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 EXIT_INTERRUPTED = 130
 
 
-def main(
-    argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: bool = False
-) -> int:
+def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: bool = False) -> int:
     """Run one command line and return the exit status.
 
     ``kernel`` answers in place of the running one, unless ``--snapshot`` names another.

@@ -55,9 +55,9 @@ def layouts(types: Types) -> dict[str, object]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def knows_signs() -> bool:
-    """Whether the compiler tells signed enumerations from others, and has 64-bit ones (clang 15)."""
+    """Whether the compiler tells signed enumerations from others, as clang 15 does."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "sign.c")
         source.write_text("enum sign { BELOW = -1 } sign;\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pybpftool.btf.load import VMLINUX
 from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
 from tests.support import btfsamples as samples
+from tests.support.bpfc import find_clang
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 
@@ -70,7 +70,7 @@ def test_as_upstream(name: str, form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in BLOBS if name.startswith("clang")])
 def test_c_compiles(name: str, tmp_path: Path) -> None:
-    clang = shutil.which("clang") or shutil.which("clang-19")
+    clang = find_clang()
     if clang is None:
         pytest.skip("there is no clang")
     text = "".join(cdump.blocks(Btf.from_bytes(BLOBS[name])))
@@ -255,7 +255,7 @@ def test_definition() -> None:
 
 @pytest.mark.skipif(not Path(VMLINUX).exists(), reason="the kernel shows no BTF")
 def test_vmlinux_compiles(tmp_path: Path) -> None:
-    clang = shutil.which("clang") or shutil.which("clang-19")
+    clang = find_clang()
     if clang is None:
         pytest.skip("there is no clang")
     path = tmp_path / "vmlinux.c"

@@ -17,6 +17,7 @@ import pytest
 from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
+from tests.support.nobody import as_nobody
 
 # A process with two filters of seccomp and one on a socket.
 CHILD = """\
@@ -196,19 +197,9 @@ class TestProcesses:
         assert_one_sentence(run("cbpf", "seccomp", str(process.pid)), "there is no process")
 
     def test_unprivileged(self, child: int) -> None:
-        if os.geteuid() or shutil.which("setpriv") is None:
-            pytest.skip("needs root, which gives it up")
-        command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-m"]
-        done = subprocess.run(
-            [*command, "pybpftool", "cbpf", "sockets"], capture_output=True, text=True, check=False
-        )
-        if "setpriv: failed to execute" in done.stderr or "pyvenv.cfg" in done.stderr:
-            pytest.skip("others may not run this Python")
+        done = as_nobody("cbpf", "sockets")
         assert done.returncode == 0
         assert "could not be looked at: this needs the capability CAP_SYS_PTRACE" in done.stderr
-        done = subprocess.run(
-            [*command, "pybpftool", "-j", "cbpf", "seccomp", str(child)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = as_nobody("-j", "cbpf", "seccomp", str(child))
         assert done.returncode == 255
         assert "this needs the capability CAP_SYS_" in json.loads(done.stdout)["error"]

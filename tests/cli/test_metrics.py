@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pybpftool.cli.metrics import address
 from pybpftool.errors import UsageError
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
+from tests.support.nobody import as_nobody
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = str(ROOT / "fixtures" / "host" / "snapshot.zip")
@@ -91,10 +91,7 @@ def test_serving() -> None:
 
 @pytest.mark.live
 def test_unprivileged() -> None:
-    if os.geteuid() or shutil.which("setpriv") is None:
-        pytest.skip("needs root, which gives it up")
     for words in (["metrics"], ["metrics", "--stats"], ["metrics", "serve", "0"]):
-        command = ["setpriv", "--reuid", "65534", "--clear-groups", *COMMAND, *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = as_nobody(*words)
         assert done.returncode == 255
         assert "CAP_" in done.stderr and done.stderr.count("\n") == 1

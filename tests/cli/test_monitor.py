@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pybpftool.cli.monitor import text
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
+from tests.support.nobody import as_nobody
 
 COMMAND = [sys.executable, "-m", "pybpftool", "monitor"]
 
@@ -133,9 +133,6 @@ class TestLive:
         assert isinstance(result.json, list)
 
     def test_unprivileged(self) -> None:
-        if os.geteuid() or shutil.which("setpriv") is None:
-            pytest.skip("needs root, which gives it up")
-        command = ["setpriv", "--reuid", "65534", "--clear-groups", *COMMAND, "--for", "100ms"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = as_nobody("monitor", "--for", "100ms")
         assert done.returncode == 255
         assert "this needs the capability CAP_PERFMON" in done.stderr

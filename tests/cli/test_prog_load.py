@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.control import libbpf
+from pybpftool.kernel.pins import is_bpffs
 from tests.support import load
 from tests.support.bpfc import compile_object
 from tests.support.cli import assert_one_sentence, run
@@ -44,6 +45,17 @@ SEC("xdp") int first(struct xdp_md *ctx)
     return !bpf_map_lookup_elem(&pybpftool_t_pin, &key);
 }
 """
+
+
+@pytest.fixture
+def root_bpffs() -> Iterator[None]:
+    """A bpffs at /sys/fs/bpf, where libbpf pins by name; nobody else may have mounted one."""
+    if is_bpffs("/sys/fs/bpf"):
+        yield
+        return
+    subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    yield
+    subprocess.run(["umount", "/sys/fs/bpf"], check=True)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +192,7 @@ class TestLoad:
         assert "libbpf: prog 'fine': -- BEGIN PROG LOAD LOG --" in result.errors
         assert result.errors.count("END PROG LOAD LOG") == 2
 
+    @pytest.mark.usefixtures("root_bpffs")
     def test_nothing_is_left_when_a_pin_fails(self, objects: dict[str, str], bpffs: Path) -> None:
         (bpffs / "all").mkdir()
         assert run("prog", "load", objects["two"], f"{bpffs}/all/second").status == 0
@@ -191,6 +204,7 @@ class TestLoad:
         assert_one_sentence(run("prog", "load", *words), "exists already")
         assert not os.path.exists("/sys/fs/bpf/pybpftool_t_pin")
 
+    @pytest.mark.usefixtures("root_bpffs")
     def test_a_map_pinned_by_name_stays_after_success(
         self, objects: dict[str, str], bpffs: Path
     ) -> None:

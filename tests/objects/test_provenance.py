@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,10 @@ from pybpftool.inspect.fixture import Bpf
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.objects.provenance import ObjectTags, Unsure
 from tests.support import load
+from tests.support.bpfc import find_clang
 from tests.support.cli import run
 
-CLANG = shutil.which("clang") or shutil.which("clang-19")
+CLANG = find_clang()
 pytestmark = pytest.mark.skipif(CLANG is None, reason="there is no clang")
 
 SOURCE = """

@@ -19,14 +19,15 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
-def _clang() -> str | None:
-    names = ("clang", *(f"clang-{version}" for version in range(30, 13, -1)))
+def find_clang() -> str | None:
+    """The newest clang; one without a number only where no other is."""
+    names = (*(f"clang-{version}" for version in range(30, 13, -1)), "clang")
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def bpf_clang() -> str:
     """A clang that makes BPF; skips the test where there is none."""
-    clang = _clang()
+    clang = find_clang()
     if clang is None:
         pytest.skip("no clang")
     targets = subprocess.run([clang, "--print-targets"], check=False, capture_output=True)
@@ -37,7 +38,7 @@ def bpf_clang() -> str:
 
 def compile_object(directory: Path, source: str, name: str = "t") -> str:
     """The path of an object file; skips the test without a clang that makes BPF."""
-    clang = _clang()
+    clang = find_clang()
     if clang is None:
         pytest.skip("no clang")
     head = directory / "head.h"
