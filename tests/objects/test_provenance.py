@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ NAMES = ("plain", "with_map", "calling", "looping", "core")
 def compiled(directory: Path, text: str = SOURCE, level: str = "-O2") -> str:
     source, path = directory / "prog.bpf.c", directory / "prog.bpf.o"
     source.write_text(text)
-    words = [str(CLANG), "-target", "bpf", "-g", level, "-c", str(source), "-o", str(path)]
+    own = f"-I/usr/include/{platform.machine()}-linux-gnu"  # asm/types.h, on Debian
+    words = [str(CLANG), "-target", "bpf", "-g", level, own, "-c", str(source), "-o", str(path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"clang: {done.stderr[:200]}")
