@@ -67,9 +67,9 @@ def knows_signs() -> bool:
         return layouts(types_of(made))["sign"] == (4, [("BELOW", -1)])
 
 
-def comparable(layout: object) -> object:
+def comparable(layout: Any) -> object:
     """A layout with what the compiler can keep of it: an old one, 32 bits of an enumerator."""
-    size, named = layout  # type: ignore[misc]
+    size, named = layout
     if named and len(named[0]) == 2 and not knows_signs():
         return size, [(name, value & 0xFFFFFFFF) for name, value in named]
     return layout
