@@ -29,6 +29,38 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
 
     Cells are texts, in which nothing is taken for a number; colours of terminals take no room.
     """
+    if len(rows) < 2 or not all("".join(row).isascii() for row in rows):
+        return _aligned(headers, rows, right)
+    # Tabulate looks at each cell again and again. It draws the widest cell of each column,
+    # and the others are put where that one stands.
+    columns = [[cell.strip() for cell in column] for column in zip(*rows)]
+    seen = [_seen(column) for column in columns]
+    widest = [max(column, key=len) for column in seen]
+    head, rule, *_ = _aligned(headers, [widest], right).split("\n")
+    placed = []
+    for column, plain, line, is_right in zip(columns, seen, rule.split(), right):
+        width = len(line)
+        if plain is column:
+            placed.append([cell.rjust(width) if is_right else cell.ljust(width) for cell in column])
+            continue
+        blanks = [" " * (width - len(text)) for text in plain]
+        pairs = zip(blanks, column) if is_right else zip(column, blanks)
+        placed.append([left + after for left, after in pairs])
+    return "\n".join([head, rule, *["  ".join(row).rstrip() for row in zip(*placed)]])
+
+
+def _seen(column: list[str]) -> list[str]:
+    """Cells without what only colours them; the same list where no cell is coloured."""
+    if "\x1b" not in "".join(column):
+        return column
+    import re
+
+    colours = re.compile("\x1b\\[[0-9;]*m").sub
+    return [colours("", cell) for cell in column]
+
+
+def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """As :func:`aligned`, all of it by tabulate."""
     module = _tabulate()
     align = ["right" if each else "left" for each in right]
     kept = module.MIN_PADDING

@@ -69,7 +69,9 @@ class _Owners:
                 pids = dict.fromkeys(pid for pid, _ in row.holders)
                 return inventory.owners.of((pid, inventory.comm(pid)) for pid in pids)
             for kind, id in (("link", row.link_id), ("map", row.map_id), ("prog", row.prog_id)):
-                item = inventory.items(kind).get(id) if id else None
+                if not id:
+                    continue
+                item = inventory.items(kind).get(id)
                 owner = inventory.owner(item) if item is not None else ()
                 if owner:
                     return owner

@@ -109,6 +109,8 @@ class View:
             self._ctx.say(f"'{name}' is hidden (?): {reason}")
 
     def _cell(self, name: str, value: Any, hidden: dict[str, str]) -> str:
+        if value is None:
+            return "-"
         if isinstance(value, Hidden):
             hidden[name] = value.reason
             return "?"
@@ -141,6 +143,10 @@ def write_table(
 
 def cell(kind: str, value: Any) -> str:
     """A value as a cell: sizes and ages for people, hostile characters escaped."""
+    if type(value) is str and value:  # as most are
+        return shown(value)
+    if type(value) is int and kind == columns.NUMBER:
+        return str(value)
     if value is None or isinstance(value, TooOld) or value in ([], (), ""):
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):

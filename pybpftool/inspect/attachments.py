@@ -13,11 +13,12 @@ from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pybpftool.inspect.inventory import Inventory, Item
     from pybpftool.inspect.places import Place
+    from pybpftool.objects.link import Link
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
 
@@ -34,6 +35,7 @@ _OTHER_ORDER = (
     *("lsm", "trace_", "modify_return", "freplace", "kprobe", "kretprobe", "uprobe", "uretprobe"),
     *("tracepoint", "raw_tracepoint", "perf_event", "iter"),
 )
+_CGROUP_RANK = _OTHER_ORDER.index("cgroup_")
 _NETFILTER_ORDER = ("prerouting", "input", "forward", "output", "postrouting")
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
@@ -181,14 +183,17 @@ class Attachments(Names):
     def _add(self, row: Attachment, *keys: tuple[object, ...]) -> None:
         for key in keys:
             self._open.setdefault(key, []).append(len(self.rows))
-        self.rows.append(row._replace(prog_name=self._name(row.prog_id)))
+        self.rows.append(row if row.prog_name else row._replace(prog_name=self._name(row.prog_id)))
 
-    def _take(self, *keys: tuple[object, ...]) -> int | None:
+    def _take(self, keys: Iterable[tuple[object, ...]]) -> int | None:
         """The first row under one of these keys that no link has claimed yet."""
         for key in keys:
-            for index in self._open.get(key, ()):
-                if key[0] == "link" or not self.rows[index].link_id:
-                    return index
+            waiting = self._open.get(key, [])
+            # What is claimed goes, so that many links of one program are not counted out each time.
+            while waiting and key[0] != "link" and self.rows[waiting[0]].link_id:
+                del waiting[0]
+            if waiting:
+                return waiting[0]
         return None
 
     # --- networks ---
@@ -281,12 +286,10 @@ class Attachments(Names):
             for prog in cgroup.programs:
                 hook = str(prog.attach_type)
                 position = counts[hook] = counts.get(hook, 0) + 1
-                row = Attachment(hook, "cgroup", path, prog.id, position=position)
-                if prog.attach_btf_name:
-                    row = row._replace(symbol=prog.attach_btf_name)
-                self._add(
-                    row._replace(detail=prog.flags_text), (hook, path, prog.id), (hook, prog.id)
-                )
+                symbol = prog.attach_btf_name or ""
+                row = Attachment(hook, "cgroup", path, prog.id, self._name(prog.id), 0, 0, "",
+                                 position, prog.flags_text, symbol, (), (), False)  # fmt: skip
+                self._add(row, (hook, path, prog.id), (hook, prog.id))
 
     # --- perf events ---
 
@@ -344,24 +347,45 @@ class Attachments(Names):
     # --- links ---
 
     def _links(self) -> None:
+        from pybpftool.objects.links.network import Cgroup
+
         for item in self._inventory.items("link").values():
             link = item.record
+            if type(link.target) is Cgroup:
+                self._join(*self._of_cgroup_link(link))
+                continue
             map_id = getattr(link.target, "map_id", 0)
             if item.type == "struct_ops" and map_id in self.implementations:
                 map = self._inventory.items("map")[map_id]
                 self._implementation(map, self.implementations[map_id], link.id)
                 continue
-            for row, keys in self._of_link(item):
-                index = self._take(*keys)
-                if index is None:
-                    self._add(row)
-                    continue
-                known = self.rows[index]
-                detail = " ".join([word for word in (known.detail, row.detail) if word])
-                # Whoever holds the link is told with the link.
-                self.rows[index] = known._replace(link_id=link.id, detail=detail, holders=())
+            self._join(*self._of_link(item))
 
-    def _of_link(self, item: Item) -> Iterator[tuple[Attachment, tuple[tuple[object, ...], ...]]]:
+    def _join(self, row: Attachment, keys: Iterable[tuple[object, ...]]) -> None:
+        """Put what a link tells to what is known of its place, or as a row of its own."""
+        index = self._take(keys)
+        if index is None:
+            self._add(row)
+            return
+        known = self.rows[index]
+        detail = " ".join([word for word in (known.detail, row.detail) if word])
+        # Whoever holds the link is told with the link.
+        self.rows[index] = known._replace(link_id=row.link_id, detail=detail, holders=())
+
+    def _of_cgroup_link(self, link: Link) -> tuple[Attachment, list[tuple[object, ...]]]:
+        """As :meth:`_of_link`; there may be thousands of these."""
+        target: Any = link.target
+        prog_id, hook = link.prog_id, str(target.attach_type)
+        path = self._cgroups.get(target.cgroup_id)
+        keys: list[tuple[object, ...]] = [(hook, path, prog_id)]
+        if path is None and target.cgroup_id and not self._cgroups:
+            keys = [(hook, prog_id)]
+        row = Attachment(hook, "cgroup", path or "?", prog_id, "", link.id, 0, "", None, "", "", (),
+                         (), not target.cgroup_id)  # fmt: skip
+        return row, keys
+
+    def _of_link(self, item: Item) -> tuple[Attachment, list[tuple[object, ...]]]:
+        """The row of a link, and the keys under which its place may be known already."""
         from pybpftool.objects.links import network, tracing
 
         link, target = item.record, item.record.target
@@ -376,13 +400,6 @@ class Attachments(Names):
                 row = Attachment(str(target.attach_type or item.type), "", "", link.prog_id, "",
                                  link.id, is_detached=True)  # fmt: skip
             keys.append(("xdp", target.ifindex, link.prog_id))
-        elif isinstance(target, network.Cgroup):
-            path = self._cgroups.get(target.cgroup_id)
-            row = row._replace(hook=str(target.attach_type), key="cgroup", target=path or "?")
-            if path is None and target.cgroup_id and not self._cgroups:
-                keys.append((row.hook, row.prog_id))
-            keys.append((row.hook, path, row.prog_id))
-            row = row._replace(is_detached=not target.cgroup_id)
         elif isinstance(target, network.Netns):
             netns = self._netns.get(target.netns_ino, str(target.netns_ino or ""))
             row = row._replace(netns=netns, is_detached=not target.netns_ino)
@@ -391,7 +408,7 @@ class Attachments(Names):
             row = row._replace(detail=target.text().split("  ", 1)[1].strip())
         elif isinstance(target, (network.Sockmap, tracing.StructOps)):
             row = row._replace(map_id=target.map_id, is_detached=not target.map_id)
-        yield row, tuple(keys)
+        return row, keys
 
     def _row(self, link_id: int, place: Place) -> Attachment:
         symbol = ""
@@ -417,6 +434,8 @@ def _order(row: Attachment) -> tuple[object, ...]:
         rank = _DEVICE_ORDER.index(row.hook if known else "")
         mode = _XDP_ORDER.index(row.detail.split()[0]) if _mode_of(row) else 0
         return (0, row.netns, row.target, rank, row.hook, mode, row.position or 0, row.link_id)
+    if row.hook.startswith("cgroup_"):
+        return (1, _CGROUP_RANK, row.hook, row.target, row.position or 0, row.prog_id, row.link_id)
     rank = next((n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook)), 99)
     where: tuple[object, ...] = (row.target,)
     if row.hook in _NETNS_HOOKS:

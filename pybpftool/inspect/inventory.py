@@ -239,7 +239,8 @@ class Inventory(Names):
 
     def owner(self, item: Item) -> tuple[str, ...]:
         """Whose an object is: who holds it, or the link or program it belongs to, or its pin."""
-        found = self.owners.of(self.held(item.kind).get(item.id, ()))
+        holders = self.held(item.kind).get(item.id)
+        found = self.owners.of(holders) if holders else ()
         if found:
             return found
         if item.kind == "prog":

@@ -48,7 +48,8 @@ class Owners:
 
     def of(self, holders: Iterable[tuple[int, str]]) -> tuple[str, ...]:
         """The owners of an object with these holders (pid, comm), sorted, each once."""
-        return tuple(sorted({self.of_process(pid, comm) for pid, comm in holders}))
+        found = {self.of_process(pid, comm) for pid, comm in holders}
+        return tuple(sorted(found)) if len(found) > 1 else tuple(found)
 
     def of_process(self, pid: int, comm: str) -> str:
         """The owner that a process stands for."""

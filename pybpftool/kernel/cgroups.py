@@ -152,12 +152,16 @@ def _walk(
 class _Query:
     """Queries of all attach types, prepared so that a cgroup costs little more than the calls."""
 
-    __slots__ = ("_attrs", "_calls", "_flags", "_function", "_per_program", "_templates", "_types")
+    __slots__ = (
+        *("_answers", "_attrs", "_calls", "_flags", "_function", "_per_program", "_templates"),
+        "_types",
+    )
 
     def __init__(self, attach_types: tuple[int, ...], query_flags: int) -> None:
         self._flags = query_flags
         # Kernels before 6.0 know no flags of single programs.
         self._per_program = not query_flags & QUERY_EFFECTIVE
+        self._answers = [Buffer(_ATTR.size), Buffer(8 * _ROOM), Buffer(8 * _ROOM)]
         self._prepare(attach_types)
 
     def _prepare(self, attach_types: tuple[int, ...]) -> None:
@@ -210,10 +214,12 @@ class _Query:
         while True:
             # Room to spare: one may be attached meanwhile.
             room = count + _ROOM
-            ids, flags = Buffer(4 * room), Buffer(4 * room)
+            if room * 4 > len(self._answers[1].data):
+                self._answers[1:] = [Buffer(4 * room), Buffer(4 * room)]
+            attr, ids, flags = self._answers
+            flags.data[: 4 * room] = bytes(4 * room)
             where = flags.address if self._per_program else 0
-            fields = (fd, type, self._flags, 0, ids.address, room, where)
-            attr = Buffer.of(_ATTR.pack(*fields))
+            _ATTR.pack_into(attr.data, 0, fd, type, self._flags, 0, ids.address, room, where)
             result = bpf(uapi.BPF_PROG_QUERY, attr.address, _ATTR.size)
             if result == -EINVAL and self._per_program:
                 self._per_program = False

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pybpftool.adapters import tabulate
 from pybpftool.adapters.tabulate import aligned, table
 from pybpftool.errors import BpfError
 
@@ -34,3 +37,17 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tabulate", None)
     with pytest.raises(BpfError, match="not installed"):
         aligned(("id",), [], (True,))
+
+
+_CELLS = st.text("abc 01-é", max_size=6) | st.sampled_from(
+    ["\x1b[2m-\x1b[0m", "\x1b[1;31mword\x1b[0m", "a much longer cell"]
+)
+
+
+@given(st.data(), st.integers(1, 4))
+def test_many_rows_are_put_where_tabulate_puts_them(data: st.DataObject, width: int) -> None:
+    row = st.lists(_CELLS, min_size=width, max_size=width)
+    rows = data.draw(st.lists(row, min_size=2, max_size=8))
+    right = data.draw(st.lists(st.booleans(), min_size=width, max_size=width))
+    headers = [f"h{number}" for number in range(width)]
+    assert aligned(headers, rows, right) == tabulate._aligned(headers, rows, right)
