@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.inspect.attachments import Attachment
+    from pybpftool.inspect.attachment import Attachment
     from pybpftool.inspect.inventory import Inventory
 
 HELP = """\

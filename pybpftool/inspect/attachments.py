@@ -8,8 +8,8 @@ its holders. Here they meet.
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
+from pybpftool.inspect.attachment import Attachment, order
 from pybpftool.inspect.places import Names, of_link
-from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,90 +22,8 @@ if TYPE_CHECKING:
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
 
-# Hooks of a device in the order in which a packet meets them, coming and going; what is
-# not here (the classes and qdiscs of filters) stands before those of the way out.
-_DEVICE_ORDER = (
-    *("xdp", "tcx/ingress", "clsact/ingress", "ingress", "netkit/peer", "netkit/primary"),
-    *("", "tcx/egress", "clsact/egress"),
-)
-_XDP_ORDER = ("offload", "driver", "generic")
-# Of a network namespace, then what is not bound to one.
-_OTHER_ORDER = (
-    *("flow_dissector", "netfilter", "sk_lookup", "cgroup_", "sk_", "xdp_", "struct_ops"),
-    *("lsm", "trace_", "modify_return", "freplace", "kprobe", "kretprobe", "uprobe", "uretprobe"),
-    *("tracepoint", "raw_tracepoint", "perf_event", "iter"),
-)
-_CGROUP_RANK = _OTHER_ORDER.index("cgroup_")
-_NETFILTER_ORDER = ("prerouting", "input", "forward", "output", "postrouting")
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
-_NETNS_HOOKS = ("flow_dissector", "sk_lookup")
-
-
-class Attachment(Record):
-    """One place of one program.
-
-    ``key`` is what ``target`` is, one of :data:`pybpftool.inspect.places.KEYS`, empty where
-    the hook says all. ``position`` counts the programs of a hook in the order in which they
-    run; None where it takes one. ``netns`` is empty for our own network namespace.
-    ``targets`` are the functions or places of a link of many, ``symbol`` what stands at a
-    place in a file. ``holders`` is (pid, descriptor) of each task that keeps a perf event
-    without a link. A link that is detached hangs nowhere: its target is empty.
-    """
-
-    hook: str
-    key: str
-    target: str
-    prog_id: int
-    prog_name: str = ""
-    link_id: int = 0
-    map_id: int = 0
-    netns: str = ""
-    position: int | None = None
-    detail: str = ""
-    symbol: str = ""
-    targets: tuple[str, ...] = ()
-    holders: tuple[tuple[int, int], ...] = ()
-    is_detached: bool = False
-
-    def place(self) -> str:
-        """What the program hangs at, on one line."""
-        if self.is_detached:
-            return "detached"
-        key = f"{self.key} " if self.key and self.key != self.hook else ""
-        text = f"{key}{self.target}"
-        if self.symbol:
-            text = f"{key}{self.symbol} ({self.target})"
-        if self.targets:
-            some = ", ".join(self.targets[:3]) + (", …" if len(self.targets) > 3 else "")
-            text = f"{len(self.targets)} {self.key}s: {some}"
-        return f"{text} netns {self.netns}".lstrip() if self.netns else text
-
-    def text(self) -> str:
-        """The hook and the place, without the program."""
-        words = [self.hook, self.place()]
-        if self.position is not None:
-            words.append(f"position {self.position}")
-        return " ".join([word for word in (*words, self.detail) if word])
-
-    def json(self) -> dict[str, Any]:
-        """The JSON properties."""
-        json: dict[str, Any] = {"hook": self.hook}
-        if self.key:
-            json[self.key] = list(self.targets) if self.targets else self.target
-        for name in ("netns", "position", "symbol", "detail", "prog_id", "prog_name"):
-            value = getattr(self, name)
-            if value:
-                json[name] = value
-        if self.link_id:
-            json["link_id"] = self.link_id
-        if self.map_id:
-            json["map_id"] = self.map_id
-        if self.is_detached:
-            json["detached"] = True
-        if self.holders:
-            json["descriptors"] = [{"pid": pid, "fd": fd} for pid, fd in self.holders]
-        return json
 
 
 class Attachments(Names):
@@ -138,7 +56,7 @@ class Attachments(Names):
         )
         for ask in parts:
             self._tried(ask)
-        self.rows.sort(key=_order)
+        self.rows.sort(key=order)
         self.by_link: dict[int, list[Attachment]] = {}
         """The rows of each link, those where it is detached as well."""
         for row in self.rows:
@@ -424,31 +342,3 @@ class Attachments(Names):
 def below(path: str, root: str) -> str:
     """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
     return (path[len(root.rstrip("/")) :] if path.startswith(root) else path) or "/"
-
-
-def _order(row: Attachment) -> tuple[object, ...]:
-    if row.is_detached:
-        return (3, row.hook, row.link_id)
-    if row.key == "dev":
-        known = row.hook in _DEVICE_ORDER
-        rank = _DEVICE_ORDER.index(row.hook if known else "")
-        mode = _XDP_ORDER.index(row.detail.split()[0]) if _mode_of(row) else 0
-        return (0, row.netns, row.target, rank, row.hook, mode, row.position or 0, row.link_id)
-    if row.hook.startswith("cgroup_"):
-        return (1, _CGROUP_RANK, row.hook, row.target, row.position or 0, row.prog_id, row.link_id)
-    rank = next((n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook)), 99)
-    where: tuple[object, ...] = (row.target,)
-    if row.hook in _NETNS_HOOKS:
-        where = row.netns, row.target
-    elif row.hook.startswith("netfilter/"):
-        _, family, hook = row.hook.split("/", 2)
-        at = _NETFILTER_ORDER.index(hook) if hook in _NETFILTER_ORDER else len(_NETFILTER_ORDER)
-        priority = int(row.detail.split()[1])
-        return (1, rank, "", family, at, hook, priority, row.prog_id, row.link_id)
-    return (1, rank, row.hook, *where, row.position or 0, row.prog_id, row.link_id)
-
-
-def _mode_of(row: Attachment) -> bool:
-    return row.hook == "xdp" and row.detail.split()[:1] != [] and (
-        row.detail.split()[0] in _XDP_ORDER
-    )  # fmt: skip

@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, NotFoundError
-from pybpftool.inspect.attachments import REGISTERED, Attachment, Attachments, below
+from pybpftool.inspect.attachment import Attachment
+from pybpftool.inspect.attachments import REGISTERED, Attachments, below
 from pybpftool.inspect.inventory import KINDS, Inventory
 from pybpftool.objects.cgroup import SHOWN_TYPES
 from pybpftool.records import Record

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from pybpftool.inspect.attachments import Attachment
+    from pybpftool.inspect.attachment import Attachment
     from pybpftool.inspect.owners import Edge, Graph, Key
 
 OBJECTS = ("prog", "map", "link", "btf")

@@ -34,7 +34,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_cgroup.py": "objects.cgroup",
     "cli/test_diff.py": "inspect.diff inspect.identity",
     "cli/test_doctor.py": "inspect.doctor inspect.tail_calls",
-    "cli/test_attachments.py": "cli.unseen inspect.enumeration",
+    "cli/test_attachments.py": "cli.unseen inspect.attachment inspect.enumeration",
     "cli/test_owners.py": "inspect.ownership",
     "cli/test_event_pipe.py": "kernel.rings",
     "cli/test_feature.py": "inspect.feature_diff objects.feature objects.kfunc",
