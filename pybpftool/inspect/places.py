@@ -24,6 +24,16 @@ KEYS = ("dev", "cgroup", "function", "tracepoint", "file", "netns", "map", "prog
 """What a hook can belong to."""
 
 
+def hooks() -> list[str]:
+    """The hooks by name, but for those of qdiscs that have classes and of newer kernels."""
+    from pybpftool.uapi.bpf import ATTACH_TYPES, LINK_TYPES
+
+    words = [word.replace("tcx_", "tcx/").replace("netkit_", "netkit/") for word in ATTACH_TYPES]
+    words += [*ATTACH_TYPES, *LINK_TYPES, "clsact/ingress", "clsact/egress", "root", "freplace"]
+    words += ["kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"]
+    return [*words, "uprobe", "uretprobe", "uprobe.multi", "uretprobe.multi"]
+
+
 class Place(Record):
     """One place of one program.
 

@@ -362,8 +362,21 @@ class _Loader:
             for inner, words in table.items():
                 form: Callable[..., Any] = self._bound if inner == "position" else self._patterns
                 place[inner] = form(rule, inner, words, table.lines[inner])
+                if inner == "hook":
+                    self._hook_words(place[inner].words, table.lines[inner])
             wanted.append(place)
         return wanted
+
+    def _hook_words(self, words: Iterable[str], line: int) -> None:
+        """Refuse what is a hook but for a letter; kernels have others than we know."""
+        from pybpftool.inspect.places import hooks
+
+        known = hooks()
+        for word in words:
+            pattern = word.removeprefix("!")
+            hint = nearest(pattern, known, 0.85)
+            if hint and not any(glob(pattern, hook) for hook in known):
+                self._fail(line, f"there is no hook '{pattern}'{hint}")
 
     def _calls(self, rule: Rule, key: str, value: Any, line: int) -> dict[str, Patterns]:
         table = self._table(key, value, line, ("forbid", "require", "only"))

@@ -53,11 +53,14 @@ def counted(number: int, what: str, many: str = "") -> str:
     return f"{number} {what}" if number == 1 else f"{number} {many or what + 's'}"
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """A remark that names the right word that is most like a wrong one, if any is."""
+def nearest(word: str, words: Iterable[str], likeness: float = 0.6) -> str:
+    """A remark that names the right word that is most like a wrong one, if any is.
+
+    ``likeness`` is what difflib calls the ratio of two words, from 0 to 1.
+    """
     from difflib import get_close_matches
 
-    found = get_close_matches(word, list(words), 1, 0.6)
+    found = get_close_matches(word, list(words), 1, likeness)
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
