@@ -127,7 +127,10 @@ def test_what_is_refused_is_said_and_the_rest_shown(monkeypatch: pytest.MonkeyPa
         (["map", "--sort", "memlok"], "did you mean"),
         (["prog", "dump", "xlated", "id", "2", "--table"], "belong to 'show', not to 'dump'"),
         (["map", "dump", "id", "7", "--filter", "id=1"], "belong to 'show'"),
-        (["gen", "--table"], "option '--table' belongs to 'prog'"),
+        (["gen", "--table"], "option '--table' belongs to 'prog', 'map', 'link' and others"),
+        (["o", "--table"], "option '--table' belongs to 'prog'"),  # obj, not owners
+        (["--table", ""], "option '--table' belongs to 'prog'"),
+        (["--columns", "help"], "option '--columns' belongs to 'prog'"),
         (["prog", "--color", "allways"], "did you mean 'always'?"),
         (["prog", "--table", "id", "99"], "unknown command"),
         (["prog", "show", "--table", "id", "99"], "no prog with id 99"),
