@@ -17,6 +17,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Union
@@ -487,6 +488,16 @@ def all_ids(kind: str) -> list[int]:
             raise
         current = struct.unpack_from("=I", attr.raw, 4)[0]
         ids.append(current)
+
+
+def left(kind: str, ids: Iterable[int], seconds: float = 20) -> set[int]:
+    """Which of the objects are there still: the kernel frees some a moment after the last user."""
+    end = time.monotonic() + seconds
+    while True:
+        found = set(ids) & set(all_ids(kind))
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
 
 
 def info(fd: AnyFd, size: int = 256) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import time
 
 import pytest
 
@@ -43,11 +42,7 @@ def test_corpus_is_wide_and_is_given_back() -> None:
         assert loaded.map("meta_ints").type == "array"
         bpffs = loaded.bpffs
     assert not os.path.exists(bpffs)
-    # The kernel detaches and frees some of them a moment later.
-    end = time.monotonic() + 20
-    while set(ids) & set(load.all_ids("prog")) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not set(ids) & set(load.all_ids("prog"))
+    assert not load.left("prog", ids)
 
 
 @pytest.mark.live
