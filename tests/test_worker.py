@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pybpftool.worker import Worker
+from tests.support.descriptors import descriptors
 
 if TYPE_CHECKING:
     from pybpftool.worker import Send
@@ -23,9 +24,9 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_stays_open() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(descriptors())
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(descriptors()) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

@@ -51,6 +51,10 @@ def dispatch(ctx: Context, words: Sequence[str]) -> None:
     module = select(OBJECTS, args, "")
     if module is None:
         raise UsageError(f"this version has no '{args.previous()}' yet")
+    if ctx.options.of_object:
+        from pybpftool.cli.options import refuse_foreign
+
+        refuse_foreign(ctx.options, module)
     if args.peek() == "help" and len(args) > 1 and show_help(ctx, [module, *args.rest()[1:]]):
         return
     # Not importlib.import_module(): that package costs more than most of ours.

@@ -202,11 +202,8 @@ def scan(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], UsageEr
     return found, words, None
 
 
-def _refuse_foreign(options: Options, words: Sequence[str]) -> None:
-    """Refuse options of other objects than the one that the first word means."""
-    from pybpftool.cli.commands import OBJECTS
-
-    meant = next((name for name, _ in OBJECTS if words and name.startswith(words[0])), "")
+def refuse_foreign(options: Options, meant: str) -> None:
+    """Refuse options of other objects than the one that the words mean."""
     for name, _ in options.of_object:
         owners = _OF_OBJECT[name][1]
         if meant not in owners:
@@ -242,8 +239,6 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
             options.snapshot = value
     if error is not None:
         raise error
-    if options.of_object:
-        _refuse_foreign(options, words)
     if options.is_full and len(words) > 1 and words[1] != "list":
         takers = ("show", "load", "loadall") if "prog".startswith(words[0]) else ("show",)
         if not any(verb.startswith(words[1]) for verb in takers):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pybpftool.cli.context import Context
 from pybpftool.cli.grammar import Args
 from pybpftool.errors import BpfError, UsageError
 from tests.support.cli import assert_one_sentence, run
+from tests.support.descriptors import descriptors
 from tests.support.fakekernel import FakeKernel
 
 
@@ -129,11 +129,11 @@ class TestFile:
     def test_the_file_is_closed_when_the_batch_stops(self, tmp_path: Path) -> None:
         file = tmp_path / "batch"
         file.write_text("a\nb\n")
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(descriptors())
         lines = commands(str(file))
         next(lines)
         lines.close()  # type: ignore[attr-defined]
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(descriptors()) == before
 
     @pytest.mark.parametrize(
         ("name", "reason"),

@@ -21,6 +21,7 @@ import pytest
 from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing, _event
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
+from tests.support.descriptors import descriptors
 
 BPF_F_CURRENT_CPU = 0xFFFFFFFF
 
@@ -138,7 +139,7 @@ def test_in_this_process(mode: str) -> None:
     """Handlers and descriptors are as before, and what came before the signal is printed."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     gc.collect()  # what earlier tests left open must not be closed meanwhile
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     with load.map_create("perf_event_array", 4, 4, 64) as array, sender(array) as prog:
         number = str(load.object_id(array, "map"))
 
@@ -158,7 +159,7 @@ def test_in_this_process(mode: str) -> None:
     else:
         assert sorted(numbers(result.text)) == [1, 2, 3]  # they may be of several CPUs
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(descriptors()) == before
 
 
 @pytest.mark.live
@@ -250,9 +251,9 @@ def test_a_closed_pipe() -> None:
 def test_refusals(words: str, part: str) -> None:
     with load.map_create("perf_event_array", 4, 4, 64) as array:
         number = str(load.object_id(array, "map"))
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(descriptors())
         assert_one_sentence(run("map", "event_pipe", "id", number, *words.split()), part)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(descriptors()) == before
 
 
 class _FakeRing(PerfRing):

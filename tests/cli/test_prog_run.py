@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pybpftool.cli.grammar import Args
 from pybpftool.cli.prog_run import _Plan
 from pybpftool.errors import UsageError
 from tests.support.cli import Result, assert_one_sentence, run
+from tests.support.descriptors import descriptors
 from tests.support.fakekernel import FakeKernel
 from tests.support.runnable import Runnable, load_runnable
 
@@ -158,7 +158,7 @@ class TestRuns:
         assert_one_sentence(self.packet("xdp_pass", "ctx", "{.rx = 1}"), "no member 'rx'")
 
     def test_nothing_stays_open(self) -> None:
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         self.packet("xdp_pass", "data_out", "-")
         self.go("xdp_pass")
-        assert os.listdir("/proc/self/fd") == before
+        assert descriptors() == before

@@ -18,6 +18,7 @@ from pybpftool.kernel.live import LiveKernel
 from tests.support import load
 from tests.support.bpfc import compile_object
 from tests.support.cli import assert_one_sentence, run
+from tests.support.descriptors import descriptors
 from tests.support.fakekernel import FakeKernel
 from tests.support.objbuild import EXEC, FUNC, RETURN, ObjBuilder
 
@@ -128,11 +129,11 @@ def test_what_an_old_library_lacks(
 class TestRun:
     def test_loaded_and_gone(self, objects: dict[str, str]) -> None:
         before = set(load.all_ids("prog"))
-        files = os.listdir("/proc/self/fd")
+        files = descriptors()
         made = loader(objects["good"])
         assert len(made.insns) % 8 == 0
         run_loader.run(LiveKernel(), made, "cannot load")
-        assert os.listdir("/proc/self/fd") == files
+        assert descriptors() == files
         assert not load.left("prog", set(load.all_ids("prog")) - before)
         result = run("-L", "prog", "load", objects["good"])
         assert (result.status, result.out, result.err) == (0, b"", b"")

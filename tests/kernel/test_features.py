@@ -12,6 +12,7 @@ from pybpftool.kernel.features import features
 from pybpftool.kernel.prog_probes import LOUD_HELPERS, MISC, kernel_version
 from pybpftool.kernel.syscall import effective_capabilities, set_effective_capabilities
 from pybpftool.uapi import bpf as uapi
+from tests.support.descriptors import descriptors
 
 CAP_PERFMON = 38
 
@@ -19,9 +20,9 @@ CAP_PERFMON = 38
 @pytest.mark.live
 class TestLive:
     def test_what_every_kernel_has(self) -> None:
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         found = features(False, False, 0)
-        assert os.listdir("/proc/self/fd") == before
+        assert descriptors() == before
         assert found["syscall"]
         assert list(found["prog_types"]) == list(uapi.PROG_TYPES[1:])
         assert list(found["map_types"]) == list(uapi.MAP_TYPES[1:])

@@ -18,6 +18,7 @@ from pybpftool.kernel import live
 from pybpftool.kernel.interface import BTF_INFO, PROG_INFO, BpfObject
 from pybpftool.kernel.live import LiveKernel, c_string
 from pybpftool.uapi import bpf as uapi
+from tests.support.descriptors import descriptors
 from tests.support.fakekernel import pack
 
 
@@ -72,9 +73,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedBpf]:
     monkeypatch.setattr(live, "bpf", script)
     # The fast calls of a listing fail, so that each is made again in the plain way.
     monkeypatch.setattr(live, "repeated_call", lambda *call: (lambda *arguments: -1, ()))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     yield script
-    assert len(os.listdir("/proc/self/fd")) == before, "a descriptor was left open"
+    assert len(descriptors()) == before, "a descriptor was left open"
 
 
 def prog_info(**fields: object) -> bytes:
@@ -171,12 +172,12 @@ class TestListingWithHolders:
         assert second.startswith(b"pos:")
 
     def test_no_file_is_left_open(self) -> None:
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         kernel = LiveKernel()
         assert all(kernel.fdinfo(obj) for obj in kernel.objects("prog"))
-        assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+        assert len(descriptors()) == len(before) + 1
         del kernel
-        assert os.listdir("/proc/self/fd") == before
+        assert descriptors() == before
 
     def test_nothing_of_it_stays(self) -> None:
         kernel = LiveKernel()

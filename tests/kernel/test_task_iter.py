@@ -16,6 +16,7 @@ from pybpftool.errors import KernelError
 from pybpftool.kernel import holders, perf, syscall, task_iter
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
+from tests.support.descriptors import descriptors
 
 Row = tuple[int, int, int, int, bytes]
 
@@ -55,9 +56,9 @@ class TestHeld:
     @pytest.mark.parametrize("kind", ["prog", "map", "link"])
     def test_a_descriptor_of_ours(self, kind: str, held_objects: dict[str, Any]) -> None:
         fd = held_objects[kind].fd
-        before = set(os.listdir("/proc/self/fd"))
+        before = set(descriptors())
         found = dict(ours(rows(kind)))
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert set(descriptors()) == before
         expected = next(obj.id for obj in LiveKernel().objects(kind) if obj.id == found[fd])
         assert found[fd] == expected
         # What the search needs itself is not in the answer: all are still open.
@@ -145,9 +146,9 @@ class TestRefusals:
             return -1 if count >= refused else real(cmd, attr, size)
 
         monkeypatch.setattr(task_iter, "bpf", bpf)
-        before = set(os.listdir("/proc/self/fd"))
+        before = set(descriptors())
         assert task_iter.held("map") is None
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert set(descriptors()) == before
 
     def test_without_type_information(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(task_iter, "mapped", lambda: None)

@@ -25,6 +25,7 @@ from pybpftool.objects.cgroup import SHOWN_TYPES
 from tests.support import load
 from tests.support.attachments import Scene, add_cgroups, add_device, add_links, add_perf
 from tests.support.cli import Result, run
+from tests.support.descriptors import descriptors
 from tests.support.netdevs import add_net
 
 RELEASE = tuple(int(part) for part in os.uname().release.split(".")[:2])
@@ -85,12 +86,12 @@ def test_holders_of_many_links(scene: Scene, monkeypatch: pytest.MonkeyPatch) ->
         held = LiveKernel().holders("link")
         return {id for id, who in held.items() if me in [pid for pid, _ in who]}
 
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(descriptors())
     fast = mine()
     assert made <= fast
     monkeypatch.setattr(kernel_holders, "_MANY", 1 << 30)
     assert mine() == fast
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(descriptors()) == before
     assert kernel_links.held_infos(1 << 22, [0]) is None  # no such process
     assert kernel_links.held_infos(me, [1 << 20]) is None  # no such descriptor
 

@@ -27,6 +27,7 @@ from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
 from tests.support.cli import Result, assert_one_sentence, run
 from tests.support.corpus import Corpus, load_corpus
+from tests.support.descriptors import descriptors
 
 pytestmark = pytest.mark.live
 
@@ -343,12 +344,12 @@ class TestKernel:
 
     def test_listings_close_what_they_open(self, corpus: Corpus) -> None:
         kernel = LiveKernel()
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(descriptors())
         assert sum(1 for _ in kernel.objects("prog")) >= len(corpus.progs)
         listing = kernel.objects("map")
         next(listing)
         listing.close()  # type: ignore[attr-defined]
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(descriptors()) == before
 
     def test_open(self, corpus: Corpus) -> None:
         kernel = LiveKernel()
