@@ -103,6 +103,16 @@ class Instructions:
     def __iter__(self) -> Iterator[Instruction]:
         return map(self.at, self._starts)
 
+    def of_code(self, code: int) -> Iterator[Instruction]:
+        """Those whose opcode is ``code``."""
+        image = self._image
+        codes, is_start = image.codes, image.is_start
+        slot = codes.find(code)
+        while 0 <= slot < image.count:
+            if is_start is None or is_start[slot]:
+                yield self.at(slot)
+            slot = codes.find(code, slot + 1)
+
     def __getitem__(self, index: int) -> Instruction:
         return self.at(self._starts[index])
 

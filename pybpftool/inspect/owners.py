@@ -13,35 +13,28 @@ import struct
 from pybpftool.errors import BpfError, NotFoundError
 from pybpftool.inspect.attachment import Attachment
 from pybpftool.inspect.attachments import REGISTERED, Attachments, below
+from pybpftool.inspect.edge import Edge
 from pybpftool.inspect.inventory import KINDS, Inventory
+from pybpftool.inspect.roots import Roots
 from pybpftool.objects.cgroup import SHOWN_TYPES
-from pybpftool.records import Record
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_F_QUERY_EFFECTIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, Union
+    from collections.abc import Callable
+    from typing import Any
 
+    from pybpftool.inspect.edge import Key
     from pybpftool.inspect.inventory import Item
     from pybpftool.inspect.owner import Process
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.map import Map
 
-    Key = tuple[str, Union[int, str]]
 
 # Values of these hold a program behind a number: struct bpf_devmap_val { ifindex, prog id },
 # struct bpf_cpumap_val { queue size, prog id } (v5.8 and v5.9).
 _WITH_PROGRAMS = ("devmap", "devmap_hash", "cpumap")
 _CAP_SYS_PTRACE = 19  # include/uapi/linux/capability.h
-
-
-class Edge(Record):
-    """``holder`` keeps ``held`` alive; ``how`` says by what, empty where the kinds say it."""
-
-    holder: Key
-    held: Key
-    how: str = ""
 
 
 class Graph:
@@ -52,8 +45,8 @@ class Graph:
     """
 
     __slots__ = (
-        *("_edges", "at", "attachments", "btfs", "down", "inventory", "processes"),
-        *("slots", "unseen", "up"),
+        *("_edges", "_owners", "_roots", "at", "attachments", "btfs", "down", "inventory"),
+        *("processes", "slots", "unseen", "up"),
     )
 
     def __init__(self, inventory: Inventory) -> None:
@@ -61,6 +54,8 @@ class Graph:
         self.up: dict[Key, list[Edge]] = {}
         self.down: dict[Key, list[Edge]] = {}
         self._edges: set[Edge] = set()
+        self._roots: Roots | None = None
+        self._owners: Roots | None = None
         self.processes: dict[int, Process] = {}
         self.btfs: dict[int, str] = {}
         """The names of BTF objects; empty for those of programs and maps."""
@@ -93,22 +88,27 @@ class Graph:
         except BpfError:
             return {}
 
-    def roots(self, key: Key) -> set[Key]:
-        """What an object hangs by in the end: pins, processes, places, the kernel."""
-        found: set[Key] = set()
-        seen = {key}
-        waiting = [key]
-        while waiting:
-            for edge in self.up.get(waiting.pop(), ()):
-                holder = edge.holder
-                if holder in seen:
-                    continue
-                seen.add(holder)
-                if holder[0] in ("prog", "map", "link", "btf"):
-                    waiting.append(holder)
-                else:
-                    found.add(holder)
-        return found
+    def roots(self, key: Key) -> frozenset[Key]:
+        """What an object hangs by in the end: pins, processes, places, the kernel.
+
+        Two of these, where there are more.
+        """
+        if self._roots is None:
+            self._roots = Roots(self.up, lambda end: end, 2)
+        return self._roots.of(key)
+
+    def owners(self, key: Key) -> frozenset[str]:
+        """Whose all is that an object hangs by: processes, directories of pins, places."""
+        if self._owners is None:
+            self._owners = Roots(self.up, self._owner)
+        return self._owners.of(key)
+
+    def _owner(self, end: Key) -> str:
+        kind, id = end
+        if kind == "pid":
+            return self.processes[int(id)].owner
+        word = f"{kind}:{id}"
+        return directory(word) if kind == "pin" else word
 
     def effective(self, path: str) -> list[Attachment]:
         """The programs that run for a cgroup, in the order of execution, inherited ones too."""
@@ -175,6 +175,7 @@ class Graph:
         edge = Edge(holder, held, how)
         if edge not in self._edges:
             self._edges.add(edge)
+            self._roots = self._owners = None
             self.down.setdefault(holder, []).append(edge)
             self.up.setdefault(held, []).append(edge)
 
@@ -291,6 +292,11 @@ class Graph:
         return self._process(pid, self.inventory.comm(pid))
 
 
+def directory(word: str) -> str:
+    """The owner ``pin:DIRECTORY`` for a pin: those of one directory are of one hand."""
+    return word.rpartition("/")[0]
+
+
 def _with_parents(path: str) -> list[str]:
     """A cgroup's path and those of the cgroups that it is in, innermost first."""
     found = [path]
@@ -314,14 +320,3 @@ def processes_hidden(kernel: Kernel) -> str:
         "cannot see the descriptors of other users' processes:"
         " this needs the capability CAP_SYS_PTRACE (try as root)"
     )
-
-
-def ordered(edges: Iterable[Edge], of_holder: bool = True) -> list[Edge]:
-    """Edges in the order of a tree: pins, processes, links, places, maps, programs, BTF."""
-    ranks = ("pin", "pid", "link", "kernel", "netns", "dev", "cgroup", "map", "prog", "btf")
-
-    def rank(edge: Edge) -> tuple[int, int, str, str]:
-        kind, id = edge.holder if of_holder else edge.held
-        return ranks.index(kind), id if isinstance(id, int) else 0, str(id), edge.how
-
-    return sorted(edges, key=rank)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError
 from pybpftool.inspect.inventory import KINDS
+from pybpftool.inspect.owners import directory
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -63,14 +64,9 @@ def owner_of(graph: Graph, item: Item) -> tuple[str, ...]:
         found = graph.inventory.owner(item)
     except BpfError:
         found = ()
-    words = set(found) or {
-        graph.processes[int(id)].owner if kind == "pid" else f"{kind}:{id}"
-        for kind, id in graph.roots((item.kind, item.id))
-    }
+    words = {directory(w) if w.startswith("pin:") else w for w in found}
+    words = words or set(graph.owners((item.kind, item.id)))
     processes = {word for word in words if not word.startswith(_PLACES)}
-    if not processes:
-        # Pins of one directory are of one hand.
-        words = {w.rpartition("/")[0] if w.startswith("pin:") else w for w in words}
     return tuple(sorted(processes or words))
 
 

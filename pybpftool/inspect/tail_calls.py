@@ -30,6 +30,8 @@ def empty_slots(
     A slot that only the running program knows is None: then all slots are empty.
     """
     arrays = {id: item for id, item in graph.items("map").items() if item.type == "prog_array"}
+    filled = {id: {int(key) for key, _ in slots} for id, slots in graph.slots.items()
+              if id in arrays}  # fmt: skip
     for prog_id, item in graph.items("prog").items():
         used = [id for id in item.record.map_ids if id in arrays]
         if not used or not graph.roots(("prog", prog_id)):
@@ -46,16 +48,14 @@ def empty_slots(
         else:
             jumps = set(jumps_in(code, graph.inventory.kernel.byteorder))
         for map_id in used:
-            slots = graph.slots.get(map_id)
-            if slots is None:
+            if map_id not in filled:
                 continue  # what it holds could not be read, and has been said
-            filled = {int(key) for key, _ in slots}
             size = arrays[map_id].record.max_entries
             wanted = sorted({slot for id, slot in jumps if id == map_id and slot is not None})
             for slot in wanted:
-                if slot not in filled and slot < size:
+                if slot not in filled[map_id] and slot < size:
                     yield map_id, prog_id, slot
-            if not filled and not wanted:
+            if not filled[map_id] and not wanted:
                 yield map_id, prog_id, None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.inspect.owners import ordered
+from pybpftool.inspect.edge import ordered
 from pybpftool.inspect.tree import Branch
 
 TYPE_CHECKING = False
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.attachment import Attachment
-    from pybpftool.inspect.owners import Edge, Graph, Key
+    from pybpftool.inspect.edge import Edge, Key
+    from pybpftool.inspect.owners import Graph
 
 OBJECTS = ("prog", "map", "link", "btf")
 _KINDS_SHOWN = {"dev": "device", "netns": "network namespace", "pid": "process"}
@@ -38,18 +39,26 @@ def untold(type: str) -> str:
 
 
 def _tree(
-    start: Key, name: str, ways: Callable[[Key], Iterable[tuple[Branch, Key | None]]]
+    start: Key,
+    name: str,
+    ways: Callable[[Key], Iterable[tuple[Branch, Key | None]]],
+    most: int = 0,
 ) -> list[Branch]:
     """The branches that lead on from a node, and in their group ``name`` those behind each.
 
     ``ways`` gives a node's branches, each with the node to go on from, if any. A node
     stands once with what belongs to it, where it is nearest; elsewhere it is marked ``again``.
+    It ends at ``most`` branches, if that is not 0.
     """
+    count = 0
     top: list[Branch] = []
     expanded = {start}
     waiting: list[tuple[Key, list[Branch]]] = [(start, top)]
     for key, into in waiting:  # which grows meanwhile
         for branch, next_key in ways(key):
+            count += 1
+            if most and count > most:
+                return top
             into.append(branch)
             if next_key is None:
                 continue
@@ -63,14 +72,24 @@ def _tree(
 
 
 class Why:
-    """Trees about the nodes of one graph."""
+    """Trees about the nodes of one graph, each of ``most`` branches if that is not 0."""
 
-    __slots__ = ("_graph", "_limit")
+    __slots__ = ("_graph", "_limit", "_most", "_sorted")
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, most: int = 0) -> None:
         self._graph = graph
+        self._most = most
+        self._sorted: dict[tuple[Key, bool], list[Edge]] = {}
         # "Nothing" is only what we see, where there is more that we do not.
         self._limit = " that can be seen" if graph.unseen else ""
+
+    def _ordered(self, key: Key, upwards: bool = True) -> list[Edge]:
+        """The edges of a node, sorted once: that of many programs stands in all their trees."""
+        found = self._sorted.get((key, upwards))
+        if found is None:
+            edges = self._graph.up if upwards else self._graph.down
+            found = self._sorted[key, upwards] = ordered(edges.get(key, ()), upwards)
+        return found
 
     # --- one node, one line ---
 
@@ -144,7 +163,7 @@ class Why:
         name = "held_by" if upwards else "holds"
 
         def ways(key: Key) -> Iterator[tuple[Branch, Key | None]]:
-            for edge in ordered(edges.get(key, ()), upwards):
+            for edge in self._ordered(key, upwards):
                 next_key = edge.holder if upwards else edge.held
                 branch = self.branch(next_key, self._told(edge, upwards))
                 if edges.get(next_key):
@@ -154,7 +173,7 @@ class Why:
                     self._unheld(branch, name)
                 yield branch, None
 
-        return _tree(start, name, ways)
+        return _tree(start, name, ways, self._most)
 
     @staticmethod
     def _told(edge: Edge, upwards: bool) -> str:
@@ -173,27 +192,26 @@ class Why:
 
     def acts(self, start: Key) -> list[Branch]:
         """The places at which a program or what uses a map acts; calls through maps as well."""
-        return _tree(start, "acts_at", self._ways)
+        return _tree(start, "acts_at", self._ways, self._most)
 
-    def _ways(self, key: Key) -> list[tuple[Branch, Key | None]]:
+    def _ways(self, key: Key) -> Iterator[tuple[Branch, Key | None]]:
         graph = self._graph
         kind, id = key
-        ways: list[tuple[Branch, Key | None]] = []
         if kind == "prog":
-            ways += [(place_branch(row), None) for row in graph.at.get(int(id), ())]
-            for edge in ordered(graph.up.get(key, ())):
+            yield from [(place_branch(row), None) for row in graph.at.get(int(id), ())]
+            for edge in self._ordered(key):
                 if edge.holder[0] == "map":
-                    ways += self._through(edge)
+                    yield from self._through(edge)
         elif kind == "map":
-            for edge in ordered(graph.up.get(key, ())):
+            for edge in self._ordered(key):
                 if edge.holder[0] in ("prog", "map"):
                     how = edge.how if edge.holder[0] == "map" else ""
-                    ways.append((self.branch(edge.holder, how), edge.holder))
+                    yield self.branch(edge.holder, how), edge.holder
         elif kind == "link":
             found = graph.attachments.by_link.get(int(id), ())
             rows = [row for row in found if not row.is_detached]
             # The link is named above them.
-            ways += [(Branch(row.text(), place_branch(row).fields), None) for row in rows]
+            yield from [(Branch(row.text(), place_branch(row).fields), None) for row in rows]
         # A program that replaces a function of another one acts where that does.
         if kind in ("link", "prog"):
             links = [key] if kind == "link" else [
@@ -203,8 +221,7 @@ class Why:
             for link in links:
                 for edge in graph.down.get(link, ()):
                     if edge.how == "attached to it":
-                        ways.append((self.branch(edge.held, "in it"), edge.held))
-        return ways
+                        yield self.branch(edge.held, "in it"), edge.held
 
     def _through(self, edge: Edge) -> list[tuple[Branch, Key | None]]:
         """A map that holds a program, which runs when another one jumps there."""
@@ -246,7 +263,7 @@ class Why:
         graph = self._graph
         root = self.branch(key)
         held = root.group("holds", "keeps alive", [])
-        for edge in ordered(graph.down.get(key, ()), False):
+        for edge in self._ordered(key, False):
             branch = self.branch(edge.held, edge.how)
             held.append(branch)
             if edge.held[0] in OBJECTS and graph.roots(edge.held) == {key}:

@@ -67,9 +67,10 @@ class Joined:
     :param jited: the machine code, None for a program that is interpreted.
     :param jump_tables: see :meth:`pybpftool.cfg.graph.Cfg.build`.
     :param syntax: see :data:`pybpftool.adapters.capstone.SYNTAXES`.
+    :param decoder: what decodes the machine code: that of a program before, which has learnt.
     """
 
-    __slots__ = ("functions", "listing")
+    __slots__ = ("decoder", "functions", "listing")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Joined:
         jited: JitedProgram | None,
         jump_tables: Mapping[int, Sequence[int]] | None = None,
         syntax: str = "att",
+        decoder: Decoder | None = None,
     ) -> None:
         self.listing = Listing(xlated, jump_tables)
         natives = jited.functions() if jited is not None else []
@@ -85,7 +87,9 @@ class Joined:
             for flow, native in _paired(self.listing, xlated.functions(), natives)
         ]
         if jited is not None:
-            self._decode(jited, natives, syntax)
+            decoder = decoder or Decoder(jited.machine, jited.byteorder, syntax)
+            self._decode(jited, natives, decoder)
+        self.decoder = decoder
         for function in self.functions:
             if function.flow is not None:
                 function.name = self.listing.names[function.flow.index]
@@ -118,8 +122,7 @@ class Joined:
             last = place
         return rows
 
-    def _decode(self, jited: JitedProgram, natives: list[JitedFunction], syntax: str) -> None:
-        decoder = Decoder(jited.machine, jited.byteorder, syntax)
+    def _decode(self, jited: JitedProgram, natives: list[JitedFunction], decoder: Decoder) -> None:
         instructions = [decoder.decode(native.code, native.address or 0) for native in natives]
         names = Names(jited, natives, instructions)
         for function in self.functions:

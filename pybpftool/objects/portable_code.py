@@ -118,7 +118,7 @@ class CodeReader:
         if code is None:
             return None
         names = set()
-        for insn in code:
+        for insn in code.of_code(_CALL):
             kind = insn.call_kind
             if kind in ("helper", "kfunc"):
                 name = insn.text.partition(" call ")[2].partition("#")[0]

@@ -93,6 +93,7 @@ addEventListener('hashchange',open);open();
 """
 
 _TREE_LINES = 40
+_TREE_BRANCHES = 4 * _TREE_LINES  # looked at for them: where there are more, the lines are cut
 
 
 def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> bytes:
@@ -101,7 +102,7 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
     links = graph.items("link")
     counts = f"{len(progs)} programs, {len(maps)} maps, {len(links)} links"
     sheets = Sheets(graph, code)
-    why = Why(graph)
+    why = Why(graph, _TREE_BRANCHES)
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -137,7 +138,9 @@ _FIND = """\
 
 def _tree(why: Why, item: Item) -> list[str]:
     lines = list(why.of_object((item.kind, item.id)).lines())[1:]
-    return lines if len(lines) <= _TREE_LINES else [*lines[:_TREE_LINES], "…"]
+    if len(lines) <= _TREE_LINES:
+        return lines
+    return [*lines[:_TREE_LINES], f"… (pybpftool why {item.kind} id {item.id})"]
 
 
 def _owners(graph: Graph) -> str:

@@ -12,6 +12,7 @@ from pybpftool.output.htmltext import html_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from pybpftool.cfg.graph import Function
     from pybpftool.inspect.inventory import Item
@@ -28,12 +29,15 @@ TOTAL = 8_000_000
 class Sheets:
     """Writes the sheets of one machine."""
 
-    __slots__ = ("_code", "_graph", "_left")
+    __slots__ = ("_code", "_decoder", "_graph", "_left", "_letters", "_read_bytes")
 
     def __init__(self, graph: Graph, code: CodeReader) -> None:
         self._graph = graph
         self._code = code
         self._left = TOTAL
+        self._decoder: Any = None
+        # Of the listings by now: how much page comes of how many bytes of instructions.
+        self._letters = self._read_bytes = 0
 
     # --- programs ---
 
@@ -76,7 +80,10 @@ class Sheets:
             yield f"<p>calls: <code>{html_text(', '.join(called))}</code></p>"
 
     def _listing(self, item: Item) -> Iterator[str]:
-        if self._left <= 0:
+        size = item.record.xlated_prog_len
+        # What will not fit is not written first, to be thrown away.
+        likely = size * self._letters // self._read_bytes if self._read_bytes else 0
+        if self._left <= likely * 3 // 4:
             yield _elsewhere(f"pybpftool prog dump joined id {item.id}")
             return
         try:
@@ -85,6 +92,8 @@ class Sheets:
             yield f"<p>{html_text(str(error))}</p>"
             return
         text = "".join(self._tables(joined))
+        self._letters += len(text)
+        self._read_bytes += size
         if len(text) > self._left:
             yield _elsewhere(f"pybpftool prog dump joined id {item.id}")
             return
@@ -97,7 +106,10 @@ class Sheets:
             jited = self._code.jited(obj)  # type: ignore[arg-type]
         except BpfError:
             jited = None
-        return Joined(xlated, jited, self._code.jump_tables(obj, xlated))  # type: ignore[arg-type]
+        tables = self._code.jump_tables(obj, xlated)  # type: ignore[arg-type]
+        joined = Joined(xlated, jited, tables, decoder=self._decoder)
+        self._decoder = joined.decoder
+        return joined
 
     @staticmethod
     def _tables(joined: Joined) -> Iterator[str]:

@@ -87,6 +87,18 @@ def test_sheets_of_a_program_and_a_map(tmp_path: Path) -> None:
     assert "'port':" in text or "port" in text
 
 
+def test_a_page_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = report(tmp_path, snapshot=KERNELS["host"])
+    assert "the code: <code>pybpftool prog dump joined" not in whole
+    monkeypatch.setattr("pybpftool.page.sheets.TOTAL", 6_000)
+    part = report(tmp_path, snapshot=KERNELS["host"])
+    left_out = part.count("the code: <code>pybpftool prog dump joined")
+    tables = [text.count("<th>source<th>translated") for text in (whole, part)]
+    assert 0 < tables[1] < tables[0]
+    assert 0 < left_out < part.count('class="sheet" id="prog-')
+    assert len(part) < len(whole)
+
+
 HOSTILE = "</text></svg><script>alert(1)</script>\" onload='x' \x1b[2J\u202e&lt;"
 
 

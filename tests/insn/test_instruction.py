@@ -60,6 +60,13 @@ def test_loads_have_64_bits_and_name_maps() -> None:
         insns.at(1)
 
 
+def test_those_of_an_opcode(prog: XlatedProgram) -> None:
+    insns = Instructions(prog)
+    for code in {insn.code for insn in insns}:
+        assert list(insns.of_code(code)) == [insn for insn in insns if insn.code == code]
+    assert list(insns.of_code(0xFF)) == []
+
+
 def test_calls_know_their_kind() -> None:
     def kind(text: str) -> str | None:
         return Instructions(XlatedProgram(bytes.fromhex(text)))[0].call_kind

@@ -67,7 +67,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_table.py": "cli.terminal",
     "cli/test_token.py": "objects.token",
     "cli/test_top.py": "cli.durations control.stats",
-    "cli/test_why.py": "inspect.attachments inspect.owners inspect.tree inspect.why",
+    "cli/test_why.py": "inspect.attachments inspect.edge inspect.owners inspect.tree inspect.why",
     "cli/test_version.py": "control.libbpf_version",
     "control/test_linker.py": "control.apart",
     "control/test_run_loader.py": "control.signing",
