@@ -66,6 +66,7 @@ _LONG_NAMES = {"prog": "program", "map": "map", "link": "link", "btf": "BTF obje
 _BPF_F_RDONLY = 1 << 3
 _OPEN_FLAGS = {"map": _BPF_F_RDONLY}
 _FDINFO_SIZE = 4096
+_OPEN_AT_ONCE = 64  # objects that a listing closes together
 _FRESH = 1.0  # seconds for which a listing believes what was read for the holders
 # Where struct bpf_*_info keeps the id.
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
@@ -134,52 +135,60 @@ class LiveKernel(Kernel):
         _INFO_ATTR.pack_into(info_attr.data, 0, 0, 0, self._info.address)
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
-        answer, no_info, close = self._info.data, self._no_info, posix.close
+        answer, blank, size = memoryview(self._info.data), self._no_info, _INFO_SIZE
+        opened: list[int] = []
+        # Those that need no fdinfo may have other numbers than the one before.
+        most = 1 if kind in _FDINFO_MARKS else _OPEN_AT_ONCE
         current = id
         is_dense = False
-        while True:
-            while current + 1 in known:
-                current += 1
-                yield BpfObject(kind, current, -1, known[current])
-            fd = -1
-            if is_dense:
-                # Objects made one after the other have ids one after the other.
-                wanted.value = current + 1
-                fd = by_id(*id_args)
-                if fd >= 0:
+        try:
+            while True:
+                while current + 1 in known:
                     current += 1
-            if fd < 0:
-                start.value = current
-                if next_id(*next_args) < 0:
-                    result = bpf(_NEXT_ID[kind], next_attr.address, 8)
-                    if result == -ENOENT:
-                        return
-                    if result < 0:
-                        raise _listing_error(kind, -result)
-                is_dense = following.value == current + 1
-                wanted.value = current = following.value
-                fd = by_id(*id_args)
+                    yield BpfObject(kind, current, -1, known[current])
+                fd = -1
+                if is_dense:
+                    # Objects made one after the other have ids one after the other.
+                    wanted.value = current + 1
+                    fd = by_id(*id_args)
+                    if fd >= 0:
+                        current += 1
                 if fd < 0:
-                    fd = bpf(_FD_BY_ID[kind], id_attr.address, 12)
-                    # EAGAIN: a link that is only being made, bpf_link_by_id().
-                    if fd in (-ENOENT, -EAGAIN):
-                        continue
+                    start.value = current
+                    if next_id(*next_args) < 0:
+                        result = bpf(_NEXT_ID[kind], next_attr.address, 8)
+                        if result == -ENOENT:
+                            return
+                        if result < 0:
+                            raise _listing_error(kind, -result)
+                    is_dense = following.value == current + 1
+                    wanted.value = current = following.value
+                    fd = by_id(*id_args)
                     if fd < 0:
-                        raise _opening_error(kind, current, -fd)
-            try:
-                answer[:] = no_info
+                        fd = bpf(_FD_BY_ID[kind], id_attr.address, 12)
+                        # EAGAIN: a link that is only being made, bpf_link_by_id().
+                        if fd in (-ENOENT, -EAGAIN):
+                            continue
+                        if fd < 0:
+                            raise _opening_error(kind, current, -fd)
+                opened.append(fd)
+                answer[:] = blank
                 asked.value = fd
-                length.value = _INFO_SIZE
+                length.value = size
                 if get_info(*info_args) < 0:
                     refused = self._describe(kind, fd, current)
                     refused.fdinfo = texts.get(current)
                     yield refused
                 else:
-                    yield BpfObject(
-                        kind, current, fd, bytes(answer[: length.value]), False, texts.get(current)
-                    )
-            finally:
-                close(fd)
+                    if length.value != size:
+                        # Infos of a kind are equally long: the next need no longer tail.
+                        size = length.value
+                        answer, blank = answer[:size], blank[:size]
+                    yield BpfObject(kind, current, fd, bytes(answer), False, texts.get(current))
+                if len(opened) >= most:
+                    _close_all(opened)
+        finally:
+            _close_all(opened)
 
     def open(self, kind: str, id: int) -> BpfObject:
         return self._open_id(kind, id, _OPEN_FLAGS.get(kind, 0))
@@ -611,6 +620,16 @@ class LiveListing(Listing):
                 texts.clear()
                 infos.clear()
             yield obj
+
+
+def _close_all(opened: list[int]) -> None:
+    """Close descriptors of ours and forget them; in one call where nothing is between them."""
+    if len(opened) > 1 and opened == list(range(opened[0], opened[0] + len(opened))):
+        posix.closerange(opened[0], opened[-1] + 1)
+    else:
+        for fd in opened:
+            posix.close(fd)
+    opened.clear()
 
 
 def c_string(data: bytes | bytearray) -> str:

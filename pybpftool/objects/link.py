@@ -97,23 +97,20 @@ class Link(Record):
 
     def text(self) -> str:
         """The lines of the link."""
-        target = self.target
-        kind = self.type if isinstance(self.type, str) else f"type {self.type}"
-        name = f" ({self.prog_name})" if self.prog_name else ""
-        subject = f"prog {self.prog_id}{name}"
-        if self.type == "struct_ops" and target is not None:
+        id, kind, prog_id, prog_name, target, pinned, holders = self
+        if kind == "struct_ops" and target is not None:
             subject = target.subject()  # type: ignore[attr-defined]  # only StructOps has it
-        text = f"{self.id}: {kind}  {subject}  "
-        if target is not None:
-            text += target.text()
-        if self.pinned:
-            text += "".join([f"\n\tpinned {path}" for path in self.pinned])
-        if self.holders:
-            cookie = self.bpf_cookie
-            if cookie is not None:
-                text += f"\n\tbpf_cookie {cookie}"
-            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in self.holders])
-        return text + "\n"
+        else:
+            subject = f"prog {prog_id} ({prog_name})" if prog_name else f"prog {prog_id}"
+        word = kind if kind.__class__ is str else f"type {kind}"
+        details = "" if target is None else target.text()
+        paths = "".join([f"\n\tpinned {path}" for path in pinned]) if pinned else ""
+        if not holders:
+            return f"{id}: {word}  {subject}  {details}{paths}\n"
+        cookie = self.bpf_cookie if kind == "perf_event" else None
+        shown = "" if cookie is None else f"\n\tbpf_cookie {cookie}"
+        pids = ", ".join([f"{comm}({pid})" for pid, comm in holders])
+        return f"{id}: {word}  {subject}  {details}{paths}{shown}\n\tpids {pids}\n"
 
     def json(self) -> Json:
         """The JSON properties of the link."""

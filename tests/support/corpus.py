@@ -1133,7 +1133,7 @@ def many_links(stack: contextlib.ExitStack, count: int) -> list[Fd]:
 
     Links to cgroups: at most 64 programs of one attach type in a cgroup, so there are many cgroups.
     """
-    room_for(2 * count)
+    room_for(count)
     links = []
     prog = stack.enter_context(
         load.prog_load("cgroup_skb", asm.ret(1), name="many_links", attach="cgroup_inet_egress")

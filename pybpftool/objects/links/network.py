@@ -22,8 +22,8 @@ class Cgroup(Record):
 
     @classmethod
     def read(cls, source: LinkSource) -> Cgroup:
-        info = source.fields("cgroup")
-        return cls(info["cgroup_id"], word(ATTACH_TYPES, info["attach_type"]))
+        cgroup_id, attach_type = source.values("cgroup")
+        return cls(cgroup_id, word(ATTACH_TYPES, attach_type))
 
     def text(self) -> str:
         return f"\n\tcgroup_id {self.cgroup_id}  attach_type {self.attach_type}  "

@@ -113,6 +113,17 @@ class LinkSource:
                 found[name] = struct.unpack_from(self._order + code, info, offset)[0]
         return found
 
+    def values(self, arm: str) -> tuple[int, ...]:
+        """The fields of :meth:`fields` in their order, 0 for those that the info lacks.
+
+        For kinds of links that a machine has thousands of.
+        """
+        layout = self._layouts.get(arm)
+        if layout is not None and len(self.info) >= layout[1]:
+            return layout[0](self.info)
+        found = self.fields(arm)
+        return tuple([found[row[0]] for row in BPF_LINK_INFO[arm]])
+
     def _layout(self, arm: str) -> Layout:
         rows = BPF_LINK_INFO[arm]
         codes, at = [self._order], 0
