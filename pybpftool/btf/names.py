@@ -44,6 +44,11 @@ class Names(dict[int, str]):
         return name
 
     @property
+    def start(self) -> int:
+        """The offset of this object's own first string: where the base's end."""
+        return self._start
+
+    @property
     def raw(self) -> bytes:
         """The string section itself, without the base's."""
         return self._data[self._begin : self._end]

@@ -6,6 +6,7 @@ twice are numbered in the order in which they are first written.
 
 from __future__ import annotations
 
+from pybpftool.btf.c.numbers import Numbers
 from pybpftool.btf.c.sizes import MAX_NESTING
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
@@ -30,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pybpftool.btf.names import Names
+    from pybpftool.btf.c.identifiers import Identifiers
 
 QUALIFIERS = {VOLATILE: "volatile", CONST: "const", RESTRICT: "restrict"}
 CHAIN = MODIFIERS | {PTR, FUNC_PROTO}
@@ -61,6 +62,20 @@ class TooLong(FormatError):
 
     def __init__(self) -> None:
         super().__init__("the BTF's types nest to a definition of endless length")
+
+
+def type_tag(tag: str, is_attribute: bool) -> str:
+    """A type tag as an attribute, if it is one that C can have."""
+    if not is_attribute:
+        text = "".join([char if char.isprintable() else "_" for char in tag])
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f' __attribute__((btf_type_tag("{text}")))'
+    depth = 0
+    for char in tag:
+        depth += (char == "(") - (char == ")")
+        if depth < 0 or not ((char.isascii() and char.isalnum()) or char in "_(), "):
+            return ""
+    return "" if depth else f" __attribute__(({tag}))"
 
 
 def bounded(text: str) -> str:
@@ -184,10 +199,11 @@ class Declarations:
     :param names: the names to use; a table of all if everything is dumped.
     """
 
-    def __init__(self, words: memoryview, offsets: Sequence[int], names: Names) -> None:
+    def __init__(self, words: memoryview, offsets: Sequence[int], names: Identifiers) -> None:
         self.names = names
         self.words = words
         self.offsets = offsets
+        self.numbers = Numbers(words, offsets, names)
         self.resolved: dict[int, str] = {}
         self.type_names: dict[str, int] = {}
         self.ident_names: dict[str, int] = {}
@@ -215,12 +231,12 @@ class Declarations:
     def _name(self, type_id: int) -> str:
         at = self.offsets[type_id]
         offset = self.words[at - 1]
-        if not offset:
-            return ""
         info = self.words[at]
         kind = info >> 24 & 0x7F
+        if not offset and kind in INLINE:
+            return ""
         if kind == FWD or (kind == ENUM and not info & 0xFFFFFF):
-            name = self.resolved[type_id] = self.names[offset]
+            name = self.resolved[type_id] = self.names[offset] or self.names.of("")
             return name
         if self._is_deferring:
             return f"{DEFERRED}{type_id}{DEFERRED}"
@@ -228,19 +244,30 @@ class Declarations:
 
     def _number(self, type_id: int) -> str:
         at = self.offsets[type_id]
-        name = self.names[self.words[at - 1]]
-        is_typedef = self.words[at] >> 24 & 0x7F == TYPEDEF
-        taken = self.ident_names if is_typedef else self.type_names
-        count = taken[name] = taken.get(name, 0) + 1
-        if count > 1:
-            name = f"{name}___{count}"[:255]
+        offset = self.words[at - 1]
+        kind = self.words[at] >> 24 & 0x7F
+        names = self.names
+        # Upstream quirk: a number counts as what stands behind struct and enum.
+        name = (names.true if kind in NUMBERS else names)[offset] or names.of("")
+        name = self._numbered(self.ident_names if kind == TYPEDEF else self.type_names, name)
         self.resolved[type_id] = name
         return name
 
+    def _numbered(self, taken: dict[str, int], name: str) -> str:
+        """A name with a number if it was written before, one that no other name ends in."""
+        count = taken[name] = taken.get(name, 0) + 1
+        if count == 1:
+            return name
+        while True:
+            end = f"___{count}"
+            found = name[: 255 - len(end)] + end
+            if not self.names.is_taken(found):
+                return found
+            count = taken[name] = count + 1
+
     def _value_name(self, name: str) -> str:
         """An enum's value, numbered each time that it is written again."""
-        count = self.ident_names[name] = self.ident_names.get(name, 0) + 1
-        return f"{name}___{count}" if count > 1 else name
+        return self._numbered(self.ident_names, name)
 
     def struct_head(self, type_id: int) -> str:
         at = self.offsets[type_id]
@@ -261,7 +288,7 @@ class Declarations:
         elif kind == TYPEDEF:
             text = f"{self.ident_name(type_id)} {_MARK}"
         elif kind in NUMBERS:
-            text = f"{self.names[offset]} {_MARK}"
+            text = f"{self.numbers[type_id]} {_MARK}"
         elif kind in ENUMS and offset:
             text = f"enum {self.type_name(type_id)} {_MARK}"
         else:
@@ -376,7 +403,7 @@ class Declarations:
                 after_pointer = True
                 continue
             if kind in NUMBERS:
-                parts.append(self._qualifiers(chain) + self.names[words[at - 1]])
+                parts.append(self._qualifiers(chain) + self.numbers[type_id])
             elif kind in COMPOSITE:
                 parts.append(self._qualifiers(chain))
                 if words[at - 1]:
@@ -397,11 +424,7 @@ class Declarations:
                 parts.append(f" {QUALIFIERS[kind]}")
             elif kind == TYPE_TAG:
                 parts.append(self._qualifiers(chain))
-                tag = self.names[words[at - 1]]
-                if info >> 31:
-                    parts.append(f" __attribute__(({tag}))")
-                else:
-                    parts.append(f' __attribute__((btf_type_tag("{tag}")))')
+                parts.append(type_tag(self.names.true[words[at - 1]], bool(info >> 31)))
             elif kind == ARRAY:
                 parts.append(self._array(chain, name, level, words[at + 4], after_pointer))
                 return "".join(parts)

@@ -10,9 +10,9 @@ import marshal
 import sys
 
 from pybpftool.btf.c import sort
+from pybpftool.btf.c.identifiers import Identifiers
 from pybpftool.btf.c.order import Kinds, Order
 from pybpftool.btf.c.text import Texts
-from pybpftool.btf.names import Names
 from pybpftool.depth import recursion_limit
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import FUNC, KIND_MAX
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
     from pybpftool.worker import Send
 
@@ -65,6 +66,15 @@ _WORTH_TWO = 1 << 17
 _PART = 256  # steps that become text at a time
 
 
+class _Unreplaced(Identifiers):
+    """Names for a process that does not tell the other what it replaced: it replaces none."""
+
+    __slots__ = ()
+
+    def of(self, name: str) -> str:
+        raise FormatError(f"'{name}' is no identifier")
+
+
 def _joined(btf: Btf) -> tuple[memoryview, list[int]]:
     """The type sections of split BTF and its bases as one, and where types begin in it."""
     from array import array
@@ -97,21 +107,22 @@ def _kfuncs(texts: Texts, kinds: Kinds) -> str:
         target = words[at + 1]
         if kinds.kind(target) != FUNC:
             continue
-        tag = names[words[at - 1]]
+        tag = names.true[words[at - 1]]
         if tag == "bpf_kfunc":
-            name = names[words[offsets[target] - 1]]
+            name = names.true[words[offsets[target] - 1]]
             found.append((name.encode("utf-8", "surrogateescape"), target))
         elif tag == "bpf_fastcall":
             fast.add(target)
     found.sort(key=lambda item: item[0])
-    parts = [_KFUNCS_HEAD]
+    parts = []
     for _, target in found:
         at = offsets[target]
         call = "__bpf_fastcall " if target in fast else ""
         text = texts.settled(texts.declaration(words[at + 1], names[words[at - 1]], 0))
         parts.append(f"extern {call}{text} __weak __ksym;\n")
-    parts.append(_KFUNCS_TAIL)
-    return "".join(parts)
+    # Numbers of which nothing else had need.
+    missing = texts.numbers.definitions()
+    return f"{missing}{_KFUNCS_HEAD}{''.join(parts)}{_KFUNCS_TAIL}"
 
 
 def _check_kinds(btf: Btf) -> None:
@@ -148,7 +159,7 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             collected.extend(_steps(kinds, sort_by))
         except (FormatError, IndexError, RecursionError) as error:
             failure = error
-        texts = Texts(btf, kinds.words, kinds.offsets, _names(btf))
+        texts = Texts(btf, kinds.words, kinds.offsets, Identifiers(btf, all_at_once=True))
         if failure is None:
             texts.prepare(kinds, kinds.structs())
         yield from _text(texts, kinds, collected, failure)
@@ -164,11 +175,11 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             kinds = _kinds(btf)
             send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
-        texts = Texts(btf, kinds.words, kinds.offsets, btf.names)
+        texts = Texts(btf, kinds.words, kinds.offsets, _Unreplaced(btf))
         send([marshal.dumps(texts.early(_shared(kinds, is_sorted)[1]), 2)])
 
     with Worker(work) as worker:
-        names = _names(btf)
+        names = Identifiers(btf, all_at_once=True)
         found = worker.receive() if joined is None else None
         if found is not None:
             offsets, *by_kind = _unpacked(found)
@@ -196,14 +207,6 @@ def _shared(kinds: Kinds, is_sorted: bool) -> tuple[list[int], list[int]]:
     return structs[:first], structs[first:]
 
 
-def _names(btf: Btf) -> Names:
-    """All names at once, those of the base included."""
-    names = btf.names.fresh()
-    for base in btf.parts()[1:]:
-        names.update(base.names.fresh())
-    return names
-
-
 def _text(
     texts: Texts, kinds: Kinds, steps: Iterable[list[int]], failure: Exception | None = None
 ) -> Iterator[str]:
@@ -212,7 +215,8 @@ def _text(
         yield texts.of(some)
     if failure is not None:
         raise failure
-    yield _kfuncs(texts, kinds) + _TAIL
+    kfuncs = _kfuncs(texts, kinds)
+    yield f"{kfuncs}{texts.names.comment()}{_TAIL}"
 
 
 def _steps(kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
@@ -261,7 +265,9 @@ def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:
                     order.add(root)
             except FormatError as error:
                 failure = error
-            return Texts(btf, words, offsets, btf.names).of(order.steps), failure
+            texts = Texts(btf, words, offsets, Identifiers(btf))
+            text = texts.of(order.steps)
+            return text + texts.names.comment(), failure
         except IndexError:
             if is_all:
                 raise FormatError("the BTF refers to a type that it does not have") from None

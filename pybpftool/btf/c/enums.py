@@ -10,6 +10,8 @@ NEWLINES = ["\n" + "\t" * level for level in range(14)]
 # these with a value's name or a nameless enum's id and level.
 VALUE_GAP, ENUM_GAP = "=", "#"
 
+_LEAST = -(1 << 63)
+
 
 class EnumTexts(Declarations):
     """Declarations that know how an enum is defined."""
@@ -50,6 +52,8 @@ class EnumTexts(Declarations):
             values = [(value ^ sign) - sign for value in values]
         names = self.names
         texts = [names[offset] for offset in flat[::step]]
+        if not all(texts):
+            texts = [text or names.of("") for text in texts]
         taken = self.ident_names
         if self._is_deferring and words[at - 1]:
             if not self._repeated.isdisjoint(texts):
@@ -67,7 +71,11 @@ class EnumTexts(Declarations):
         pairs: list[object] = [None] * (2 * vlen)
         pairs[::2] = texts
         pairs[1::2] = values
-        parts.append(f"{newline}%s = %d{suffix}," * vlen % tuple(pairs))
+        lines = f"{newline}%s = %d{suffix}," * vlen % tuple(pairs)
+        if suffix == "LL" and _LEAST in values:
+            # C has no negative constants: the positive one would have too many bits.
+            lines = lines.replace(f" = {_LEAST}LL,", f" = ({_LEAST + 1}LL - 1),")
+        parts.append(lines)
         parts.append(f"{newline[:-1] if level < 13 else newline}}}")
         parts.append(self._mode(size, is_enum64, values, is_enum64 and any(flat[2::3])))
         return "".join(parts)

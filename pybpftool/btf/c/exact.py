@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pybpftool.btf.c.identifiers import Identifiers
     from pybpftool.btf.c.order import Kinds
-    from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
 
 _WIDE = 128
@@ -91,7 +91,9 @@ class Wide(set[int]):
 class ExactTexts(EnumTexts):
     """Declarations that know where the members of structs lie."""
 
-    def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Names) -> None:
+    def __init__(
+        self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Identifiers
+    ) -> None:
         super().__init__(words, offsets, names)
         self.sizes = Sizes(btf)
         self.aligns = Aligns(btf, words, offsets)

@@ -27,7 +27,6 @@ from pybpftool.uapi.btf import (
     FUNC,
     FUNC_PROTO,
     FWD,
-    INT,
     KIND_MAX,
     LOC_PARAM,
     LOC_PROTO,
@@ -341,7 +340,7 @@ class Order:
             self.emit(target, container)
             if emitted[target] >= _SETTLED:
                 emitted[type_id] = _SETTLED
-        elif kind == INT:
+        elif kind in NUMBERS:
             # Few of them need a definition, which their names decide.
             self.steps.append(type_id << 1)
             emitted[type_id] = _EMITTED

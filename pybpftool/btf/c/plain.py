@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.btf.c.declare import CHAIN, MAX_CHAIN, Formats
+from pybpftool.btf.c.identifiers import Identifiers
 from pybpftool.btf.c.text import Texts
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import ARRAY, MODIFIERS
@@ -37,7 +38,8 @@ class PlainTexts(Texts):
     """The texts of types, as libbpf's ``strip_mods`` makes them: what can be written to."""
 
     def __init__(self, btf: Btf) -> None:
-        super().__init__(btf, btf.words, [0, *btf.own_offsets()], btf.names)
+        super().__init__(btf, btf.words, [0, *btf.own_offsets()], Identifiers(btf))
+        self.numbers.may_define = False
         self.formats = _PlainFormats(self)
         self._format_of = self.formats.__getitem__
 
@@ -65,7 +67,8 @@ class DeclarationTexts:
 
     def __init__(self, btf: Btf) -> None:
         self._plain = PlainTexts(btf)
-        self._exact = Texts(btf, btf.words, self._plain.offsets, btf.names)
+        self._exact = Texts(btf, btf.words, self._plain.offsets, self._plain.names)
+        self._exact.numbers = self._plain.numbers
         # Both count the same names.
         self._exact.resolved = self._plain.resolved
         self._exact.type_names = self._plain.type_names

@@ -37,30 +37,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pybpftool.btf.c.identifiers import Identifiers
     from pybpftool.btf.c.order import Kinds
-    from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
 
 _NUMBERED = COMPOSITE | ENUMS | {INT}
 _POINTERS = frozenset((PTR,))
 _TYPEDEFS = frozenset((TYPEDEF,))
-
-# Types that compilers know by themselves under names that other compilers lack.
-_ALIASES = {
-    "__Poly8_t": "unsigned char",
-    "__Poly16_t": "unsigned short",
-    "__Poly64_t": "unsigned long long",
-    "__Poly128_t": "unsigned __int128",
-}
+_INTS = frozenset((INT,))
 
 
 def _repeated(texts: Sequence[str]) -> set[str]:
-    """The texts that occur more than once."""
+    """The texts that occur more than once, and the empty one."""
     if len(set(texts)) == len(texts):
-        return set()
+        return set() if all(texts) else {""}
     seen: set[str] = set()
     add_seen = seen.add
-    return {text for text in texts if text in seen or add_seen(text)}
+    found = {text for text in texts if text in seen or add_seen(text)}
+    if "" in seen:
+        found.add("")
+    return found
 
 
 class Texts(exact.ExactTexts):
@@ -69,7 +65,9 @@ class Texts(exact.ExactTexts):
     :param names: the names to use; a table of all if everything is dumped.
     """
 
-    def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Names) -> None:
+    def __init__(
+        self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Identifiers
+    ) -> None:
         super().__init__(btf, words, offsets, names)
         self.prepared: dict[int, str] = {}
         self._name_of = names.__getitem__
@@ -110,8 +108,9 @@ class Texts(exact.ExactTexts):
             return f"{self.enum(type_id, 0)};\n\n"
         if kind == FWD:
             return f"{self.forward_text(type_id, info)};\n\n"
-        name = self.settled(self.type_name(type_id))
-        return f"typedef {_ALIASES[name]} {name};\n\n" if name in _ALIASES else ""
+        if kind == INT:
+            self.settled(self.type_name(type_id))  # which counts it
+        return self.numbers.definition(type_id)
 
     def prepare(self, kinds: Kinds, structs: Sequence[int]) -> None:
         """Write definitions ahead of their turn: these structs, all typedefs and enums."""
@@ -187,7 +186,9 @@ class Texts(exact.ExactTexts):
             for type_id in kinds.of(_NUMBERED)
             if words[offsets[type_id] - 1] and words[offsets[type_id]] != ENUM << 24
         ]
-        texts = [names[words[offsets[type_id] - 1]] for type_id in numbered]
+        # A number's name is not to be one of C.
+        number_names = {id: names.true[words[offsets[id] - 1]] for id in kinds.of(_INTS)}
+        texts = [number_names.get(id) or names[words[offsets[id] - 1]] for id in numbered]
         self._resolve(numbered, texts, _repeated(texts))
         typedefs = [type_id for type_id in kinds.of(_TYPEDEFS) if words[offsets[type_id] - 1]]
         texts = [names[words[offsets[type_id] - 1]] for type_id in typedefs]
@@ -199,6 +200,8 @@ class Texts(exact.ExactTexts):
             values += words[at + 2 : at + 2 + size * (info & 0xFFFFFF) : size].tolist()
         self._repeated = _repeated([*texts, *map(names.__getitem__, values)])
         self._resolve(typedefs, texts, self._repeated)
+        if "" in self._repeated:
+            self._repeated.add(names.of(""))
 
     def _resolve(self, ids: list[int], texts: list[str], repeated: set[str]) -> None:
         if repeated:
