@@ -24,6 +24,7 @@ import io
 import json
 import re
 import zipfile
+from itertools import islice
 
 from pybpftool import __version__
 from pybpftool.errors import BpfError, FormatError
@@ -31,6 +32,7 @@ from pybpftool.kernel.zipread import BadZip, ZipFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 FORMAT = 2
@@ -42,7 +44,6 @@ _MAX_MEMBER = 1 << 29
 _MAX_JSON = 1 << 27
 _MAX_VALUES = 1 << 22
 _LEVEL = 3  # of zlib: three times as fast as its default, for a sixth more bytes
-_NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
 
 
 def _bytes_of(value: dict[str, Any]) -> Any:
@@ -153,27 +154,72 @@ def _is_text(value: Any) -> bool:
     return True
 
 
+_PART = 256  # answers or objects that become JSON at a time
+
+
 def archive_bytes(
-    kernel: dict[str, Any], content: dict[str, Any], blobs: dict[str, bytes]
+    kernel: dict[str, Any],
+    answers: Iterable[tuple[str, Any]],
+    objects: dict[str, list[Any]],
+    blobs: dict[str, bytes],
 ) -> bytes:
     """A snapshot's file.
 
     :param kernel: the manifest's fields machine, release, byteorder and recorded_at.
+    :param answers: by question, in the order of the questions; short bytes are themselves.
+    :param objects: the rows of each kind of object, likewise.
     :param blobs: bytes by name; those that no answer names (any more) are left out.
     """
-    answers = json.dumps(content, sort_keys=True).encode()
-    named = set(re.findall(rb'{"blob": "([0-9a-f]+)"}', answers))
     manifest = {"format": FORMAT, "program": "pybpftool", "version": __version__, **kernel}
-    members = [
-        ("manifest.json", json.dumps(manifest, indent=1).encode()),
-        ("answers.json", answers),
-        *((f"blobs/{name}", blobs[name]) for name in sorted(blobs) if name.encode() in named),
-    ]
-
+    named: set[bytes] = set()
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members:
-            info = zipfile.ZipInfo(name, _NO_DATE)
-            info.external_attr = 0o600 << 16
-            archive.writestr(info, data, zipfile.ZIP_DEFLATED, _LEVEL)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+        _write(archive, "manifest.json", [json.dumps(manifest, indent=1).encode()])
+        _write(archive, "answers.json", _content(answers, objects, named))
+        for name in sorted(blobs):
+            if name.encode() in named:
+                _write(archive, f"blobs/{name}", [blobs[name]])
     return file.getvalue()
+
+
+def _write(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> None:
+    # A member opened by its name has no date, and is for its owner alone.
+    with archive.open(name, "w") as member:
+        for piece in pieces:
+            member.write(piece)
+
+
+def _content(
+    answers: Iterable[tuple[str, Any]], objects: dict[str, list[Any]], named: set[bytes]
+) -> Iterator[bytes]:
+    """answers.json, some answers at a time: the whole of it may be large.
+
+    The blobs that it names are added to ``named``.
+    """
+    encode = json.JSONEncoder(sort_keys=True, default=_hex).encode
+    for text in _pieces(encode, iter(answers), objects):
+        piece = text.encode()
+        named.update(re.findall(rb'{"blob": "([0-9a-f]+)"}', piece))
+        yield piece
+
+
+def _pieces(
+    encode: Callable[[Any], str], answers: Iterator[tuple[str, Any]], objects: dict[str, list[Any]]
+) -> Iterator[str]:
+    head = '{"answers": {'
+    while some := dict(islice(answers, _PART)):
+        yield head + encode(some)[1:-1]
+        head = ", "
+    yield ("" if head == ", " else head) + '}, "objects": {'
+    between = ""
+    for kind, rows in sorted(objects.items()):
+        yield f"{between}{encode(kind)}: ["
+        for at in range(0, len(rows), _PART):
+            yield (", " if at else "") + encode(rows[at : at + _PART])[1:-1]
+        yield "]"
+        between = ", "
+    yield "}}"
+
+
+def _hex(value: bytes) -> dict[str, str]:
+    return {"hex": value.hex()}

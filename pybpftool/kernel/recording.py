@@ -177,7 +177,7 @@ class RecordingKernel(Kernel):
     def _encode(self, value: Any) -> Any:
         if isinstance(value, bytes):
             if len(value) <= _INLINE_BYTES:
-                return {"hex": value.hex()}
+                return value  # hex digits in the file, which take twice the room
             name = hashlib.sha256(value).hexdigest()[:32]
             self._blobs[name] = value
             return {"blob": name}
@@ -199,15 +199,18 @@ class RecordingKernel(Kernel):
             "recorded_at": self.recorded_at,
         }
         objects = {kind: [rows[id] for id in sorted(rows)] for kind, rows in self._objects.items()}
-        arrays = {f"prog_arrays(prog:{id})": _rows(kept) for id, kept in self._arrays.items()}
-        content = {"objects": objects, "answers": {**self._answers, **arrays}}
-        return archive_bytes(kernel, content, self._blobs)
+        arrays = {f"prog_arrays(prog:{id})": kept for id, kept in self._arrays.items()}
+        answers = (
+            (key, _rows(arrays[key]) if key in arrays else self._answers[key])
+            for key in sorted({*self._answers, *arrays})
+        )
+        return archive_bytes(kernel, answers, objects, self._blobs)
 
 
 def _rows(arrays: dict[str, Any]) -> dict[str, Any]:
     """A program's arrays as they are kept; most programs have none of most kinds."""
-    empty = [name for name, array in arrays.items() if array == {"hex": ""}]
-    rows = {name: array for name, array in arrays.items() if array != {"hex": ""}}
+    empty = [name for name, array in arrays.items() if array == b""]
+    rows = {name: array for name, array in arrays.items() if array != b""}
     return {**rows, "empty": " ".join(sorted(empty))}
 
 

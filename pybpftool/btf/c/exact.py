@@ -8,6 +8,9 @@ contains such a type is written as ever.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from itertools import compress
+
 from pybpftool.btf.c.declare import bounded
 from pybpftool.btf.c.enums import NEWLINES, EnumTexts
 from pybpftool.btf.c.sizes import MAX_NESTING, MAX_PADDING, Aligns, Sizes, padding
@@ -45,16 +48,25 @@ class Wide(set[int]):
         self.update(id for id in kinds.of(NUMBERS) if words[offsets[id] + 1] == _WIDE // 8)
         if not self:
             return
-        after = [(id, offsets[id] + 1) for id in kinds.of(MODIFIERS | {TYPEDEF})]
-        after += [(id, offsets[id] + 2) for id in kinds.of((ARRAY,))]
-        count = 0
-        while count != len(self):
-            count = len(self)
-            self.update([id for id, at in after if words[at] in self])
-            for id in kinds.of(COMPOSITE):
-                at = offsets[id]
-                if not self.isdisjoint(words[at + 3 : at + 2 + 3 * (words[at] & 0xFFFFFF) : 3]):
-                    self.add(id)
+        ids = kinds.of(MODIFIERS | {TYPEDEF})
+        targets = [words[offsets[id] + 1] for id in ids]
+        arrays = kinds.of((ARRAY,))
+        targets += [words[offsets[id] + 2] for id in arrays]
+        ids += arrays
+        # Members stand behind them, those of a struct in a row.
+        structs = kinds.of(COMPOSITE)
+        ends = []
+        for at in map(offsets.__getitem__, structs):
+            targets += words[at + 3 : at + 2 + 3 * (words[at] & 0xFFFFFF) : 3].tolist()
+            ends.append(len(targets))
+        new = set(self)
+        while new:
+            places = [*compress(range(len(targets)), map(new.__contains__, targets))]
+            alone = bisect_left(places, len(ids))
+            found = {ids[place] for place in places[:alone]}
+            found.update([structs[bisect_right(ends, place)] for place in places[alone:]])
+            new = found - self
+            self.update(new)
 
     def is_aligned(self, type_id: int, depth: int = 0) -> bool:
         """Whether C aligns a type to 128 bits."""
