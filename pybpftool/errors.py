@@ -7,6 +7,7 @@
     ├── FormatError          BTF, ELF or a snapshot that is not what it claims to be
     ├── NotFoundError        nothing fits, or more than one (a LookupError, too)
     └── KernelError          the kernel refused; ``errno`` says why
+        ├── CutMap           a snapshot keeps the elements of a map in part or not
         ├── VanishedError    what was asked for is gone since it was listed
         └── LoadError        an object file was not loaded; ``log`` is the verifier's
 """
@@ -14,7 +15,7 @@
 from __future__ import annotations
 
 import posix
-from errno import EACCES, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EACCES, ENODATA, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ class KernelError(BpfError):
 
 class VanishedError(KernelError):
     """An object that was there a moment ago is gone; listings leave it out."""
+
+
+class CutMap(KernelError):
+    """A snapshot keeps only the first ``kept`` elements of the map ``map_id``."""
+
+    def __init__(self, id: int, kept: int) -> None:
+        what = f"only the first {kept}" if kept else "no"
+        super().__init__(f"the snapshot keeps {what} elements of map {id}", ENODATA)
+        self.map_id = id
+        self.kept = kept
 
 
 class LoadError(KernelError):

@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "gen": {"btf", "elf", "output", "uapi"},
     "gen.against": {"kernel.interface"},  # `obj check` asks a kernel for the BTF of its modules
     "inspect": {"kernel.interface", "objects", "output.jsontext", "uapi"},
+    "inspect.contents": {"kernel.snapshot"},  # tells what a recording keeps, which no kernel does
     "page": {"cfg", "inspect", "joined", "objects", "output"},
     # The listings' second process, and names of numbers in the grammar.
     "cli": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.errors import BpfError, UsageError
+from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def _save(ctx: Context, args: Args) -> None:
     if ctx.json is not None:
         ctx.json.value(None)
     if recording.cut:
-        ctx.say(_cut_text(recording.cut))
+        from pybpftool.inspect.unseen import cut_sentence
+
+        sentence = cut_sentence(recording.cut)
+        ctx.say(sentence[0].upper() + sentence[1:])
 
 
 def _element_bytes(args: Args) -> int | None:
@@ -69,43 +72,21 @@ def _element_bytes(args: Args) -> int | None:
     return int(digits) * scale
 
 
-def _cut_text(cut: dict[int, int]) -> str:
-    """Which maps are cut: ``7 (4096 elements), 9 (12 elements)``."""
-    maps = ", ".join(f"{id} ({kept} elements)" for id, kept in sorted(cut.items()))
-    return f"Only a part of the elements is kept of the maps with the ids {maps}"
-
-
 def _show(ctx: Context, args: Args) -> None:
     path = args.take("the path of the snapshot")
     args.end()
-    from pybpftool.kernel.interface import KINDS
+    from pybpftool.cli.recorded import guarded
+    from pybpftool.inspect.contents import contents
     from pybpftool.kernel.snapshot import SnapshotKernel
 
-    kernel = SnapshotKernel.load(path)
-    counts: dict[str, int] = {}
-    for kind in KINDS:
-        try:
-            counts[kind] = sum(1 for _ in kernel.objects(kind))
-        except BpfError:
-            continue
-    cut = kernel.cut_maps()
-    if ctx.json is not None:
-        answer: dict[str, object] = {
-            "release": kernel.release,
-            "machine": kernel.machine,
-            "recorded_at": kernel.recorded_at,
-            "objects": counts,
-        }
-        if cut:
-            answer["cut_maps"] = [{"id": id, "elements": cut[id]} for id in sorted(cut)]
-        ctx.json.value(answer)
-        return
-    from pybpftool.adapters.tabulate import table
+    def show() -> None:
+        found = contents(SnapshotKernel.load(path))
+        if ctx.json is not None:
+            ctx.json.value(found.json())
+        else:
+            ctx.out.write(found.text())
 
-    ctx.out.write(f"Linux {kernel.release} {kernel.machine}\n")
-    ctx.out.write(table(("kind", "objects"), list(counts.items())) + "\n")
-    if cut:
-        ctx.out.write(_cut_text(cut) + "\n")
+    guarded(show)
 
 
 VERBS = (("show", _show), ("save", _save), ("help", _help))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, CutMap
 from pybpftool.inspect.enumeration import disagreements, is_gone
 from pybpftool.inspect.tail_calls import empty_slots
+from pybpftool.inspect.unknown import Hidden
 from pybpftool.inspect.why import Why, untold
 from pybpftool.records import Record
 
@@ -58,15 +59,20 @@ class Finding(Record):
 
 
 class Doctor:
-    """Examines one graph. ``unseen`` holds a sentence for each thing that could not be told."""
+    """Examines one graph."""
 
-    __slots__ = ("_checks", "_graph", "_why", "unseen")
+    __slots__ = ("_checks", "_graph", "_missing", "_why")
 
     def __init__(self, graph: Graph, checks: Iterable[str] = tuple(CHECKS)) -> None:
         self._graph = graph
         self._checks = frozenset(checks)
         self._why = Why(graph)
-        self.unseen: list[str] = list(graph.unseen)
+        self._missing = graph.missing.copy()
+
+    @property
+    def unseen(self) -> list[str]:
+        """A sentence for each thing that could not be told."""
+        return self._missing.sentences()
 
     def findings(self) -> list[Finding]:
         """All findings, by the order of :data:`CHECKS`."""
@@ -87,12 +93,8 @@ class Doctor:
             try:
                 found += part()
             except BpfError as error:
-                self._not_told(str(error))
+                self._missing.add(error)
         return found
-
-    def _not_told(self, sentence: str) -> None:
-        if sentence not in self.unseen:
-            self.unseen.append(sentence)
 
     def _finding(self, check: str, item: Item, what: str, advice: str) -> Finding:
         command = f"pybpftool why {item.kind} id {item.id}"
@@ -183,7 +185,11 @@ class Doctor:
             if not isinstance(count, int):
                 if is_gone(kernel, "map", item.id):
                     continue
-                self._not_told(f"how full map {item.id} is: {count}")
+                cut = count.error if isinstance(count, Hidden) else None
+                if not isinstance(cut, CutMap):
+                    self._missing.add(f"how full map {item.id} is: {count}")
+                else:
+                    self._missing.add(cut)
                 continue
             most = item.record.max_entries
             if count * 100 >= most * _NEAR_FULL:
@@ -196,7 +202,7 @@ class Doctor:
 
     def _tail_calls(self) -> Iterator[Finding]:
         graph = self._graph
-        for map_id, prog_id, slot in empty_slots(graph, self._not_told):
+        for map_id, prog_id, slot in empty_slots(graph, self._missing.add):
             item, prog = graph.items("map")[map_id], graph.items("prog")[prog_id]
             name = f"prog {prog_id} {prog.name}".rstrip()
             what = f"slot {slot} is" if slot is not None else "all slots are"
@@ -218,7 +224,7 @@ class Doctor:
             )  # fmt: skip
 
     def _hidden(self) -> Iterator[Finding]:
-        for kind, id, label, what in disagreements(self._graph, self._not_told):
+        for kind, id, label, what in disagreements(self._graph, self._missing.add):
             yield Finding(
                 "hidden", kind, id, label, what,
                 "something may hide objects from listings: compare with a kernel that is trusted",

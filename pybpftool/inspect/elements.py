@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, CutMap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def element_diff(old_kernel: Kernel, old: Item, new_kernel: Kernel, new: Item) -
     try:
         with OpenMap.by_id(old.id, old_kernel) as before, OpenMap.by_id(new.id, new_kernel) as now:
             return _lines(before, now)
+    except CutMap:  # told once for all maps
+        return "a snapshot keeps only a part of them, or none"
     except BpfError as error:
         return f"its elements cannot be compared: {error}"
 

@@ -201,7 +201,7 @@ def _element_count(inventory: Any, item: Any) -> Any:
     try:
         return item.asked(count)
     except KernelError as error:
-        return Hidden(str(error))
+        return Hidden(error)
 
 
 def _value_type(inventory: Any, item: Any) -> Any:

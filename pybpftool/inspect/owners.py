@@ -16,6 +16,7 @@ from pybpftool.inspect.attachments import REGISTERED, Attachments, below
 from pybpftool.inspect.edge import Edge
 from pybpftool.inspect.inventory import KINDS, Inventory
 from pybpftool.inspect.roots import Roots
+from pybpftool.inspect.unseen import Unseen
 from pybpftool.objects.cgroup import SHOWN_TYPES
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_F_QUERY_EFFECTIVE
 
@@ -40,13 +41,13 @@ _CAP_SYS_PTRACE = 19  # include/uapi/linux/capability.h
 class Graph:
     """The graph of one kernel, made in one pass over what the inventory collects.
 
-    ``up`` and ``down`` are the edges by what is held and by what holds. ``unseen`` holds a
-    sentence for each part that could not be looked at.
+    ``up`` and ``down`` are the edges by what is held and by what holds. ``missing`` collects
+    what could not be looked at.
     """
 
     __slots__ = (
         *("_edges", "_owners", "_roots", "at", "attachments", "btfs", "down", "inventory"),
-        *("processes", "slots", "unseen", "up"),
+        *("missing", "processes", "slots", "up"),
     )
 
     def __init__(self, inventory: Inventory) -> None:
@@ -62,7 +63,7 @@ class Graph:
         self.slots: dict[int, list[tuple[str, int]]] = {}
         """Map of programs or maps -> (key, id) of each that it holds."""
         self.attachments = Attachments(inventory)
-        self.unseen: list[str] = list(self.attachments.unseen)
+        self.missing = Unseen(self.attachments.unseen)
         self.at: dict[int, list[Attachment]] = {}
         """Program -> where it hangs."""
         parts: tuple[Callable[[], None], ...] = (
@@ -77,9 +78,14 @@ class Graph:
             self._tried(lambda kind=kind: self._pinned(kind))  # type: ignore[misc]
         hidden = processes_hidden(inventory.kernel)
         if hidden:
-            self.unseen.append(hidden)
+            self.missing.add(hidden)
 
     # --- what is asked of it ---
+
+    @property
+    def unseen(self) -> list[str]:
+        """A sentence for each part that could not be looked at."""
+        return self.missing.sentences()
 
     def items(self, kind: str) -> dict[int, Item]:
         """The objects of a kind by id, none where they may not be listed."""
@@ -168,8 +174,7 @@ class Graph:
         try:
             ask()
         except BpfError as error:
-            if str(error) not in self.unseen:
-                self.unseen.append(str(error))
+            self.missing.add(error)
 
     def _edge(self, holder: Key, held: Key, how: str = "") -> None:
         edge = Edge(holder, held, how)

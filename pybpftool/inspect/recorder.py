@@ -208,8 +208,7 @@ def record_networks(kernel: Kernel) -> None:
     from pybpftool.objects.net import NetworkReader, namespaces
 
     reader = NetworkReader(kernel, resolve=True)
-    for device in reader.read().devices:
-        _tried(kernel.device_index, device, "")
+    _tried(_record_network, kernel, reader, "")
     _tried(reader.netfilter)
     for namespace in namespaces(kernel):
         for word in (namespace.name, str(namespace.pid or ""), namespace.path):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pybpftool.errors import BpfError
+
 
 class Hidden:
-    """In place of a value: it is there, and the kernel does not show it to this reader."""
+    """In place of a value: it is there, and the kernel does not show it to this reader.
 
-    __slots__ = ("reason",)
+    ``error`` is the refusal, where there was one.
+    """
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    __slots__ = ("error", "reason")
+
+    def __init__(self, reason: str | BpfError) -> None:
+        self.error = None if isinstance(reason, str) else reason
+        self.reason = str(reason)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden)

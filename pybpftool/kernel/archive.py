@@ -1,8 +1,8 @@
 """The zip file that a recorded kernel is kept in.
 
 ``manifest.json``
-    ``{"format": 2, "program": "pybpftool", "version": …, "machine": …, "release": …,
-    "byteorder": "<" or ">", "recorded_at": seconds}``.
+    ``{"format": 2, "program": "pybpftool", "version": …, "host": …, "machine": …,
+    "release": …, "byteorder": "<" or ">", "recorded_at": seconds}``. Older ones tell no host.
 ``answers.json``
     ``{"objects": {kind: [[id, info, orphaned], …]}, "answers": {question: answer}}``.
     Bytes are ``{"hex": "…"}`` or, when they are many, ``{"blob": "name"}``;
@@ -113,6 +113,9 @@ class Archive:
         for field, kind in fields.items():
             if not isinstance(manifest.get(field), kind):
                 raise self._damaged(f"its manifest has no valid {field}")
+        for field in ("host", "version"):
+            if not isinstance(manifest.setdefault(field, ""), str):
+                raise self._damaged(f"its manifest has no valid {field}")
         if manifest["byteorder"] not in ("<", ">"):
             raise self._damaged("its manifest has no valid byteorder")
         return manifest
@@ -165,7 +168,7 @@ def archive_bytes(
 ) -> bytes:
     """A snapshot's file.
 
-    :param kernel: the manifest's fields machine, release, byteorder and recorded_at.
+    :param kernel: the manifest's fields host, machine, release, byteorder and recorded_at.
     :param answers: by question, in the order of the questions; short bytes are themselves.
     :param objects: the rows of each kind of object, likewise.
     :param blobs: bytes by name; those that no answer names (any more) are left out.

@@ -152,6 +152,8 @@ class Kernel:
     """The kernel's ``uname -m``."""
     release: str = ""
     """The kernel's ``uname -r``."""
+    host: str = ""
+    """The name of the machine (``uname -n``), empty where a recording does not tell it."""
     is_live: bool = False
     """Whether the answers come from the running kernel (and can change it)."""
 

@@ -95,6 +95,7 @@ class LiveKernel(Kernel):
         names = posix.uname()
         self.machine = names.machine
         self.release = names.release
+        self.host = names.nodename
         self._attr = Buffer(128)
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)

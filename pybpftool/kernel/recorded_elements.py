@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import struct
 
-from pybpftool.errors import BpfError, FormatError, KernelError
+from pybpftool.errors import BpfError, CutMap, FormatError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, Batch
-from pybpftool.kernel.recording import CutMap
 from pybpftool.uapi.map_traits import BY_PREFIX, traits_of
 
 TYPE_CHECKING = False

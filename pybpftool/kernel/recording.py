@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import time
 
-from pybpftool.errors import KernelError
+from pybpftool.errors import CutMap, KernelError
 from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
 
 TYPE_CHECKING = False
@@ -39,14 +38,6 @@ def _argument(arg: object) -> str:
     return str(arg)
 
 
-class CutMap(KernelError):
-    """A snapshot keeps the elements of a map only in part."""
-
-    def __init__(self, id: int, kept: int) -> None:
-        what = f"only the first {kept}" if kept else "no"
-        super().__init__(f"the snapshot keeps {what} elements of map {id}", errno.ENODATA)
-
-
 class NoAnswer(KernelError):
     """A snapshot has no answer to a question, which was not asked when it was recorded."""
 
@@ -67,6 +58,7 @@ class RecordingKernel(Kernel):
         self.byteorder = kernel.byteorder
         self.machine = kernel.machine
         self.release = kernel.release
+        self.host = kernel.host
         # A recording of a recording tells of the same moment.
         self.recorded_at = int(getattr(kernel, "recorded_at", None) or time.time())
         self.cut: dict[int, int] = {}
@@ -178,7 +170,9 @@ class RecordingKernel(Kernel):
         if isinstance(value, bytes):
             if len(value) <= _INLINE_BYTES:
                 return value  # hex digits in the file, which take twice the room
-            name = hashlib.sha256(value).hexdigest()[:32]
+            from hashlib import sha256  # who only replays pays for no OpenSSL
+
+            name = sha256(value).hexdigest()[:32]
             self._blobs[name] = value
             return {"blob": name}
         if isinstance(value, dict):
@@ -193,6 +187,7 @@ class RecordingKernel(Kernel):
         from pybpftool.kernel.archive import archive_bytes
 
         kernel = {
+            "host": self.host,
             "machine": self.machine,
             "release": self.release,
             "byteorder": self.byteorder,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 
-from pybpftool.errors import BpfError, FormatError, KernelError
+from pybpftool.errors import BpfError, CutMap, FormatError, KernelError
 from pybpftool.kernel.archive import Archive
-from pybpftool.kernel.interface import KINDS, QUESTIONS, BpfObject, Kernel
-from pybpftool.kernel.recording import CutMap, NoAnswer, question
+from pybpftool.kernel.interface import KINDS, PROG_ARRAYS, QUESTIONS, BpfObject, Kernel
+from pybpftool.kernel.recording import NoAnswer, question
 from pybpftool.kernel.shapes import answer_fits
 
 TYPE_CHECKING = False
@@ -31,7 +31,10 @@ class SnapshotKernel(Kernel):
         self.byteorder = manifest["byteorder"]
         self.machine = manifest["machine"]
         self.release = manifest["release"]
+        self.host = manifest["host"]
         self.recorded_at: int = manifest["recorded_at"]
+        self.version: str = manifest["version"]
+        """Of which version of this program it is."""
         self._objects, self._answers = archive.content()
         self._elements: dict[int, RecordedElements] = {}
         self._small: dict[str, bytes] = {}
@@ -129,6 +132,47 @@ class SnapshotKernel(Kernel):
                     id = key[len("elements(map:") : -1]
                     cut[int(id) if id.isdecimal() else 0] = end["kept"]
         return cut
+
+    def element_count(self) -> int:
+        """How many elements of all maps are kept."""
+        count = 0
+        for key, answer in self._answers.items():
+            if key.startswith("elements(map:"):
+                try:
+                    count += sum(int(row[2]) for row in answer["batches"])
+                except (KeyError, IndexError, TypeError, ValueError):
+                    raise _damaged(key) from None
+        return count
+
+    def answered(self, question: str) -> int:
+        """To how many questions that begin so there is an answer, a refusal among them."""
+        return sum(key.startswith(question) for key in self._answers)
+
+    def refusals(self) -> Iterator[tuple[str, int, str]]:
+        """What was refused while it was recorded: (method, errno, message) of each question."""
+        for key, answer in self._answers.items():
+            if not isinstance(answer, dict):
+                continue
+            method = key.partition("(")[0]
+            parts: list[Any] = [answer]
+            if method == "elements":
+                parts = [answer.get("end")]
+            elif method == "prog_arrays":
+                parts = list(answer.values())
+            for part in parts:
+                if isinstance(part, dict) and isinstance(part.get("errno"), int):
+                    yield method, part["errno"], str(part.get("message", key))
+                    break
+
+    def withheld(self) -> dict[str, int]:
+        """Of how many programs the kernel hid an array from the recorder, by its name."""
+        found: dict[str, int] = {}
+        for key, answer in self._answers.items():
+            if key.startswith("prog_arrays(") and isinstance(answer, dict):
+                for name in PROG_ARRAYS:
+                    if answer.get(name, b"") is None:
+                        found[name] = found.get(name, 0) + 1
+        return found
 
     def _elements_of(self, map: BpfObject) -> RecordedElements:
         found = self._elements.get(map.id)

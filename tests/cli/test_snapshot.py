@@ -91,12 +91,29 @@ def test_in_json_saving_says_null(kernel: FakeKernel, tmp_path: Path) -> None:
 def test_show(saved: str) -> None:
     result = run("snapshot", "show", saved)
     assert result.status == 0
-    assert result.text.startswith("Linux 0.0-fake x86_64\n")
-    assert "prog" in result.text
+    lines = result.text.splitlines()
+    assert lines[0] == "Linux 0.0-fake x86_64"
+    assert lines[1].startswith("recorded 20")
+    rows = {name.strip(): count for name, _, count in (line.rpartition(" ") for line in lines)}
+    assert (rows["programs"], rows["maps"], rows["pins"], rows["processes"]) == ("4", "1", "3", "2")
+    assert "refused: file: refused: Permission denied (and" not in result.text
+    assert "refused: file: refused: Permission denied" in lines
     answer = run("-j", "snapshot", "show", saved).json
+    assert "host" not in answer
     assert (answer["release"], answer["machine"]) == ("0.0-fake", "x86_64")
-    assert answer["objects"]["prog"] == 4
+    assert answer["objects"] == {"prog": 4, "map": 1, "link": 0, "btf": 0}
+    assert answer["counts"]["elements"] == answer["counts"]["iterators"] == 0
     assert isinstance(answer["recorded_at"], int)
+    assert {"question": "file", "errno": errno.EACCES, "count": 1,
+            "error": "refused: Permission denied"} in answer["refused"]  # fmt: skip
+    assert run("-p", "snapshot", "show", saved).json == answer
+
+
+def test_show_without_elements(kernel: FakeKernel, tmp_path: Path) -> None:
+    path = str(tmp_path / "none.zip")
+    assert run("snapshot", "save", path, "elements", "none", kernel=kernel).err == b""
+    assert "the snapshot keeps no elements of maps\n" in run("snapshot", "show", path).text
+    assert "elements" not in run("-j", "snapshot", "show", path).json["counts"]
 
 
 @pytest.mark.parametrize(
