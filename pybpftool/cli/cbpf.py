@@ -92,13 +92,19 @@ def _sockets(ctx: Context, args: Args) -> None:
         ctx.out.write(f"{head}  {len(insns)} instructions\n{lines}")
     if ctx.json is not None:
         ctx.json.value(rows)
+    from pybpftool.inspect.owners import processes_hidden
+
     if refused:
         from pybpftool.inspect.wording import counted
 
         ctx.say(
             f"the sockets of {counted(refused, 'process', 'processes')} could not be looked at:"
-            " this needs the capability CAP_SYS_PTRACE"
+            " this needs the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
         )
+    else:
+        hidden = processes_hidden(ctx.kernel)
+        if hidden:  # by hidepid= of /proc: none of them is even counted
+            ctx.say(hidden)
 
 
 def _seccomp(ctx: Context, args: Args) -> None:

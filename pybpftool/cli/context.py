@@ -94,6 +94,11 @@ class Context:
             self.out.flush()
             _write_stderr(f"{message}\n")
 
+    def aside(self, sentence: str) -> None:
+        """A sentence on stderr, beside JSON too: what is missing in what is shown."""
+        self.out.flush()
+        _write_stderr(f"{sentence}\n")
+
     def debug(self, text: str) -> None:
         """What a library says with ``-d``: on stderr, with JSON as well."""
         self.out.flush()

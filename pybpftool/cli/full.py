@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import VanishedError
+from pybpftool.errors import KernelError, VanishedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,20 @@ def show(ctx: Context, kind: str, found: Iterator[BpfObject] | None) -> None:
     if kind == "map" and any(name == "elements" for name, _ in ctx.options.of_object):
         fields = (*fields, "elements")
     read = reader(ctx, kind, ctx.options.bpffs)
+    refused: list[str] = []
+
+    def more(id: int) -> dict[str, Any]:
+        try:
+            return _told(inventory, kind, id, fields)
+        except KernelError as error:
+            # Who may open a pin may not list objects, by which names are found.
+            if not refused:
+                ctx.aside(f"Without what --full adds: {error}")
+            refused.append(str(error))
+            return {}
+
     rows = (
-        (record, _told(inventory, kind, record.id, fields))
+        (record, more(record.id))
         for record in _records(found if found is not None else kernel.objects(kind), read)
     )
     if json is None:

@@ -8,9 +8,12 @@ from pybpftool.objects.link import LinkReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.link import Link
 
 HELP = """\
 Usage: pybpftool link { show | list } [LINK]
@@ -67,7 +70,7 @@ def _show(ctx: Context, args: Args) -> None:
         obj = find_link(kernel, args)
         try:
             args.end()
-            link = LinkReader(kernel, options.bpffs, options.resolve).read(obj)
+            link = _told(ctx, LinkReader(kernel, options.bpffs, options.resolve).read)(obj)
             if json is not None:
                 json.value(link.json())
             else:
@@ -79,7 +82,26 @@ def _show(ctx: Context, args: Args) -> None:
 
     listing = kernel.listing("link")
     read = LinkReader(kernel, options.bpffs, options.resolve, listing.held).read
-    write_records(ctx, listing, read)
+    write_records(ctx, listing, _told(ctx, read))
+
+
+def _told(ctx: Context, read: Callable[[BpfObject], Link]) -> Callable[[BpfObject], Link]:
+    """As ``read``; says once why addresses of probed functions are missing, where they are."""
+    if ctx.json is not None or not ctx.kernel.is_live:
+        return read
+    is_told = False
+
+    def told(obj: BpfObject) -> Link:
+        nonlocal is_told
+        link = read(obj)
+        if not is_told and getattr(link.target, "hides_addresses", False):
+            from pybpftool.objects.kernel_symbols import why_hidden
+
+            is_told = True
+            ctx.say(f"Probes are shown without their addresses: {why_hidden(ctx.kernel)}")
+        return link
+
+    return told
 
 
 def _pin(ctx: Context, args: Args) -> None:

@@ -6,7 +6,7 @@ import os
 
 from pybpftool.errors import BpfError
 from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, error_text, plain_layout
-from pybpftool.objects.map import read, value_types
+from pybpftool.objects.map import read, readable_types
 from pybpftool.output.jsontext import JsonStream
 
 TYPE_CHECKING = False
@@ -68,20 +68,41 @@ class _Progress:
 
 
 class _Dump:
-    """One ``map dump``: where it writes and in which form."""
+    """One ``map dump``: where it writes and in which form.
 
-    def __init__(self, ctx: Context, json: JsonStream | None) -> None:
+    ``json`` is the JSON document, or the form that BTF gives the text.
+    """
+
+    def __init__(self, ctx: Context, maps: list[Map]) -> None:
         self._ctx = ctx
-        # The JSON document, or the form that BTF gives the text.
-        self._json = json
         self._is_text = ctx.json is None
+        self._is_told = False
+        self._types: tuple[int, ValueTypes | None] = (0, None)
+        self.json = ctx.json
+        if self.json is None and all(map.btf_id for map in maps):
+            try:
+                self._types_of(maps[0])
+            except BpfError:
+                pass  # said when it is that map's turn
+            if not self._is_told:  # its types may be read, and so may those of the others
+                self.json = JsonStream(ctx.out, True)
+
+    def _types_of(self, map: Map) -> ValueTypes | None:
+        if self._types[0] != map.id:
+            self._types = map.id, readable_types(self._ctx.kernel, map, self._say)
+        return self._types[1]
+
+    def _say(self, sentence: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._ctx.aside(sentence)
 
     def map(self, obj: BpfObject, map: Map, with_header: bool) -> bool:
         """Dump one map; whether it went well."""
-        ctx, json = self._ctx, self._json
+        ctx, json = self._ctx, self.json
         elements = ctx.kernel.elements(obj)
         shape = Shape.of(ctx.kernel, map)
-        types = value_types(ctx.kernel, map) if json is not None else None
+        types = self._types_of(map) if json is not None else None
         if with_header and json is None:
             ctx.out.write(map.header_text())
         if json is not None:
@@ -107,7 +128,7 @@ class _Dump:
         return error is None
 
     def _layout(self, shape: Shape, types: ValueTypes | None) -> Layout:
-        json = self._json
+        json = self.json
         if json is not None and not self._is_text:
             return JsonLayout(shape, types, json.depth, json.is_pretty)
         if json is not None and types is not None:
@@ -146,9 +167,9 @@ class _Dump:
         if self._is_text:
             self._ctx.out.write(error_text(map, batch.keys, batch.errno))
             return
-        assert self._json is not None
+        assert self.json is not None
         key = [f"0x{byte:02x}" for byte in batch.keys]
-        self._json.value({"key": key, "value": {"error": os.strerror(batch.errno)}})
+        self.json.value({"key": key, "value": {"error": os.strerror(batch.errno)}})
 
 
 def dump(ctx: Context, args: Args) -> None:
@@ -165,22 +186,18 @@ def dump(ctx: Context, args: Args) -> None:
             return
         args.end()
         maps = [read(kernel, obj, with_fdinfo=False) for obj in objects]
-        json = ctx.json
-        if json is None and all(map.btf_id for map in maps):
-            json = JsonStream(ctx.out, True)
-        _dump_all(ctx, json, objects, maps)
+        _dump_all(ctx, objects, maps)
     finally:
         for obj in objects:
             kernel.close(obj)
 
 
-def _dump_all(
-    ctx: Context, json: JsonStream | None, objects: list[BpfObject], maps: list[Map]
-) -> None:
+def _dump_all(ctx: Context, objects: list[BpfObject], maps: list[Map]) -> None:
+    job = _Dump(ctx, maps)
+    json = job.json
     several = len(maps) > 1
     if json is not None and several:
         json.begin_array()
-    job = _Dump(ctx, json)
     for index, (obj, map) in enumerate(zip(objects, maps)):
         is_good = job.map(obj, map, several)
         if json is None and index < len(maps) - 1:

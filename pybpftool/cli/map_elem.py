@@ -7,7 +7,7 @@ from errno import ENOENT
 
 from pybpftool.cli.refs import one_map, one_program
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.objects.map import read, value_types
+from pybpftool.objects.map import read, readable_types, value_types
 from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
@@ -139,7 +139,7 @@ class _Element:
 
         ctx = self._ctx
         shape = Shape.of(ctx.kernel, self.map)
-        types = value_types(ctx.kernel, self.map)
+        types = readable_types(ctx.kernel, self.map, ctx.aside)
         key = self.key or b""
         if ctx.json is not None:
             layout = JsonLayout(shape, types, ctx.json.depth, ctx.json.is_pretty)

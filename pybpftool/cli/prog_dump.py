@@ -29,7 +29,7 @@ def dump(ctx: Context, args: Args) -> None:
     reader = ProgramReader(ctx.kernel)
     found = find_programs(ctx.kernel, reader, args)
     options = _options(args, mode)
-    code = CodeReader(ctx.kernel, reader, ctx.say)
+    code = CodeReader(ctx.kernel, reader, ctx.say, ctx.aside)
     form: Dump
     if mode == "joined":
         from pybpftool.cli.prog_joined import JoinedDump

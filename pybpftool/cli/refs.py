@@ -24,19 +24,19 @@ def find_programs(kernel: Kernel, reader: ProgramReader, args: Args) -> Iterator
     The words are checked at once; the programs come one by one, each open until the
     next is asked for. A reference that fits no program raises BpfError at the end.
     """
+    return _programs_by(args.choose(PROG_REFERENCE), kernel, reader, args)
+
+
+def _programs_by(
+    how: str, kernel: Kernel, reader: ProgramReader, args: Args
+) -> Iterator[BpfObject]:
     from pybpftool.objects.prog import FULL_NAME_LENGTH, by_name, by_tag
 
-    how = args.choose(PROG_REFERENCE)
     if how == "id":
         id = args.number("a program id")
         return _opened(kernel, kernel.open("prog", id))
     if how == "pinned":
-        path = args.take("the path of a pinned program")
-        obj = kernel.open_pinned(path)
-        if obj.kind != "prog":
-            kernel.close(obj)
-            raise BpfError(f"'{path}' is a {obj.kind}, not a program")
-        return _opened(kernel, obj)
+        return _opened(kernel, _pinned_program(kernel, args))
     if how == "tag":
         text = args.take("a program tag")
         try:
@@ -110,10 +110,23 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
     """
     from pybpftool.objects.prog import ProgramReader
 
-    ids = [obj.id for obj in find_programs(kernel, ProgramReader(kernel), args)]
+    how = args.choose(PROG_REFERENCE)
+    if how == "pinned":  # which may be opened without the right to open ids
+        return _pinned_program(kernel, args)
+    reader = ProgramReader(kernel)
+    ids = [obj.id for obj in _programs_by(how, kernel, reader, args)]
     if len(ids) > 1:
         raise NotFoundError(f"the programs {all_ids(ids)} match; give one of these ids")
     return kernel.open("prog", ids[0])
+
+
+def _pinned_program(kernel: Kernel, args: Args) -> BpfObject:
+    path = args.take("the path of a pinned program")
+    obj = kernel.open_pinned(path)
+    if obj.kind != "prog":
+        kernel.close(obj)
+        raise BpfError(f"'{path}' is a {obj.kind}, not a program")
+    return obj
 
 
 def _name(args: Args) -> str:

@@ -18,4 +18,4 @@ def tell_unseen(ctx: Context, sentences: Iterable[str], is_told: bool = False) -
         if is_told:
             continue
         # Beside JSON, too, whose array has no place for it.
-        ctx.debug(f"Not seen: {sentence}\n")
+        ctx.aside(f"Not seen: {sentence}")

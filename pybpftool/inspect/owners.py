@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 # Values of these hold a program behind a number: struct bpf_devmap_val { ifindex, prog id },
 # struct bpf_cpumap_val { queue size, prog id } (v5.8 and v5.9).
 _WITH_PROGRAMS = ("devmap", "devmap_hash", "cpumap")
-_CAP_SYS_PTRACE = 19  # include/uapi/linux/capability.h
+# include/uapi/linux/capability.h
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
 
 
 class Graph:
@@ -312,16 +313,36 @@ def _with_parents(path: str) -> list[str]:
 
 
 def processes_hidden(kernel: Kernel) -> str:
-    """Why the descriptors of others cannot be seen; empty where they can."""
+    """Why the descriptors of others cannot be seen; empty where they can.
+
+    proc_fd_permission() in fs/proc/fd.c and ptrace_may_access(); with both of these rights
+    hidepid= of a /proc hides nothing either (has_pid_permissions() in fs/proc/base.c).
+    """
     if not kernel.is_live:
         return ""
     try:
         _, _, rest = kernel.file("/proc/self/status").partition(b"\nCapEff:")
-        if int(rest.split()[0], 16) >> _CAP_SYS_PTRACE & 1:
-            return ""
+        rights = int(rest.split()[0], 16)
     except (BpfError, ValueError, IndexError):
         return "cannot tell whose descriptors may be seen: /proc/self/status tells nothing"
-    return (
-        "cannot see the descriptors of other users' processes:"
-        " this needs the capability CAP_SYS_PTRACE (try as root)"
-    )
+    missing = [
+        name
+        for name, bits in (
+            ("CAP_SYS_PTRACE", 1 << _CAP_SYS_PTRACE),
+            ("CAP_DAC_READ_SEARCH", 1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH),
+        )
+        if not rights & bits
+    ]
+    if missing:
+        noun = "capability" if len(missing) == 1 else "capabilities"
+        return (
+            "cannot see the descriptors of other users' processes:"
+            f" this needs the {noun} {' and '.join(missing)} (try as root)"
+        )
+    try:
+        # Threads of the kernel are in the first pid namespace alone, and this is its second.
+        if kernel.file("/proc/2/comm") == b"kthreadd\n":
+            return ""
+    except BpfError:
+        pass
+    return "cannot see processes outside of this pid namespace, or those that this /proc leaves out"

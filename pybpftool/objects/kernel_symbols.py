@@ -61,13 +61,7 @@ class SymbolSource:
             self._say(f"Functions are shown without their names: {error}")
             return None
         if symbols.restricted:
-            why = (
-                f"the sysctl kernel.kptr_restrict ({sysctl(kernel, 'kernel/kptr_restrict')})"
-                " hides the kernel's addresses"
-                if may_see_addresses(kernel)
-                else "this needs the capability CAP_SYSLOG (try as root)"
-            )
-            self._say(f"Functions are shown without their names: {why}")
+            self._say(f"Functions are shown without their names: {why_hidden(kernel)}")
         return symbols
 
 
@@ -107,6 +101,14 @@ def sysctl(kernel: Kernel, name: str) -> str:
         return kernel.file(f"/proc/sys/{name}").strip().decode("ascii", "replace")
     except KernelError:
         return "unreadable"
+
+
+def why_hidden(kernel: Kernel) -> str:
+    """Why the kernel shows no addresses to this reader, for a sentence."""
+    if not may_see_addresses(kernel):
+        return "this needs the capability CAP_SYSLOG (try as root)"
+    value = sysctl(kernel, "kernel/kptr_restrict")
+    return f"the sysctl kernel.kptr_restrict ({value}) hides the kernel's addresses"
 
 
 def may_see_addresses(kernel: Kernel) -> bool:

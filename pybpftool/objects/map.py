@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from errno import EACCES, EPERM
 
 from pybpftool.errors import KernelError
 from pybpftool.records import Record
@@ -11,7 +12,7 @@ from pybpftool.uapi.map_traits import TRAITS, traits_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pybpftool.btf.table import Btf
@@ -289,6 +290,21 @@ def value_types(kernel: Kernel, map: Map) -> ValueTypes | None:
         btf = load.from_id(map.btf_id, kernel)
         return ValueTypes(btf, map.btf_key_type_id, map.btf_value_type_id)
     return None
+
+
+def readable_types(kernel: Kernel, map: Map, say: Callable[[str], object]) -> ValueTypes | None:
+    """As :func:`value_types`; None, and a sentence to ``say``, where reading them is not permitted.
+
+    Contents can be read with CAP_BPF, or by who may open a pin; BTF by its id only with
+    CAP_SYS_ADMIN.
+    """
+    try:
+        return value_types(kernel, map)
+    except KernelError as error:
+        if error.errno not in (EPERM, EACCES):
+            raise
+        say(f"Elements are shown as bytes, without their types: {error}")
+        return None
 
 
 def _kernel_btf(kernel: Kernel, id: int) -> Btf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EACCES, EPERM
+
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import MAP_INFO, PROG_INFO, unpack_u32, unpack_u64
 from pybpftool.objects.kernel_symbols import SymbolSource, may_see_addresses, silent, sysctl
@@ -38,16 +40,31 @@ _GOTOX = 0x0D
 class CodeReader:
     """Reads the code of one kernel's programs; its symbols are read once for all of them.
 
-    ``say`` takes sentences on why something is shown without its names. Where the kernel
-    withholds the code, BpfError says why.
+    ``say`` takes sentences on why something is shown without its names, ``aside`` the one on
+    BTF that may not be read: code can be read with CAP_BPF, or by who may open a pin, BTF by its
+    id only with CAP_SYS_ADMIN. Where the kernel withholds the code, BpfError says why.
     """
 
-    __slots__ = ("_kernel", "_reader", "symbols")
+    __slots__ = ("_aside", "_kernel", "_reader", "symbols")
 
-    def __init__(self, kernel: Kernel, reader: ProgramReader, say: Say = silent) -> None:
+    def __init__(
+        self, kernel: Kernel, reader: ProgramReader, say: Say = silent, aside: Say = silent
+    ) -> None:
         self._kernel = kernel
         self._reader = reader
+        self._aside: Say | None = aside
         self.symbols = SymbolSource(kernel, say)
+
+    def _btf(self, id: int) -> Btf | None:
+        try:
+            return self._reader.btf(id)
+        except KernelError as error:
+            if error.errno not in (EPERM, EACCES):
+                raise
+            if self._aside is not None:
+                self._aside(f"Code is shown without source lines and types: {error}")
+                self._aside = None  # once for all programs
+            return None
 
     def xlated(self, obj: BpfObject) -> XlatedProgram:
         """The instructions as the verifier left them."""
@@ -60,7 +77,7 @@ class CodeReader:
         if arrays["jited_ksyms"] and len(arrays["xlated"]) > _LONG:
             # Names of subprograms come last in the list of symbols.
             self.symbols.read_ahead()
-        return xlated_program(kernel, arrays, self._reader.btf, self.symbols)
+        return xlated_program(kernel, arrays, self._btf, self.symbols)
 
     def jited(self, obj: BpfObject) -> JitedProgram:
         """The machine code."""
@@ -88,7 +105,7 @@ class CodeReader:
             line_addresses=_line_addresses(
                 arrays["jited_line_info"] or b"", info["jited_line_info_rec_size"], kernel
             ),
-            btf=self._reader.btf(info["btf_id"]) if info["btf_id"] else None,
+            btf=self._btf(info["btf_id"]) if info["btf_id"] else None,
             symbols=self.symbols,
             machine=kernel.machine,
             byteorder=order,
@@ -109,7 +126,7 @@ def not_loaded(kernel: Kernel, insns: bytes, say: Say = silent) -> XlatedProgram
 def xlated_program(
     kernel: Kernel,
     arrays: dict[str, Any],
-    read_btf: Callable[[int], Btf] | None,
+    read_btf: Callable[[int], Btf | None] | None,
     symbols: Callable[[], KernelSymbols | None] | None,
 ) -> XlatedProgram:
     """The instructions that :data:`XLATED_ARRAYS` hold; without ``read_btf`` no source lines."""

@@ -199,7 +199,7 @@ class TestProcesses:
     def test_unprivileged(self, child: int) -> None:
         done = as_nobody("cbpf", "sockets")
         assert done.returncode == 0
-        assert "could not be looked at: this needs the capability CAP_SYS_PTRACE" in done.stderr
+        assert "could not be looked at: this needs the capabilities CAP_SYS_PTRACE" in done.stderr
         done = as_nobody("-j", "cbpf", "seccomp", str(child))
         assert done.returncode == 255
         assert "this needs the capability CAP_SYS_" in json.loads(done.stdout)["error"]

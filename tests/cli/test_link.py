@@ -385,6 +385,28 @@ def test_kprobe_multi_with_hidden_addresses(kallsyms: bytes | None) -> None:
     assert record(kernel)["funcs"] == []
 
 
+def test_the_missing_right_to_addresses_is_named_once() -> None:
+    """A live kernel without CAP_SYSLOG; in text alone, as all remarks."""
+    kernel = multi((0, 0), (0, 0))
+    kernel.link(2, PERF, struct.pack("<IxxxxQIIQQQ", KPROBE, 0, 0, 4, 0, 0, 0))
+    kernel.detail(2, name=b"vfs_read")
+    kernel.files["/proc/kallsyms"] = KALLSYMS.replace(b"ffffffff81000000", b"0" * 16)
+    kernel.files["/proc/sys/kernel/kptr_restrict"] = b"1\n"
+    kernel.files["/proc/self/status"] = b"x\nCapEff:\t0000000000200000\n"
+    assert run("link", "show", kernel=kernel).err == b""  # a recording
+    kernel.is_live = True
+    status = run("link", "show", kernel=kernel)
+    assert status.status == 0 and status.text.count("kprobe") >= 2
+    start = "Probes are shown without their addresses: "
+    assert status.errors == f"{start}this needs the capability CAP_SYSLOG (try as root)\n"
+    assert run("-j", "link", "show", kernel=kernel).err == b""
+    assert run("link", "show", "id", "1", kernel=kernel).errors == status.errors
+    kernel.files["/proc/self/status"] = b"x\nCapEff:\t000001ffffffffff\n"
+    kernel.files["/proc/sys/kernel/kptr_restrict"] = b"2\n"
+    errors = run("link", "show", kernel=kernel).errors
+    assert errors.startswith(start) and "kernel.kptr_restrict (2)" in errors
+
+
 def test_kprobe_multi_without_functions() -> None:
     assert shown(multi()) == "1: kprobe_multi  prog 7  \n"
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from pybpftool.inspect.owners import processes_hidden
 from tests.support.cli import assert_one_sentence, run
+from tests.support.fakekernel import FakeKernel
 from tests.support.hosts import add_tcx, host, twin
 from tests.support.owners_golden import KERNELS, answer, cases
 
@@ -73,3 +75,24 @@ def test_order_filter_and_names() -> None:
     found = run("-j", "owners", "--filter", "owner=unit:*", kernel=kernel).json
     assert [row["owner"] for row in found] == [["unit:agent.service"]]
     assert_one_sentence(run("owners", "of", kernel=host()), "unexpected argument 'of'")
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "tells nothing"),
+        ({"self/status": b"x\nCapEff:\t0\n"}, "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"),
+        ({"self/status": b"x\nCapEff:\t80000\n"}, "the capability CAP_DAC_READ_SEARCH ("),
+        ({"self/status": b"x\nCapEff:\t4\n"}, "the capability CAP_SYS_PTRACE ("),
+        ({"self/status": b"x\nCapEff:\t80002\n"}, "outside of this pid namespace"),
+        ({"self/status": b"x\nCapEff:\t80002\n", "2/comm": b"sh\n"}, "outside of this pid"),
+        ({"self/status": b"x\nCapEff:\t80004\n", "2/comm": b"kthreadd\n"}, ""),
+    ],
+)
+def test_why_processes_are_not_seen(files: dict[str, bytes], sentence: str) -> None:
+    kernel = FakeKernel()
+    kernel.files.update({f"/proc/{name}": text for name, text in files.items()})
+    assert processes_hidden(kernel) == ""  # a recording says what its recorder saw
+    kernel.is_live = True
+    found = processes_hidden(kernel)
+    assert sentence in found and bool(found) == bool(sentence)

@@ -587,20 +587,27 @@ def _mount(source: str, target: str, fs_type: str, flags: int = 0) -> None:
 
 
 @contextlib.contextmanager
-def temp_bpffs() -> Iterator[str]:
-    """A fresh directory in a bpffs: a mounted one, else one mounted for the time."""
+def temp_bpffs(is_open: bool = False) -> Iterator[str]:
+    """A fresh directory in a bpffs: a mounted one, else one mounted for the time.
+
+    `is_open`: one mounted for the time, which everybody may enter.
+    """
     with contextlib.ExitStack() as stack:
         places = _mounts("bpf")
-        if places:
+        if places and not is_open:
             place = places[0]
         else:
             place = tempfile.mkdtemp(prefix="pybt-bpffs-")
             stack.callback(os.rmdir, place)
             _mount("bpf", place, "bpf")
             stack.callback(_libc.umount2, place.encode(), _MNT_DETACH)
+            if is_open:
+                os.chmod(place, 0o755)
         # Not the mounted root: kernels may keep iterators of their own there
         # (CONFIG_BPF_PRELOAD), which cannot be unlinked.
         path = tempfile.mkdtemp(prefix="pybt-", dir=place)
+        if is_open:
+            os.chmod(path, 0o755)
         try:
             yield path
         finally:

@@ -38,6 +38,11 @@ class KprobeMulti(Record):
         """Whether the probes are at the returns."""
         return bool(self.flags & uapi.BPF_F_KPROBE_MULTI_RETURN)
 
+    @property
+    def hides_addresses(self) -> bool:
+        """Whether the kernel does not show where the probes are (kallsyms_show_value())."""
+        return self.funcs is None and self.func_cnt > 0
+
     @classmethod
     def read(cls, source: LinkSource) -> KprobeMulti:
         source.ask()
@@ -147,6 +152,11 @@ class Kprobe(Record):
     addr: int
     missed: int | None  # v6.7
     cookie: int | None  # v6.9 (d5c16492c66f)
+
+    @property
+    def hides_addresses(self) -> bool:
+        """Whether the kernel does not show where the probe is (kallsyms_show_value())."""
+        return bool(self.func) and not self.addr
 
     @classmethod
     def read(cls, source: LinkSource, is_return: bool) -> Kprobe:
