@@ -10,28 +10,62 @@ from pybpftool.uapi.btf import KIND_MAX, KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pybpftool.btf.table import Btf
+
+
+_Shape = tuple[tuple[int, ...], "slice | None", tuple[slice, ...]]
+
+
+class _Shapes(dict[int, "_Shape"]):
+    """By kind: where a type's words have ids, its elements have names, and ids."""
+
+    __slots__ = ()
+
+    def __missing__(self, kind: int) -> _Shape:
+        row = KINDS[kind]
+        size, name = row.element_words, row.element_name
+        found: _Shape = (row.ids, None, ())
+        if size:
+            names = None if name is None else slice(3 + name, None, size)
+            refs = tuple([slice(3 + ref, None, size) for ref in row.element_ids])
+            found = (row.ids, names, refs)
+        self[kind] = found
+        return found
+
+
+_SHAPES = _Shapes()
+
+
+def renumber_all(
+    types: Iterable[list[int]],
+    new_id: Callable[[int], int] | None,
+    new_name: Callable[[int], int] | None,
+) -> None:
+    """Change the references in types, given as their words; None changes nothing."""
+    shapes = _SHAPES
+    for words in types:
+        kind = words[1] >> 24 & 0x7F
+        if not 0 < kind <= KIND_MAX:
+            raise FormatError(f"the BTF has a type of unknown kind {kind}")
+        places, names, refs = shapes[kind]
+        if new_name is not None:
+            words[0] = new_name(words[0])
+            if names is not None:
+                words[names] = map(new_name, words[names])
+        if new_id is not None:
+            for place in places:
+                words[place] = new_id(words[place])
+            for ref in refs:
+                words[ref] = map(new_id, words[ref])
 
 
 def renumber(
     words: list[int], new_id: Callable[[int], int], new_name: Callable[[int], int]
 ) -> None:
     """Change the references in one type, given as its words."""
-    kind = words[1] >> 24 & 0x7F
-    if not 0 < kind <= KIND_MAX:
-        raise FormatError(f"the BTF has a type of unknown kind {kind}")
-    words[0] = new_name(words[0])
-    row = KINDS[kind]
-    for place in row.ids:
-        words[place] = new_id(words[place])
-    if row.element_words:
-        size, name = row.element_words, row.element_name
-        if name is not None:
-            words[3 + name :: size] = map(new_name, words[3 + name :: size])
-        for ref in row.element_ids:
-            words[3 + ref :: size] = map(new_id, words[3 + ref :: size])
+    renumber_all((words,), new_id, new_name)
 
 
 def map_references(
@@ -53,9 +87,9 @@ def map_references(
 
 def own_types(btf: Btf) -> list[list[int]]:
     """The object's own types, each as the list of its words."""
-    words = btf.words
-    sizes = btf.sizes
-    return [words[at - 1 : at - 1 + sizes[words[at]]].tolist() for at in btf.own_offsets()]
+    flat = btf.words.tolist()
+    starts = [at - 1 for at in btf.own_offsets()]
+    return [*map(flat.__getitem__, map(slice, starts, [*starts[1:], len(flat)]))]
 
 
 def encode(types: list[list[int]], strings: bytes) -> bytes:

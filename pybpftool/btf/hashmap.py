@@ -20,11 +20,11 @@ class AppendMap:
         self._capacity = 0
         self._size = 0
 
-    def count_only(self) -> None:
-        """Make the table as full as an append would, without a value."""
-        if (self._size + 1) * 4 // 3 > self._capacity:
+    def count_only(self, number: int = 1) -> None:
+        """Make the table as full as ``number`` appends would, without a value."""
+        self._size += number
+        while self._size * 4 // 3 > self._capacity:
             self._capacity = max(4, self._capacity * 2)
-        self._size += 1
 
     def append(self, key: object, value: int) -> None:
         """Add a value to those of ``key``."""

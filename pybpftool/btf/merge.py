@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from pybpftool.btf.encode import encode, own_types, renumber
+from pybpftool.btf.concat import concatenated
+from pybpftool.btf.encode import encode, renumber_all
 from pybpftool.btf.hashmap import AppendMap
 from pybpftool.btf.table import Btf
 from pybpftool.depth import recursion_limit
@@ -27,6 +28,7 @@ from pybpftool.uapi.btf import (
     FLOAT,
     FUNC_PROTO,
     FWD,
+    INT,
     LOC_PARAM,
     LOC_PROTO,
     LOCSEC,
@@ -49,14 +51,17 @@ _KEPT = frozenset((VAR, DATASEC, LOC_PARAM, LOC_PROTO, LOCSEC))  # never taken f
 _ONE_TARGET = REFERRING - {FWD, FUNC_PROTO, VAR, DECL_TAG}
 # Of which the three words of struct btf_type are all that libbpf hashes.
 _BY_HEAD = (_ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}
+# Of which it hashes all words.
+_BY_WORDS = frozenset((ARRAY, FUNC_PROTO, INT))
 _PRIMITIVE = NUMBERS | ENUMS | {FWD}
+_COMPARED = COMPOSITE | {TYPEDEF}
 _SIGN_DEPTH = 8  # how many references a type's sign follows
 _IDENTITY_DEPTH = 16  # how deep libbpf compares types that it met twice
 
 
 def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
     """The types of ``parts``, (name for errors, BTF on ``base``), as one BTF on ``base``."""
-    types, strings = _collect(parts, base)
+    types, strings = concatenated(parts, base)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(recursion_limit())
     try:
@@ -70,58 +75,6 @@ def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
     merged = Btf.from_bytes(encode(kept, strings), base, True)
     merged.pointer_size = 8
     return merged
-
-
-def _collect(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list[int]], bytes]:
-    """All types under their new numbers and names, and the strings that the base lacks."""
-    by_name: dict[str, int] = {}
-    section: Btf | None = base
-    while section is not None:
-        # The innermost base comes first, and of equal strings the first counts.
-        names = section.names.fresh()
-        by_name.update([(name, offset) for offset, name in reversed(names.items())])
-        section = section.base
-    by_name[""] = 0
-    strings: list[bytes] = []
-    end = base.string_end
-    types: list[list[int]] = []
-    for path, btf in parts:
-        if btf.base is not base:
-            raise FormatError(f"'{path}' has a base of its own and cannot be merged")
-        shift = base.count + len(types) - btf.start_id
-        start_id = btf.start_id
-        known: dict[int, int] = {}
-        for offset in _name_offsets(btf):
-            if offset < base.string_end:
-                known[offset] = offset
-                continue
-            name = btf.names[offset]
-            found = by_name.get(name)
-            if found is None:
-                found = by_name[name] = end
-                strings.append(name.encode("utf-8", "surrogateescape") + b"\0")
-                end += len(strings[-1])
-            known[offset] = found
-
-        def new_id(type_id: int, start_id: int = start_id, shift: int = shift) -> int:
-            return type_id if type_id < start_id else type_id + shift
-
-        for words in own_types(btf):
-            renumber(words, new_id, known.__getitem__)
-            types.append(words)
-    return types, b"".join(strings)
-
-
-def _name_offsets(btf: Btf) -> set[int]:
-    found: set[int] = set()
-
-    def note(offset: int) -> int:
-        found.add(offset)
-        return offset
-
-    for words in own_types(btf):
-        renumber(words, int, note)
-    return found
 
 
 def _same_struct(one: Sequence[int], two: Sequence[int]) -> bool:
@@ -219,14 +172,17 @@ class _Dedup:
     def run(self) -> list[list[int]]:
         """Deduplicate; returns the types that stay, their references renumbered."""
         self.add_base()
-        own = range(self.start, self.total)
-        for type_id in own:
-            self.primitive(type_id)
-        for type_id in own:
-            self.composite(type_id)
+        kinds = [words[1] >> 24 & 0x7F for words in self.types]
+        for type_id, kind in enumerate(kinds, self.start):
+            if kind in _PRIMITIVE:
+                self.primitive(type_id)
+        for type_id, kind in enumerate(kinds, self.start):
+            if kind in _COMPARED:
+                self.composite(type_id)
         self.forwards()
-        for type_id in own:
-            self.reference(type_id)
+        for type_id in range(self.start, self.total):
+            if self.map[type_id] < 0:
+                self.reference(type_id)
         return self.compact()
 
     def add_base(self) -> None:
@@ -234,15 +190,26 @@ class _Dedup:
         wanted = {words[0] for words in self.types}
         wanted.add(0)
         append = self.table.append
-        count = self.table.count_only
-        for type_id in range(1, self.start):
-            section, at = self.base.at(type_id)
-            if section[at] >> 24 & 0x7F in _KEPT:
-                continue
-            if section[at - 1] in wanted:
-                append(self.key(self.type(type_id)), type_id)
-            else:
-                count()
+        unlike = 0
+        for section in reversed(self.base.parts()):
+            words, sizes = section.words, section.sizes
+            for type_id, at in enumerate(section.own_offsets(), section.start_id):
+                info = words[at]
+                kind = info >> 24 & 0x7F
+                if words[at - 1] not in wanted:
+                    unlike += kind not in _KEPT
+                    continue
+                if kind in _KEPT:
+                    continue
+                self.table.count_only(unlike)
+                unlike = 0
+                if kind in _BY_HEAD:
+                    append((words[at - 1], info, words[at + 1]), type_id)
+                elif kind in _BY_WORDS:
+                    append(tuple(words[at - 1 : at - 1 + sizes[info]].tolist()), type_id)
+                else:
+                    append(self.key(self.type(type_id)), type_id)
+        self.table.count_only(unlike)
 
     def settle(self, type_id: int, new_id: int, key: tuple[int, ...]) -> None:
         self.map[type_id] = new_id
@@ -253,8 +220,6 @@ class _Dedup:
         """Types that refer to no others."""
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
-        if kind not in _PRIMITIVE:
-            return
         key = self.key(words)
         new_id = type_id
         for candidate in self.table.get(key):
@@ -288,11 +253,7 @@ class _Dedup:
         """Structs, unions and typedefs, compared with all that they lead to."""
         if self.map[type_id] >= 0:
             return
-        words = self.types[type_id - self.start]
-        kind = words[1] >> 24 & 0x7F
-        if kind not in COMPOSITE and kind != TYPEDEF:
-            return
-        key = self.key(words)
+        key = self.key(self.types[type_id - self.start])
         new_id = type_id
         for candidate in self.table.get(key):
             self.hypothesis = {}
@@ -448,15 +409,16 @@ class _Dedup:
         }
         if not declared:
             return
+        named: list[tuple[int, int, int]] = []
+        for section in reversed(self.base.parts()):
+            places = enumerate(section.own_offsets(), section.start_id)
+            base = section.words
+            named += [(id, base[at - 1], base[at]) for id, at in places if base[at - 1] in declared]
+        own = enumerate(self.types, self.start)
+        named += [(id, words[0], words[1]) for id, words in own if words[0] in declared]
         by_name: dict[int, int] = {}
-        for type_id in range(1, self.total):
-            if type_id < self.start:
-                section, at = self.base.at(type_id)
-                name, kind = section[at - 1], section[at] >> 24 & 0x7F
-            else:
-                words = self.types[type_id - self.start]
-                name, kind = words[0], words[1] >> 24 & 0x7F
-            if kind in COMPOSITE and name in declared and self.map[type_id] == type_id:
+        for type_id, name, info in named:
+            if info >> 24 & 0x7F in COMPOSITE and self.map[type_id] == type_id:
                 by_name[name] = 0 if name in by_name else type_id
         for type_id, words in enumerate(self.types, self.start):
             if words[1] >> 24 & 0x7F != FWD or self.map[type_id] != type_id:
@@ -497,18 +459,16 @@ class _Dedup:
             type_id for type_id in range(self.start, self.total) if self.map[type_id] == type_id
         ]
         numbers = {old: new for new, old in enumerate(kept, self.start)}
-
-        def new_id(type_id: int) -> int:
-            type_id = self.resolve(type_id)
-            if type_id < self.start:
-                return type_id
-            if type_id not in numbers:
-                raise FormatError("a merged type refers to one that was left out")
-            return numbers[type_id]
-
-        found = []
-        for type_id in kept:
-            words = self.types[type_id - self.start]
-            renumber(words, new_id, int)
-            found.append(words)
+        start = self.start
+        final = []
+        for type_id, target in enumerate(self.map):
+            if target != type_id:
+                target = self.resolve(target)
+            if target >= start:
+                if target not in numbers:
+                    raise FormatError("a merged type refers to one that was left out")
+                target = numbers[target]
+            final.append(target)
+        found = [self.types[type_id - start] for type_id in kept]
+        renumber_all(found, final.__getitem__, None)
         return found
