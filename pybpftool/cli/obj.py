@@ -172,10 +172,12 @@ def _against(ctx: Context) -> str:
     if path:
         try:
             with open(path, "rb", buffering=0) as file:
-                is_archive = file.read(2) == b"PK"
+                is_snapshot = file.read(2) == b"PK"
+        except IsADirectoryError:
+            is_snapshot = True
         except (OSError, ValueError):
             return path  # who reads it says why it cannot be
-        if is_archive:
+        if is_snapshot:
             ctx.options.snapshot = path
             return ""
     return path

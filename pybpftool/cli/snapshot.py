@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pybpftool.cli.grammar import select
 from pybpftool.errors import UsageError
 
@@ -15,8 +17,9 @@ Usage: pybpftool snapshot show PATH
        pybpftool snapshot save PATH [elements { none | SIZE | all }]
        pybpftool snapshot help
 
-save records what the read commands need into one file; 'pybpftool --snapshot PATH'
-replays it on any machine, without privilege. show tells what a recording holds.
+save records what the read commands need into one file, or into a folder where PATH
+ends in '/' or is an empty folder; 'pybpftool --snapshot PATH' replays either on any
+machine, without privilege. show tells what a recording holds.
 Of the elements of each map SIZE bytes are kept (1M if not given; K, M and G are
 known); a dump of a map that was cut ends with an error.
 """
@@ -40,12 +43,15 @@ def _save(ctx: Context, args: Args) -> None:
     from pybpftool.cli.progress import Progress
     from pybpftool.inspect.recorder import record
     from pybpftool.kernel.recording import RecordingKernel
-    from pybpftool.output.files import write_file
+    from pybpftool.output.files import write_file, write_folder
 
     recording = RecordingKernel(ctx.kernel, element_bytes)
     with Progress("Recording"):
         record(recording, elements=element_bytes != 0)
-    write_file(path, recording.archive(), private=True)
+    if path.endswith("/") or os.path.isdir(path):
+        write_folder(path, recording.members())
+    else:
+        write_file(path, recording.archive(), private=True)
     if ctx.json is not None:
         ctx.json.value(None)
     if recording.cut:

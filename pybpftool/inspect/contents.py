@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, FormatError
 from pybpftool.inspect.unseen import cut_sentence
 from pybpftool.inspect.wording import counted, shown
 from pybpftool.kernel.interface import KINDS
@@ -117,12 +117,16 @@ def contents(kernel: SnapshotKernel) -> Contents:
     for kind in KINDS:
         try:
             objects[kind] = sum(1 for _ in kernel.objects(kind))
+        except FormatError:
+            raise
         except BpfError:
             continue
     counts: dict[str, int] = {}
     for name, count in COUNTS.items():
         try:
             counts[name] = count(kernel)
+        except FormatError:
+            raise
         except BpfError:
             continue
     return Contents(

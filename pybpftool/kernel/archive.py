@@ -1,4 +1,4 @@
-"""The zip file that a recorded kernel is kept in.
+"""The zip file, or the folder of the same members, that a recorded kernel is kept in.
 
 ``manifest.json``
     ``{"format": 2, "program": "pybpftool", "version": …, "host": …, "machine": …,
@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import zipfile
 from itertools import islice
 
 from pybpftool import __version__
 from pybpftool.errors import BpfError, FormatError
+from pybpftool.kernel.folderread import Folder
 from pybpftool.kernel.zipread import BadZip, ZipFile
 
 TYPE_CHECKING = False
@@ -62,7 +64,7 @@ class Archive:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._zip = ZipFile(path)
+            self._members = Folder(path) if os.path.isdir(path) else ZipFile(path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise BpfError(f"cannot open the snapshot '{path}': {reason}") from None
@@ -75,7 +77,7 @@ class Archive:
     def member(self, name: str) -> bytes:
         """The content of one member."""
         try:
-            return self._zip.read(name, _MAX_MEMBER)
+            return self._members.read(name, _MAX_MEMBER)
         except KeyError:
             raise self._damaged(f"it has no {name}") from None
         except (OSError, ValueError, FormatError) as error:
@@ -98,6 +100,15 @@ class Archive:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, if it is one that this version can read."""
+        if isinstance(self._members, Folder):
+            try:
+                self._members.read("manifest.json", _MAX_MEMBER)
+            except KeyError:
+                raise FormatError(
+                    f"the folder '{self._path}' is not a snapshot: it has no manifest.json"
+                ) from None
+            except (OSError, FormatError):
+                pass  # said below
         manifest = self._json("manifest.json")
         if not isinstance(manifest, dict) or manifest.get("program") != "pybpftool":
             raise FormatError(f"'{self._path}' is not a snapshot of pybpftool")
@@ -160,13 +171,13 @@ def _is_text(value: Any) -> bool:
 _PART = 256  # answers or objects that become JSON at a time
 
 
-def archive_bytes(
+def members(
     kernel: dict[str, Any],
     answers: Iterable[tuple[str, Any]],
     objects: dict[str, list[Any]],
     blobs: dict[str, bytes],
-) -> bytes:
-    """A snapshot's file.
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """The members of a snapshot by name, in parts, to be taken one after the other.
 
     :param kernel: the manifest's fields host, machine, release, byteorder and recorded_at.
     :param answers: by question, in the order of the questions; short bytes are themselves.
@@ -175,21 +186,23 @@ def archive_bytes(
     """
     manifest = {"format": FORMAT, "program": "pybpftool", "version": __version__, **kernel}
     named: set[bytes] = set()
+    yield "manifest.json", [json.dumps(manifest, indent=1).encode()]
+    yield "answers.json", _content(answers, objects, named)
+    for name in sorted(blobs):
+        if name.encode() in named:
+            yield f"blobs/{name}", [blobs[name]]
+
+
+def zipped(members: Iterable[tuple[str, Iterable[bytes]]]) -> bytes:
+    """The bytes of a snapshot's file."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-        _write(archive, "manifest.json", [json.dumps(manifest, indent=1).encode()])
-        _write(archive, "answers.json", _content(answers, objects, named))
-        for name in sorted(blobs):
-            if name.encode() in named:
-                _write(archive, f"blobs/{name}", [blobs[name]])
+        for name, pieces in members:
+            # A member opened by its name has no date, and is for its owner alone.
+            with archive.open(name, "w") as member:
+                for piece in pieces:
+                    member.write(piece)
     return file.getvalue()
-
-
-def _write(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> None:
-    # A member opened by its name has no date, and is for its owner alone.
-    with archive.open(name, "w") as member:
-        for piece in pieces:
-            member.write(piece)
 
 
 def _content(

@@ -10,7 +10,7 @@ from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pybpftool.kernel.interface import Batch
@@ -184,7 +184,13 @@ class RecordingKernel(Kernel):
 
     def archive(self) -> bytes:
         """Everything recorded so far, as the bytes of a snapshot's file."""
-        from pybpftool.kernel.archive import archive_bytes
+        from pybpftool.kernel.archive import zipped
+
+        return zipped(self.members())
+
+    def members(self) -> Iterator[tuple[str, Iterable[bytes]]]:
+        """Everything recorded so far, as the files of a snapshot by name, each in parts."""
+        from pybpftool.kernel.archive import members
 
         kernel = {
             "host": self.host,
@@ -199,7 +205,7 @@ class RecordingKernel(Kernel):
             (key, _rows(arrays[key]) if key in arrays else self._answers[key])
             for key in sorted({*self._answers, *arrays})
         )
-        return archive_bytes(kernel, answers, objects, self._blobs)
+        return members(kernel, answers, objects, self._blobs)
 
 
 def _rows(arrays: dict[str, Any]) -> dict[str, Any]:

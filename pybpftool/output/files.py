@@ -13,6 +13,10 @@ import stat
 
 from pybpftool.errors import BpfError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _NEW = 0o666  # as far as the umask allows
 _PRIVATE = 0o600
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
@@ -43,6 +47,67 @@ def write_file(path: str, data: bytes | bytearray | memoryview, private: bool = 
         # ValueError: a name with a NUL byte.
         reason = error.strerror if isinstance(error, OSError) else error
         raise BpfError(f"cannot write the file '{path}': {reason}") from None
+
+
+def write_folder(path: str, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """Write files, each in parts, into a new folder or an existing empty one.
+
+    :param files: names with at most one folder in them. The first one comes last into the
+        folder, so that one which is not whole has no such file.
+
+    The files, and a new folder, are for their owner alone. Raises BpfError; then the files are
+    gone again, and so is a new folder.
+    """
+    made: list[tuple[Callable[[str], None], str]] = []
+    try:
+        try:
+            os.mkdir(path, 0o700)
+            made.append((os.rmdir, path))
+        except FileExistsError:
+            if os.listdir(path):
+                raise OSError(errno.ENOTEMPTY, "the folder is not empty") from None
+        _fill(path, files, made)
+    except BaseException as error:
+        for undo, name in reversed(made):
+            try:
+                undo(name)
+            except OSError:
+                pass  # somebody else's, or gone
+        if not isinstance(error, (OSError, ValueError)):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BpfError(f"cannot write the folder '{path}': {reason}") from None
+
+
+def _fill(
+    path: str,
+    files: Iterable[tuple[str, Iterable[bytes]]],
+    made: list[tuple[Callable[[str], None], str]],
+) -> None:
+    """Write the files of a folder; ``made`` is filled with what undoes it."""
+    flags = _FLAGS | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    folders = {""}
+    first: tuple[str, list[bytes]] | None = None
+
+    def write(name: str, pieces: Iterable[bytes]) -> None:
+        target = os.path.join(path, name)
+        with _closing(os.open(target, flags, _PRIVATE)) as fd:
+            made.append((os.unlink, target))
+            for piece in pieces:
+                _write_all(fd, memoryview(piece))
+
+    for name, pieces in files:
+        if first is None:
+            first = name, list(pieces)
+            continue
+        folder = name.rpartition("/")[0]
+        if folder not in folders:
+            os.mkdir(os.path.join(path, folder), 0o700)
+            made.append((os.rmdir, os.path.join(path, folder)))
+            folders.add(folder)
+        write(name, pieces)
+    if first is not None:
+        write(*first)
 
 
 def append_file(path: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,12 @@ def test_check_against_a_snapshot(tmp_path: Path, path: str) -> None:
     kernel.files[VMLINUX] = read_sections(made, (".BTF",))[1][".BTF"]
     snapshot = save(kernel, tmp_path / "host.zip")
     good = compile_object(tmp_path, coreobjects.PROGRAM, "program")
-    for words in (("--against", snapshot), ("--snapshot", snapshot)):
+    folder = tmp_path / "folder"
+    with zipfile.ZipFile(snapshot) as archive:
+        archive.extractall(folder)
+    for words in (
+        ("--against", snapshot), ("--snapshot", snapshot), ("--against", str(folder))
+    ):  # fmt: skip
         assert run("obj", "check", good, *words).status == 0
         assert run("obj", "check", path, *words).status == 1
     broken = tmp_path / "broken.zip"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,11 @@ def test_show_without_elements(kernel: FakeKernel, tmp_path: Path) -> None:
         ("save a elements all b", "unexpected argument 'b'"),
         ("nonsense", "unknown command 'nonsense' for 'snapshot'"),
         ("show /nonexistent", "/nonexistent"),
-        ("show /", "Is a directory"),
+        ("show /", "the folder '/' is not a snapshot: it has no manifest.json"),
+        ("show /proc/self/fd", "the folder '/proc/self/fd' is not a snapshot"),
+        ("save /proc", "the folder is not empty"),
+        ("save /proc/x/", "No such file or directory"),
+        ("save /nonexistent/s/", "No such file or directory"),
         ("show /dev/null", "not a snapshot"),
         ("save /nonexistent/s.zip", "No such file or directory"),
     ],
@@ -140,12 +145,47 @@ def test_wrong_words(kernel: FakeKernel, words: str, part: str) -> None:
     assert_one_sentence(run("snapshot", *words.split(), kernel=kernel), part)
 
 
-def test_saving_on_a_full_disk_leaves_nothing(kernel: FakeKernel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_answers_as_a_file(
+    kernel: FakeKernel, saved: str, tmp_path: Path, is_there: bool
+) -> None:
     folder = tmp_path / "folder"
-    folder.mkdir()
-    result = run("snapshot", "save", str(folder), kernel=kernel)
-    assert_one_sentence(result, "cannot write the file")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    if is_there:
+        folder.mkdir()
+    path = str(folder) if is_there else f"{folder}/"
+    assert run("snapshot", "save", path, kernel=kernel).err == b""
+    assert {"manifest.json", "answers.json"} <= {each.name for each in folder.iterdir()}
+    for each in folder.rglob("*"):
+        assert each.stat().st_mode & 0o77 == 0
+    for words in (*(command.split() for command in COMMANDS), ("owners",), ("doctor",)):
+        assert run("--snapshot", str(folder), *words) == run("--snapshot", saved, *words)
+    assert run("snapshot", "show", path).out == run("snapshot", "show", saved).out
+    assert run("diff", saved, str(folder)) == run("diff", saved, saved)
+    assert run("diff", str(folder), saved) == run("diff", saved, saved)
+    assert run("feature", "diff", str(folder), saved) == run("feature", "diff", saved, saved)
+    again = str(tmp_path / "again.zip")
+    assert run("--snapshot", str(folder), "snapshot", "save", again).status == 0
+    assert Path(again).read_bytes() == Path(saved).read_bytes()
+    # It is never written into a second time.
+    assert_one_sentence(run("snapshot", "save", path, kernel=kernel), "the folder is not empty")
+    (folder / "manifest.json").unlink()
+    assert_one_sentence(run("--snapshot", path, "prog"), f"the folder '{path}' is not a snapshot")
+
+
+def test_an_unpacked_file_is_a_snapshot(saved: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        archive.extractall(tmp_path / "x")
+    for words in ("prog show", "map dump id 7", "prog dump xlated id 1"):
+        assert run("--snapshot", str(tmp_path / "x"), *words.split()) == run(
+            "--snapshot", saved, *words.split()
+        )
+
+
+def test_a_folder_in_a_place_where_none_can_be(kernel: FakeKernel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = run("snapshot", "save", f"{tmp_path}/file/", kernel=kernel)
+    assert_one_sentence(result, "cannot write the folder", "Not a directory")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_the_kernel_refuses_is_recorded_as_refused(kernel: FakeKernel, saved: str) -> None:

@@ -306,7 +306,7 @@ class TestDamaged:
         fails(str(path), part)
 
     def test_places(self, tmp_path: Path) -> None:
-        fails(str(tmp_path), "Is a directory")
+        fails(str(tmp_path), "it has no manifest.json")
         fails(str(tmp_path / "none"), "No such file")
         fails("a\0b", "cannot open the snapshot")
         fails("", "cannot open the snapshot")

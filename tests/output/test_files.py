@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import resource
 import signal
@@ -11,13 +12,14 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pybpftool.errors import BpfError
 from pybpftool.output import files
-from pybpftool.output.files import write_file
+from pybpftool.output.files import write_file, write_folder
 
 PACKAGE = Path(files.__file__).parents[1]
 MUCH = bytes(range(256)) * 4096
@@ -343,3 +345,57 @@ def test_nobody_else_writes_files() -> None:
     }
     assert writers - allowed == set()
     assert "output/files.py" in writers
+
+
+class TestFolders:
+    FILES = (("first", [b"a", b"b"]), ("x/one", [b"1"]), ("x/two", [b"2", b"3"]), ("last", [b""]))
+
+    @staticmethod
+    def content(folder: Path) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_all_files(self, tmp_path: Path, is_there: bool) -> None:
+        folder = tmp_path / "new"
+        if is_there:
+            folder.mkdir()
+        write_folder(str(folder), self.FILES)
+        wanted = {"first": b"ab", "x/one": b"1", "x/two": b"23", "last": b""}
+        assert self.content(folder) == wanted
+        assert {path.stat().st_mode & 0o77 for path in folder.rglob("*")} == {0}
+        with pytest.raises(BpfError, match="the folder is not empty"):
+            write_folder(str(folder), self.FILES)
+        assert self.content(folder) == wanted
+
+    @pytest.mark.parametrize("is_there", [True, False])
+    @pytest.mark.parametrize("after", range(4))
+    def test_a_failure_leaves_nothing(self, tmp_path: Path, is_there: bool, after: int) -> None:
+        folder = tmp_path / "new"
+        if is_there:
+            folder.mkdir()
+
+        def files() -> Iterator[tuple[str, list[bytes]]]:
+            yield from self.FILES[:after]
+            assert not (folder / "first").exists()  # it comes last
+            raise OSError(errno.ENOSPC, "no room")
+
+        with pytest.raises(BpfError, match=r"cannot write the folder '.*': no room"):
+            write_folder(str(folder), files())
+        assert list(tmp_path.iterdir()) == ([folder] if is_there else [])
+        assert not is_there or list(folder.iterdir()) == []
+
+    def test_what_somebody_else_put_there_stays(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new"
+
+        def files() -> Iterator[tuple[str, list[bytes]]]:
+            yield "first", [b""]
+            (folder / "other").write_bytes(b"theirs")
+            yield "other", [b"ours"]
+
+        with pytest.raises(BpfError, match="File exists"):
+            write_folder(str(folder), files())
+        assert self.content(folder) == {"other": b"theirs"}
