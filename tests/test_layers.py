@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "worker",
     },
     # Where a command line meets a kernel.
-    "cli.context": {"btf", "kernel.live", "kernel.snapshot"},
+    "cli.context": {"btf", "kernel.live", "kernel.snapshot", "kernel.telling"},
     "cli.snapshot": {"kernel.recording", "kernel.snapshot"},
     "cli.check": {"kernel.snapshot"},
     "cli.diff": {"kernel.snapshot"},

@@ -18,6 +18,7 @@ class Context:
 
     __slots__ = (
         "_base_btf",
+        "_is_silent",
         "_kernel",
         "failed",
         "failure_status",
@@ -48,20 +49,32 @@ class Context:
         """What stands before each error: the file and line of a batch's command."""
         self._kernel = kernel if options.snapshot is None else None
         self._base_btf: Btf | None = None
+        self._is_silent = options.debug  # the kernel, which is to tell what it refuses
 
     @property
     def kernel(self) -> Kernel:
         """The live kernel, or the recorded one that ``--snapshot`` names."""
-        if self._kernel is None:
+        if self._kernel is None or self._is_silent:
+            self._kernel = self._opened()
+        return self._kernel
+
+    def _opened(self) -> Kernel:
+        kernel = self._kernel
+        if kernel is None:
             if self.options.snapshot is not None:
                 from pybpftool.kernel.snapshot import SnapshotKernel
 
-                self._kernel = SnapshotKernel.load(self.options.snapshot)
+                kernel = SnapshotKernel.load(self.options.snapshot)
             else:
                 from pybpftool.kernel.live import LiveKernel
 
-                self._kernel = LiveKernel()
-        return self._kernel
+                kernel = LiveKernel()
+        if self._is_silent:
+            from pybpftool.kernel.telling import tell_refusals
+
+            self._is_silent = False
+            tell_refusals(kernel, self.debug)
+        return kernel
 
     @property
     def base_btf(self) -> Btf | None:
@@ -100,7 +113,7 @@ class Context:
         _write_stderr(f"{sentence}\n")
 
     def debug(self, text: str) -> None:
-        """What a library says with ``-d``: on stderr, with JSON as well."""
+        """What is said with ``-d`` alone: on stderr, with JSON as well."""
         self.out.flush()
         _write_stderr(text)
 
