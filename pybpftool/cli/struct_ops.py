@@ -51,11 +51,11 @@ def _help(ctx: Context, args: Args) -> None:
 class _Search:
     """The maps that a command line means: all, those of a name, or one id."""
 
-    __slots__ = ("id", "is_all", "name")
+    __slots__ = ("id_word", "is_all", "name")
 
     def __init__(self, args: Args, optional: bool) -> None:
         self.is_all = optional and not args
-        self.id: int | None = None
+        self.id_word: str | None = None
         self.name: str | None = None
         if self.is_all:
             return
@@ -64,17 +64,19 @@ class _Search:
         args.end()
         if how == "name":
             self.name = word
-            return
-        id = c_number(word)
-        if not id or id >> 32:
-            raise BpfError(f"'{word}' is not a map id")
-        self.id = id
+        else:
+            # A word that is no id is refused when it is looked up: dump's text ends with a
+            # line break then, as upstream's does.
+            self.id_word = word
 
     def run(self, ctx: Context, work: Callable[[BpfObject], None], json: JsonStream | None) -> None:
         """Do ``work`` with each map, which ``json`` (if any) takes as an array's elements."""
         kernel = ctx.kernel
-        if self.id is not None:
-            obj = kernel.open("map", self.id)
+        if self.id_word is not None:
+            id = c_number(self.id_word)
+            if not id or id >> 32:
+                raise BpfError(f"'{self.id_word}' is not a map id")
+            obj = kernel.open("map", id)
             try:
                 if not struct_ops.is_struct_ops(kernel, obj):
                     raise BpfError(f"map {obj.id} is none of struct_ops")

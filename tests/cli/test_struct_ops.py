@@ -161,6 +161,15 @@ def test_mistakes_are_one_sentence(words: tuple[str, ...], part: str) -> None:
     assert_one_sentence(result, part)
 
 
+@pytest.mark.parametrize("word", ["0", "x", "0x", "4294967301", "8"])
+def test_text_of_a_dump_ends_with_a_line_break_whatever_the_id(word: str) -> None:
+    result = run("struct_ops", "dump", "id", word, kernel=OpsKernel())
+    assert (result.status, result.text) == (255, "\n")
+    assert_one_sentence(result)
+    shown = run("struct_ops", "show", "id", word, kernel=OpsKernel())
+    assert (shown.status, shown.text) == (255, "")
+
+
 @pytest.mark.parametrize("command", ["show", "dump"])
 def test_a_name_that_nothing_has_is_an_empty_array(command: str) -> None:
     result = run("-j", "struct_ops", command, "name", "nothing", kernel=OpsKernel())
