@@ -127,7 +127,7 @@ class Context:
         """Report an error and go on; the run will end with a failure status."""
         self.failed = True
         message = f"{self.place}{error}"
-        if self.json is not None:
+        if self.json is not None and not self.json.is_complete:
             self.json.error(message, _classified(error) if self.options.is_full else {})
         else:
             self.out.flush()

@@ -51,6 +51,8 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
                     _ = ctx.base_btf
                 dispatch(ctx, words)
         except BpfError as error:
+            if out.failure:
+                raise
             ctx.error(error)
         except RecursionError:
             ctx.error("the data is nested too deeply")
@@ -69,7 +71,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
     except ClosedPipe:
         return EXIT_CLOSED_PIPE
     except BpfError as error:
-        # Standard output itself is gone (a full disk): stderr is all that is left.
+        # Standard output itself is gone (a full disk), in part at least: only stderr is left.
         ctx.json = None
         out.discard()
         ctx.error(error)
@@ -77,12 +79,20 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
 
 
 def _own_fault(error: Exception) -> str:
-    """What no module foresaw, as a sentence: a module that cannot be read, or a mistake of ours."""
-    if isinstance(error, (ImportError, OSError)):
-        return f"a part of Python or of pybpftool cannot be loaded: {error}"
+    """What no module foresaw, as a sentence.
+
+    A module that cannot be read, a system call that hardly ever fails, or a mistake of ours.
+    """
     place = error.__traceback__
+    is_import = isinstance(error, ImportError)
     while place is not None and place.tb_next is not None:
         place = place.tb_next
+        is_import |= place.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+    if is_import:
+        return f"a part of Python or of pybpftool cannot be loaded: {error}"
+    if isinstance(error, OSError):
+        named = f": '{error.filename}'" if error.filename is not None else ""
+        return f"a system call of this command failed: {error.strerror or error}{named}"
     where = ""
     if place is not None:
         file = place.tb_frame.f_code.co_filename.rpartition("pybpftool/")[2]
@@ -98,14 +108,23 @@ def _finish(ctx: Context) -> None:
     ctx.out.flush()
 
 
+def _unheard(unraisable: object) -> None:
+    """In place of a traceback on stderr."""
+
+
 def run() -> None:
     """The console script: :func:`main` on ``sys.argv``, then out without ceremony."""
     import _signal  # type: ignore[import-not-found]  # the module signal loads enum
     import gc
 
     open_standard()
-    # Who ignored it hands that down, and would leave us without our children's status.
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    try:
+        # Who ignored it hands that down, and would leave us without our children's status.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    except OSError:
+        pass  # a filter of system calls: what has children is slower then
+    # What goes wrong where nobody can catch it (in a thread that gets no memory) is not heard.
+    sys.unraisablehook = _unheard
     # Nothing here makes reference cycles worth collecting, and a run is short.
     gc.disable()
     try:

@@ -85,6 +85,8 @@ def _show(ctx: Context, args: Args) -> None:
         ctx.json.value([{**network.json(), "netfilter": _netfilter_json(programs)}])
     else:
         ctx.out.write(network.text() + _netfilter_text(programs))
+    if network.unseen:
+        ctx.error_aside(network.unseen)
 
 
 def _show_all(ctx: Context) -> None:
@@ -92,6 +94,7 @@ def _show_all(ctx: Context) -> None:
     reader = NetworkReader(ctx.kernel, ctx.options.resolve)
     if ctx.json is not None:
         ctx.json.begin_array()
+    unseen = ""
     for namespace in namespaces(ctx.kernel):
         try:
             network = reader.read(namespace.path)
@@ -103,12 +106,15 @@ def _show_all(ctx: Context) -> None:
             ctx.json.value({"netns": namespace.json(), **network.json()})
         else:
             ctx.out.write(namespace.text() + network.text())
+        unseen = unseen or network.unseen
     programs = _netfilter(ctx, reader)
     if ctx.json is not None:
         ctx.json.value({"netfilter": _netfilter_json(programs)})
         ctx.json.end()
     else:
         ctx.out.write(_netfilter_text(programs))
+    if unseen:
+        ctx.error_aside(unseen)
 
 
 def _device(ctx: Context, args: Args) -> int:

@@ -181,6 +181,8 @@ class Attachments(Names):
             prog_id = network.flow_dissector.id
             row = Attachment("flow_dissector", "", "", prog_id, netns=netns)
             self._add(row, ("flow_dissector", netns, prog_id))
+        if network.unseen:
+            raise BpfError(network.unseen)
 
     # --- cgroups ---
 

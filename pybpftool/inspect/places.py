@@ -247,6 +247,8 @@ def _of_network(network: Network, netns: str) -> Iterator[Place]:
                     yield Place(known.id, found.kind, "dev", found.devname, number, netns)
     if network.flow_dissector is not None:
         yield Place(network.flow_dissector.id, "flow_dissector", netns=netns)
+    if network.unseen:
+        raise BpfError(network.unseen)
 
 
 def _of_event(kind: str, name: str, offset: int) -> tuple[str, str]:

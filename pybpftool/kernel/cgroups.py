@@ -193,7 +193,7 @@ class _Query:
         programs = []
         for _, type, _, _, _, count, _ in _ATTR.iter_unpack(data):
             if count:
-                programs += self._of_type(fd, type, count)
+                programs += self._of_type(fd, path, type, count)
         return programs
 
     def _drop_unknown(self, fd: int, path: str, results: list[int]) -> None:
@@ -210,7 +210,7 @@ class _Query:
             known.append(type)
         self._prepare(tuple(known))
 
-    def _of_type(self, fd: int, type: int, count: int) -> list[tuple[int, int, int]]:
+    def _of_type(self, fd: int, path: str, type: int, count: int) -> list[tuple[int, int, int]]:
         while True:
             # Room to spare: one may be attached meanwhile.
             room = count + _ROOM
@@ -227,8 +227,10 @@ class _Query:
             _, _, _, common, _, count, _ = _ATTR.unpack(attr.data)
             if result == -ENOSPC:
                 continue
-            if result < 0:
+            if result in (-EINVAL, -ENOENT):
                 return []
+            if result < 0:
+                raise _query_error(path, -result)
             rows = zip(
                 struct.unpack_from(f"={count}I", ids.data),
                 struct.unpack_from(f"={count}I", flags.data),

@@ -236,6 +236,6 @@ def _texts_in(
 def _comm(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/comm", "rb") as comm:
-            return comm.read().removesuffix(b"\n").decode("utf-8", "surrogateescape")
+            return (comm.read() or b"").removesuffix(b"\n").decode("utf-8", "surrogateescape")
     except OSError:
         return ""

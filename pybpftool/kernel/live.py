@@ -91,8 +91,13 @@ class LiveKernel(Kernel):
     uses_iterators = True
     """Whether BPF iterators may be loaded to find the holders of many objects."""
 
+    _fdinfo = -1
+
     def __init__(self) -> None:
-        names = posix.uname()
+        try:
+            names = posix.uname()
+        except OSError as error:
+            raise KernelError.of("cannot ask which kernel runs", error.errno or 0) from None
         self.machine = names.machine
         self.release = names.release
         self.host = names.nodename
@@ -100,14 +105,16 @@ class LiveKernel(Kernel):
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
         self._path = Buffer(_PATH_MAX)
-        self._fdinfo = -1
         self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
 
     def __del__(self) -> None:
         # A command ends without this; whoever asks many kernels in one process has few files.
         if self._fdinfo >= 0:
-            posix.close(self._fdinfo)
+            try:
+                posix.close(self._fdinfo)
+            except OSError:
+                pass  # closed all the same, and nobody to tell
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import posix
 import struct
-from errno import EINVAL, ENODEV, EPERM
+from errno import EACCES, EINVAL, ENODEV, ENXIO, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.syscall import Buffer, bpf, setns
@@ -160,7 +160,7 @@ def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[in
     """(prog_id, prog_flags, link_id, link_flags) of a device's tcx or netkit programs.
 
     ``link_id`` is 0 for a program attached without a link. Empty where the device or
-    the kernel knows no such attach type.
+    the kernel knows no such attach type; raises KernelError when it refuses to tell.
     """
     arrays = [Buffer(4 * _MOST) for _ in range(4)]
     progs, prog_flags, links, link_flags = arrays
@@ -179,8 +179,11 @@ def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[in
         )
     )
     result = _inside(netns, lambda: bpf(uapi.BPF_PROG_QUERY, attr.address, _QUERY.size))
-    if result < 0:
+    # EACCES: a netkit device is asked as the other end of its pair (netkit_dev_fetch()).
+    if result in (-EINVAL, -ENODEV, -ENXIO, -EACCES):
         return []
+    if result < 0:
+        raise KernelError.of(f"cannot query the programs of device {ifindex}", -result)
     count = min(_QUERY.unpack(attr.data)[5], _MOST)
     columns = (
         struct.unpack_from(f"={count}I", array.data)
@@ -259,7 +262,7 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
             if inode in found:
                 continue
             with open(f"{task}/comm", "rb") as stream:
-                comm = stream.read().removesuffix(b"\n").decode("utf-8", "surrogateescape")
+                comm = (stream.read() or b"").removesuffix(b"\n").decode("utf-8", "surrogateescape")
         except (OSError, ValueError):
             continue
         path = "" if inode == own.st_ino else f"{task}/ns/net"

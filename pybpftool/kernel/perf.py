@@ -230,7 +230,7 @@ def _pid_translation() -> Callable[[str], int | None] | None:
 def _namespace_pids(process: str) -> list[int]:
     """A task's ids from the namespace of /proc inwards (``NSpid`` of its status)."""
     with open(process + "/status", "rb") as status:
-        _, _, rest = status.read().partition(b"\nNSpid:")
+        _, _, rest = (status.read() or b"").partition(b"\nNSpid:")
     return list(map(int, rest.partition(b"\n")[0].split()))
 
 

@@ -22,7 +22,7 @@ def mount_points(fs_type: bytes = b"bpf") -> list[str]:
     """The mount points of file systems of a type, in the order of /proc/mounts."""
     try:
         with open("/proc/mounts", "rb") as mounts:
-            lines = mounts.read().split(b"\n")
+            lines = (mounts.read() or b"").split(b"\n")  # None: EAGAIN
     except OSError:
         return []
     points = []

@@ -237,7 +237,7 @@ def kernel_version() -> int:
         text = version
     try:
         with open("/proc/version_signature", encoding="ascii", errors="replace") as file:
-            text = file.read().split()[2]  # Ubuntu's
+            text = (file.read() or "").split()[2]  # Ubuntu's
     except (OSError, IndexError):
         pass
     numbers = []

@@ -117,7 +117,7 @@ def _look(
             pass
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
-            comm = file.read().rstrip(b"\n").decode("utf-8", "surrogateescape")
+            comm = (file.read() or b"").rstrip(b"\n").decode("utf-8", "surrogateescape")
     except OSError:
         comm = ""
     found[inode] = FilteredSocket(

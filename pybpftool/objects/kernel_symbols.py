@@ -65,21 +65,26 @@ class SymbolSource:
         return symbols
 
 
+_PATIENCE = 1.0  # seconds within which a thread that was started does begin
+
+
 class _ReadAhead:
     """Reads /proc/kallsyms in another thread."""
 
-    __slots__ = ("_answer", "_done", "_kernel")
+    __slots__ = ("_answer", "_done", "_has_begun", "_kernel")
 
     def __init__(self, kernel: Kernel) -> None:
         import _thread
 
         self._kernel = kernel
-        self._answer: bytes | KernelError = b""
+        self._answer: bytes | KernelError | None = None
+        self._has_begun = False
         self._done = _thread.allocate_lock()
         self._done.acquire()
         _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
+        self._has_begun = True
         try:
             self._answer = self._kernel.file_in_background(KALLSYMS)
         except KernelError as error:
@@ -89,10 +94,12 @@ class _ReadAhead:
 
     def result(self) -> bytes:
         """The file's content; waits until it is read. Raises KernelError."""
-        with self._done:
-            if isinstance(self._answer, KernelError):
-                raise self._answer
-            return self._answer
+        # A thread that gets no memory ends before its first line, and says so to nobody.
+        while not self._done.acquire(timeout=_PATIENCE) and self._has_begun:
+            pass
+        if isinstance(self._answer, KernelError):
+            raise self._answer
+        return self._kernel.file(KALLSYMS) if self._answer is None else self._answer
 
 
 def sysctl(kernel: Kernel, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENODEV, ENOENT, ENXIO, EOPNOTSUPP
+
 from pybpftool.errors import KernelError
 from pybpftool.objects.rtnetlink import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER, Codec
 from pybpftool.records import Record
@@ -19,11 +21,7 @@ if TYPE_CHECKING:
 # linux/if_link.h: XDP_ATTACHED_NONE, _DRV, _SKB, _HW, _MULTI
 _MODES = {1: "driver", 2: "generic", 3: "offload"}
 _MULTI = 4
-_MULTI_MODES = (
-    ("generic", "skb_prog_id"),
-    ("driver", "drv_prog_id"),
-    ("offload", "hw_prog_id"),
-)
+_MULTI_MODES = (("generic", "skb_prog_id"), ("driver", "drv_prog_id"), ("offload", "hw_prog_id"))
 
 _DEVICE_TYPES = (
     ("tcx_ingress", "tcx/ingress"),
@@ -174,13 +172,14 @@ class Filter(Record):
 class Network(Record):
     """What one network namespace has. ``flow_dissector`` is None when there is none.
 
-    ``devices`` are the names of the devices that were looked at.
+    ``devices`` are the names of those looked at; ``unseen`` says why programs may be missing.
     """
 
     devices: list[str]
     xdp: list[XdpDevice]
     tc: list[DeviceProgram | Filter]
     flow_dissector: Prog | None
+    unseen: str = ""
 
     def text(self) -> str:
         parts = ["xdp:\n"]
@@ -258,15 +257,22 @@ def bits(number: int) -> list[int]:
     return [1 << n for n in range(32) if number >> n & 1]
 
 
+# The device is gone, has no such qdisc, or the kernel knows no such thing: nothing hangs there.
+_NOTHING_THERE = (ENODEV, ENXIO, ENOENT, EINVAL, EOPNOTSUPP)
+
+
 class NetworkReader:
     """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
-    __slots__ = ("_codec", "_has_all_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver")
+    __slots__ = (
+        "_codec", "_has_all_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
+    )  # fmt: skip
 
     def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
         self._kernel = kernel
         self._codec = Codec(kernel.byteorder)
         self._names: dict[int, str] = {}
+        self._unseen = ""
         self._resolver: Resolver | None = None
         if resolve:
             from pybpftool.objects.symbols import Resolver
@@ -285,6 +291,7 @@ class NetworkReader:
         """
         kernel, codec = self._kernel, self._codec
         flow_dissector = kernel.flow_dissector(netns)
+        self._unseen = ""
         devices = []
         xdp = []
         self._qdiscs: dict[int, list[tuple[int, str]]] = {}
@@ -302,12 +309,17 @@ class NetworkReader:
             tc += self._device_programs(netns, index, name)
             tc += self._filters(netns, index, name)
         dissector = self._prog(flow_dissector) if flow_dissector else None
-        return Network([name for _, name in devices], xdp, tc, dissector)
+        return Network([name for _, name in devices], xdp, tc, dissector, self._unseen)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
         for attach_type, kind in _DEVICE_TYPES:
             number = ATTACH_TYPES.index(attach_type)
-            for row in self._kernel.device_programs(ifindex, number, netns):
+            try:
+                rows = self._kernel.device_programs(ifindex, number, netns)
+            except KernelError as error:
+                self._missing(error)
+                continue
+            for row in rows:
                 yield DeviceProgram(devname, ifindex, kind, self._prog_name(row[0]), *row)
 
     def _prog_name(self, id: int) -> str:
@@ -367,9 +379,8 @@ class NetworkReader:
         """
         if not self._has_all_qdiscs:
             request = self._codec.request_tc(RTM_GETQDISC, ifindex)
-            try:
-                messages = self._kernel.netlink_dump(request, netns)
-            except KernelError:
+            messages = self._asked(request, netns)
+            if messages is None:
                 return None
             for message in messages:
                 index, handle, kind = self._codec.handle(message)
@@ -381,11 +392,19 @@ class NetworkReader:
         return None if id is None else self._prog(id)
 
     def _dump(self, request: bytes, netns: str) -> list[bytes]:
+        return self._asked(request, netns) or []
+
+    def _asked(self, request: bytes, netns: str) -> list[bytes] | None:
         try:
             return self._kernel.netlink_dump(request, netns)
-        except KernelError:
-            # The device is gone, or has no such qdisc: nothing hangs there.
-            return []
+        except KernelError as error:
+            self._missing(error)
+            return None
+
+    def _missing(self, error: KernelError) -> None:
+        """Keep why something may be missing, the first reason for all."""
+        if error.errno not in _NOTHING_THERE and not self._unseen:
+            self._unseen = str(error)
 
     def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> XdpDevice | None:
         attached = attributes.get("attached", 0)

@@ -336,7 +336,7 @@ class ProgramReader:
             return name
         try:
             func_info = self._kernel.prog_arrays(obj, ("func_info",))["func_info"]
-            if not func_info:
+            if len(func_info or b"") < 8:  # withheld, or a recording's
                 return name
             # struct bpf_func_info: insn_off, type_id
             type_id = unpack_u32(func_info[4:8], self._kernel.byteorder)[0]

@@ -190,6 +190,12 @@ def _replace(place: str, data: memoryview, mode: int, old: os.stat_result | None
         _write_all(fd, data)
         if not is_named:
             if old is None and _give_name(fd, place):
+                closing, fd = fd, -1
+                try:
+                    os.close(closing)
+                except OSError:
+                    os.unlink(place)
+                    raise
                 return
             is_named = _give_name(fd, beside)
             if not is_named:
@@ -243,7 +249,10 @@ def _give_name(fd: int, name: str) -> bool:
     except OSError:
         return False
     finally:
-        os.close(directory)
+        try:
+            os.close(directory)
+        except OSError:
+            pass  # nothing was written to it
     return True
 
 

@@ -120,6 +120,11 @@ class JsonStream:
         """How many objects and arrays are open."""
         return len(self._open)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the document has ended: another value would be a second document."""
+        return self._separate and not self._open
+
     def _begin_value(self) -> None:
         if self._separate:
             self._out.write(",")

@@ -44,7 +44,20 @@ class Output:
     (escape sequences in a process name) are shown as ``\\x1b`` instead of acting.
     """
 
-    __slots__ = ("_errors", "_escapes", "_fd", "_is_wide", "_limit", "_pieces", "_size", "_tty")
+    __slots__ = (
+        "_errors",
+        "_escapes",
+        "_fd",
+        "_is_wide",
+        "_limit",
+        "_pieces",
+        "_size",
+        "_tty",
+        "failure",
+    )
+
+    failure: str
+    """Why a block could not be written, a sentence; empty if all could."""
 
     def __init__(self, fd: int = 1, errors: str = "surrogateescape") -> None:
         self._fd = fd
@@ -52,6 +65,7 @@ class Output:
         self._pieces: list[str] = []
         self._size = 0
         self._is_wide = False
+        self.failure = ""
         self._tty = self._escapes = posix.isatty(fd)
         self._limit = 0 if self._tty else _FIRST_BLOCK
 
@@ -110,6 +124,9 @@ class Output:
         self._size = 0
 
     def _write_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.failure:
+            # A block is missing already: what comes behind it would mean something else.
+            raise BpfError(self.failure)
         view = memoryview(data)
         if len(view) >= _LARGEST_BLOCK and not self._is_wide:
             self._is_wide = True
@@ -122,7 +139,8 @@ class Output:
             except BlockingIOError:
                 self._wait_writable()
             except OSError as error:
-                raise BpfError(f"cannot write the output: {error.strerror}") from None
+                self.failure = f"cannot write the output: {error.strerror}"
+                raise BpfError(self.failure) from None
 
     def _wait_writable(self) -> None:
         # A non-blocking standard output (shared with another program) is full.

@@ -243,7 +243,8 @@ class TestErrors:
         ("error", "sentence"),
         [
             (ImportError("No module named 'zlib'"), "cannot be loaded: No module named 'zlib'"),
-            (OSError(errno.EIO, "Input/output error"), "cannot be loaded: [Errno 5]"),
+            (OSError(errno.EIO, "Input/output error"), "call of this command failed: Input"),
+            (OSError(errno.EIO, "Bad", "/a b"), "call of this command failed: Bad: '/a b'"),
             (KeyError("x"), "a mistake in pybpftool, please report it with what -d prints: KeyEr"),
             (ValueError("two\nlines"), "ValueError: two lines ("),
         ],
@@ -359,6 +360,17 @@ class TestBrokenOutput:
             os.dup2(saved, 1)
             os.close(saved)
             os.close(full)
+
+    def test_one_document_whatever_follows_it(self) -> None:
+        def late(ctx: Context, words: object) -> None:
+            assert ctx.json is not None
+            ctx.json.value([1])
+            raise BpfError("too late")
+
+        with mock.patch.object(entry, "dispatch", late):
+            result = run("-j", "version")
+        assert (result.status, result.out) == (255, b"[1]\n")
+        assert result.errors == "Error: too late\n"
 
     def test_a_closed_stdout(self) -> None:
         done = subprocess.run(

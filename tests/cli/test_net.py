@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -326,3 +326,23 @@ def test_cut_messages(kernel: AttachedKernel, cut: int) -> None:
 def test_help() -> None:
     result = run("net", "help", kernel=AttachedKernel())
     assert result.status == 0 and "net attach" in result.errors
+
+
+def test_what_is_refused_is_named_once(kernel: AttachedKernel) -> None:
+    kernel.devices[2, ATTACH_TYPES.index("tcx_ingress")] = [(5, 0, 0, 0)]
+    whole = run("-j", "net", "show", kernel=kernel).json[0]
+    assert whole["tc"]
+
+    def refused(ifindex: int, attach_type: int, netns: str) -> NoReturn:
+        raise KernelError("the kernel does not tell", errno.EIO)
+
+    kernel.device_programs = refused  # type: ignore[method-assign]
+    kernel.namespaces = [("", 4026531840, "", 1, "systemd")]
+    for words in (["net", "show"], ["-j", "net", "show"], ["net", "show", "all"]):
+        result = run(*words, kernel=kernel)
+        assert result.status == 255
+        assert result.errors == "Error: the kernel does not tell\n"
+    found = run("-j", "net", "show", kernel=kernel).json[0]
+    assert found == {**whole, "tc": []}
+    unseen = run("attachments", kernel=kernel).errors
+    assert "the kernel does not tell" in unseen

@@ -106,7 +106,7 @@ class TestCgroupQuery:
             return 0
 
         answering(monkeypatch, cgroups, answer)
-        assert query._of_type(9, 1, 2) == [(1, 70, 2), (1, 71, 2)]
+        assert query._of_type(9, "/x", 1, 2) == [(1, 70, 2), (1, 71, 2)]
 
     def test_more_programs_than_there_was_room_for(
         self, query: cgroups._Query, monkeypatch: pytest.MonkeyPatch
@@ -123,14 +123,18 @@ class TestCgroupQuery:
             return 0
 
         answering(monkeypatch, cgroups, answer)
-        assert [id for _, id, _ in query._of_type(9, 1, 2)] == list(range(100))
+        assert [id for _, id, _ in query._of_type(9, "/x", 1, 2)] == list(range(100))
         assert rooms == [66, 164]
 
     def test_a_type_that_is_refused(
         self, query: cgroups._Query, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         answering(monkeypatch, cgroups, lambda *_: -errno.EPERM)
-        assert query._of_type(9, 1, 2) == []
+        with pytest.raises(KernelError, match="CAP_NET_ADMIN"):
+            query._of_type(9, "/x", 1, 2)
+        answering(monkeypatch, cgroups, lambda *_: -errno.ENOENT)  # detached meanwhile
+        assert query._of_type(9, "/x", 1, 2) == []
+        answering(monkeypatch, cgroups, lambda *_: -errno.EPERM)
         with pytest.raises(KernelError, match="CAP_NET_ADMIN"):
             query._drop_unknown(9, "/x", [-1, 0])
         answering(monkeypatch, cgroups, lambda *_: -errno.EIO)
@@ -274,6 +278,9 @@ class TestNet:
     def test_no_such_device_type(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answering(monkeypatch, net, lambda *_: -errno.EINVAL)
         assert net.device_programs(1, 46, "") == []
+        answering(monkeypatch, net, lambda *_: -errno.EIO)
+        with pytest.raises(KernelError, match="of device 1: Input/output"):
+            net.device_programs(1, 46, "")
 
 
 def message(type: int, body: bytes = b"", flags: int = 0) -> bytes:

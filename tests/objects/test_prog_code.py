@@ -77,3 +77,16 @@ def test_jump_tables_only_where_there_are_such_jumps() -> None:
     obj = kernel.open("prog", 1)
     code = reader(kernel)
     assert code.jump_tables(obj, code.xlated(obj)) == {}
+
+
+def test_a_thread_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that gets no memory for its first frame: the file is read without it."""
+    import _thread
+
+    from pybpftool.objects import kernel_symbols
+
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *_: 1)
+    monkeypatch.setattr(kernel_symbols, "_PATIENCE", 0.01)
+    kernel = FakeKernel()
+    kernel.files[kernel_symbols.KALLSYMS] = b"ffffffff81000000 T _stext\n"
+    assert kernel_symbols._ReadAhead(kernel).result() == b"ffffffff81000000 T _stext\n"

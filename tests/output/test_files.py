@@ -399,3 +399,22 @@ class TestFolders:
         with pytest.raises(BpfError, match="File exists"):
             write_folder(str(folder), files())
         assert self.content(folder) == {"other": b"theirs"}
+
+
+def test_a_file_that_cannot_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems over a network tell then that there is no room: there is no file."""
+    place, close = tmp_path / "new", os.close
+    refused: list[int] = []
+
+    def failing(fd: int) -> None:
+        if not refused and stat.S_ISREG(os.fstat(fd).st_mode):
+            close(fd)
+            refused.append(fd)
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        close(fd)
+
+    monkeypatch.setattr(os, "close", failing)
+    with pytest.raises(BpfError, match="quota"):
+        write_file(str(place), b"x")
+    assert refused
+    assert list(tmp_path.iterdir()) == []

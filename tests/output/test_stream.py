@@ -157,6 +157,18 @@ class TestBroken:
             with pytest.raises(BpfError, match="cannot write the output: No space left"):
                 out.flush()
 
+    def test_nothing_follows_a_lost_block(self, pipe: tuple[int, int]) -> None:
+        with open("/dev/full", "wb") as full:
+            out = Output(full.fileno())
+            out.write("x")
+            with pytest.raises(BpfError, match="No space left"):
+                out.flush()
+            os.dup2(pipe[1], full.fileno())  # there is space again
+            out.write("y")
+            with pytest.raises(BpfError, match="No space left"):
+                out.flush()
+        assert out.failure == "cannot write the output: No space left on device"
+
     def test_a_descriptor_that_is_not_open(self, pipe: tuple[int, int]) -> None:
         out = Output(pipe[1])
         os.close(pipe[1])
