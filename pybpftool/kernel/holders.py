@@ -47,24 +47,40 @@ def are_many() -> bool:
 
 
 def from_blocks(blocks: list[bytes]) -> dict[int, list[tuple[int, str]]]:
-    """The answer of :func:`find_holders` from :func:`pybpftool.kernel.task_iter.held`."""
+    """The answer of :func:`find_holders` from :func:`pybpftool.kernel.task_iter.held`.
+
+    Objects with the same holders have one list of them in common.
+    """
     from struct import Struct
 
-    found: dict[int, list[tuple[int, str]]] = {}
-    shared: dict[int, list[int]] = {}
-    alone: dict[int, list[tuple[int, str]]] = {}
+    ids_of: dict[int, list[int]] = {}
+    comms: dict[int, bytes] = {}
     # task_iter.HELD without the thread and the descriptor: most rows are the same then.
     rows = Struct("=I8xI16s").iter_unpack(b"".join(blocks))
     for pid, id, comm in dict.fromkeys(rows):
-        if pid not in alone:
-            name = comm.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            alone[pid] = [(pid, name)]
-        if id not in found:
-            found[id] = alone[pid]  # as a rule it stays at one
-        else:
-            shared.setdefault(id, [found[id][0][0]]).append(pid)
-    for id, pids in shared.items():
-        found[id] = [alone[pid][0] for pid in sorted(set(pids))]
+        ids = ids_of.get(pid)
+        if ids is None:
+            ids = ids_of[pid] = []
+            comms[pid] = comm
+        ids.append(id)
+    # Processes that were forked hold the same as each other.
+    alike: dict[tuple[int, ...], list[tuple[int, str]]] = {}
+    for pid in sorted(ids_of):
+        name = comms[pid].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        alike.setdefault(tuple(ids_of[pid]), []).append((pid, name))
+    found: dict[int, list[tuple[int, str]]] = {}
+    several: dict[int, list[list[tuple[int, str]]]] = {}
+    for several_ids, group in alike.items():
+        theirs = dict.fromkeys(several_ids, group)
+        for id in found.keys() & theirs.keys():
+            several.setdefault(id, [found[id]]).append(group)
+        found.update(theirs)
+    joined: dict[tuple[int, ...], list[tuple[int, str]]] = {}
+    for id, groups in several.items():
+        key = tuple([group[0][0] for group in groups])  # a process is in one group alone
+        if key not in joined:
+            joined[key] = sorted([holder for group in groups for holder in group])
+        found[id] = joined[key]
     return found
 
 

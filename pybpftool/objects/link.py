@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, VanishedError
+from pybpftool.objects.holders import pids_text
 from pybpftool.objects.links.source import LinkSource, word
 from pybpftool.records import Record, readable
 from pybpftool.uapi import bpf as uapi
@@ -109,8 +110,7 @@ class Link(Record):
             return f"{id}: {word}  {subject}  {details}{paths}\n"
         cookie = self.bpf_cookie if kind == "perf_event" else None
         shown = "" if cookie is None else f"\n\tbpf_cookie {cookie}"
-        pids = ", ".join([f"{comm}({pid})" for pid, comm in holders])
-        return f"{id}: {word}  {subject}  {details}{paths}{shown}\n\tpids {pids}\n"
+        return f"{id}: {word}  {subject}  {details}{paths}{shown}{pids_text(holders)}\n"
 
     def json(self) -> Json:
         """The JSON properties of the link."""

@@ -6,6 +6,7 @@ import struct
 from errno import EACCES, EPERM
 
 from pybpftool.errors import KernelError
+from pybpftool.objects.holders import pids_text
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
 from pybpftool.uapi.map_traits import TRAITS, traits_of
@@ -117,7 +118,7 @@ class Map(Record):
         elif self.frozen:
             text += "\n\tfrozen"
         if self.pids:
-            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in self.pids])
+            text += pids_text(self.pids)
         return text + "\n"
 
     def header_json(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u32
+from pybpftool.objects.holders import pids_text
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import BPF_PROG_INFO, PROG_TYPES
 
@@ -138,7 +139,7 @@ class Program(Record):
         if self.btf_id:
             text += f"\n\tbtf_id {self.btf_id}"
         if self.pids:
-            text += "\n\tpids " + ", ".join([f"{comm}({pid})" for pid, comm in self.pids])
+            text += pids_text(self.pids)
         text += "\n"
         if self.metadata:
             from pybpftool.objects.prog_metadata import texts

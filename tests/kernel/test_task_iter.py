@@ -177,3 +177,18 @@ def test_rows_of_the_same_holder_count_once() -> None:
         40: [(5, "late\udcff"), (7, "agent")],
         41: [(7, "agent")],
     }
+
+
+def test_objects_with_the_same_holders_share_a_list() -> None:
+    row = task_iter.HELD.pack
+    held = {9: (1, 2, 2, 3), 8: (1, 2, 3), 5: (2, 3, 4), 7: (4,), 11: (3, 2, 1)}
+    blocks = [
+        row(pid, pid, fd, id, b"p%d" % pid) for pid in held for fd, id in enumerate(held[pid])
+    ]
+    found = holders.from_blocks(blocks)
+    expected: dict[int, list[tuple[int, str]]] = {}
+    for pid in sorted(held):
+        for id in dict.fromkeys(held[pid]):
+            expected.setdefault(id, []).append((pid, f"p{pid}"))
+    assert found == expected
+    assert found[2] is found[3]
