@@ -85,7 +85,11 @@ class TestHeld:
     def test_holders_are_those_of_proc(self, kind: str) -> None:
         by_iterator, by_proc = LiveKernel(), LiveKernel()
         by_proc.uses_iterators = False
-        assert by_iterator.holders(kind) == by_proc.holders(kind)
+        for _ in range(5):  # other processes come and go meanwhile
+            found, expected = by_iterator.holders(kind), by_proc.holders(kind)
+            if found == expected:
+                break
+        assert found == expected
 
     @pytest.mark.usefixtures("many", "held_objects")
     def test_events_are_those_of_proc(self) -> None:
