@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class _Pool:
-    """Strings by name: those of the base, and behind them what it lacks."""
+    """The strings of the base, and behind them those of each object as they come.
+
+    Of equal ones the first counts, whose offset ``by_name`` has.
+    """
 
     __slots__ = ("by_name", "end", "strings")
 
@@ -27,44 +30,42 @@ class _Pool:
         self.strings: list[bytes] = []
         self.end = base.string_end
 
-    def add(self, name: str) -> int:
-        """The offset of a string that the pool does not have yet."""
-        offset = self.by_name[name] = self.end
-        self.strings.append(name.encode("utf-8", "surrogateescape") + b"\0")
+    def offsets(self, btf: Btf, base: Btf) -> _Offsets:
+        """Append an object's strings; returns where they are."""
+        shift = self.end - base.string_end
+        self.strings.append(btf.names.raw)
         self.end += len(self.strings[-1])
-        return offset
+        return _Offsets(btf, base.string_end, self.by_name, shift)
 
 
 class _Offsets(dict[int, int]):
     """Where the strings of one object are in the pool, by their offset in the object."""
 
-    __slots__ = ("_btf", "_pool", "_start")
+    __slots__ = ("_btf", "_by_name", "_shift", "_start")
 
-    def __init__(self, btf: Btf, base: Btf, pool: _Pool) -> None:
+    def __init__(self, btf: Btf, start: int, by_name: dict[str, int], shift: int) -> None:
         super().__init__()
         self._btf = btf
-        self._pool = pool
-        self._start = base.string_end
-        find, add = pool.by_name.get, pool.add
-        for offset, name in btf.names.fresh().items():
-            found = find(name)
-            self[offset] = add(name) if found is None else found
+        self._start = start
+        self._by_name = by_name
+        self._shift = shift
+        names = btf.names.fresh()
+        places = map(shift.__add__, names)
+        self.update(zip(names, map(by_name.setdefault, names.values(), places)))
 
     def __missing__(self, offset: int) -> int:
         """Of a base's string, and of one that is the end of another."""
-        found: int | None = offset
+        found = offset
         if offset >= self._start:
-            name = self._btf.names[offset]
-            found = self._pool.by_name.get(name)
-            if found is None:
-                found = self._pool.add(name)
-        assert found is not None
+            found = self._by_name.setdefault(self._btf.names[offset], offset + self._shift)
         self[offset] = found
         return found
 
 
 def concatenated(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list[int]], bytes]:
-    """All types, each as the list of its words, and the strings that the base lacks.
+    """All types, each as the list of its words, and the strings behind the base's.
+
+    Equal strings have one offset, though they may be there several times.
 
     :param parts: (name for errors, BTF on ``base``) of each.
     """
@@ -74,7 +75,7 @@ def concatenated(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list
         if btf.base is not base:
             raise FormatError(f"'{path}' has a base of its own and cannot be merged")
         own = own_types(btf)
-        renumber_all(own, _shifted(btf.start_id, len(types)), _Offsets(btf, base, pool).__getitem__)
+        renumber_all(own, _shifted(btf.start_id, len(types)), pool.offsets(btf, base).__getitem__)
         types += own
     return types, b"".join(pool.strings)
 

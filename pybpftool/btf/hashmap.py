@@ -28,7 +28,9 @@ class AppendMap:
 
     def append(self, key: object, value: int) -> None:
         """Add a value to those of ``key``."""
-        self.count_only()
+        self._size += 1
+        if self._size * 4 // 3 > self._capacity:
+            self._capacity = max(4, self._capacity * 2)
         values = self._lists.get(key)
         if values is None:
             self._lists[key] = [value]

@@ -201,8 +201,9 @@ class _Dedup:
                     continue
                 if kind in _KEPT:
                     continue
-                self.table.count_only(unlike)
-                unlike = 0
+                if unlike:
+                    self.table.count_only(unlike)
+                    unlike = 0
                 if kind in _BY_HEAD:
                     append((words[at - 1], info, words[at + 1]), type_id)
                 elif kind in _BY_WORDS:
