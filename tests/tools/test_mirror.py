@@ -15,8 +15,9 @@ SOURCES, TESTS = ROOT / "pybpftool", ROOT / "tests"
 # Test file -> the modules that it tests beside its own.
 TESTED_IN: dict[str, str] = {
     "btf/core/test_resolve.py": "btf.core.spec",
+    "btf/test_c_foreign.py": "btf.c.members",
     "btf/test_c_names.py": "btf.c.numbers",
-    "btf/test_c_layout.py": "btf.c.enums btf.c.exact",
+    "btf/test_c_layout.py": "btf.c.enums btf.c.exact btf.c.wide",
     "btf/test_dumps.py": (
         "btf.c.declare btf.c.dump btf.c.order btf.c.sizes btf.c.text btf.names btf.rawdump"
     ),

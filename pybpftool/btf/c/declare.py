@@ -160,6 +160,8 @@ class Formats(dict[int, str]):
         types = flat[1::2]
         if self.longest * vlen > MAX_TEXT:
             bounded_sum([*map(nameless.__getitem__, types)])
+        if 0 in types[:-1]:
+            return ""
         if vlen and not types[-1]:
             if vlen == 1:
                 return f"{result} (*%s)(void)"
@@ -208,6 +210,8 @@ class Declarations:
         self.type_names: dict[str, int] = {}
         self.ident_names: dict[str, int] = {}
         self.formats = Formats(self)
+        # Enums to be completed and forward declarations that get names of their own.
+        self.own_tags: set[int] = set()
         self._defining: dict[int, bool] = {}
         # Whether names that are not resolved get gaps.
         self._is_deferring = False
@@ -235,7 +239,8 @@ class Declarations:
         kind = info >> 24 & 0x7F
         if not offset and kind in INLINE:
             return ""
-        if kind == FWD or (kind == ENUM and not info & 0xFFFFFF):
+        is_forward = kind == FWD or (kind == ENUM and not info & 0xFFFFFF)
+        if is_forward and type_id not in self.own_tags:
             name = self.resolved[type_id] = self.names[offset] or self.names.of("")
             return name
         if self._is_deferring:
@@ -469,7 +474,11 @@ class Declarations:
             if not type_id and index == 2 * vlen - 2:
                 params.append("...")
                 break
-            params.append(self.declaration(type_id, self.names[flat[index]], level))
+            param = self.names[flat[index]]
+            if not type_id:
+                params.append(f"void *{param}")  # a reference of C++, of which BTF knows nothing
+                continue
+            params.append(self.declaration(type_id, param, level))
             length += len(params[-1])
             if length > MAX_TEXT:
                 raise TooLong

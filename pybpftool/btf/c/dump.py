@@ -176,6 +176,7 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
         texts = Texts(btf, kinds.words, kinds.offsets, _Unreplaced(btf))
+        texts.is_careful = False  # the other process writes what needs care
         send([marshal.dumps(texts.early(_shared(kinds, is_sorted)[1]), 2)])
 
     with Worker(work) as worker:
@@ -195,8 +196,11 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     else:
         (numbers,) = _unpacked(received)
         steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
-    if others is not None:
-        texts.prepared.update(marshal.loads(others))
+    if others is not None and not (texts.is_careful or texts.own_tags):
+        written = marshal.loads(others)
+        for type_id in texts.wide:
+            written.pop(type_id << 1, None)
+        texts.prepared.update(written)
     yield from _text(texts, kinds, steps)
 
 
@@ -266,6 +270,7 @@ def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:
             except FormatError as error:
                 failure = error
             texts = Texts(btf, words, offsets, Identifiers(btf))
+            texts.prepare_for(order.steps)
             text = texts.of(order.steps)
             return text + texts.names.comment(), failure
         except IndexError:

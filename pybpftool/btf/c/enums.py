@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.btf.c.declare import DEFERRED, Declarations
+from pybpftool.btf.c.numbers import plain_number
 from pybpftool.uapi.btf import ENUM64
 
 NEWLINES = ["\n" + "\t" * level for level in range(14)]
@@ -36,7 +37,10 @@ class EnumTexts(Declarations):
         vlen = info & 0xFFFFFF
         head = f"enum {self.type_name(type_id)}" if words[at - 1] else "enum"
         if not vlen:
-            return head
+            number = plain_number(size, info >> 31)
+            if not words[at - 1]:
+                return number  # C has no nameless enum without values
+            return f"{head} : {number}" if type_id in self.own_tags and number else head
         parts = [head, " {"]
         newline = NEWLINES[min(level + 1, 13)]
         is_enum64 = info >> 24 & 0x7F == ENUM64

@@ -8,110 +8,25 @@ contains such a type is written as ever.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from itertools import compress
+from itertools import repeat
 
 from pybpftool.btf.c.declare import bounded
-from pybpftool.btf.c.enums import NEWLINES, EnumTexts
-from pybpftool.btf.c.sizes import MAX_NESTING, MAX_PADDING, Aligns, Sizes, padding
+from pybpftool.btf.c.enums import NEWLINES
+from pybpftool.btf.c.sizes import MAX_PADDING, padding
+from pybpftool.btf.c.wide import WIDE
 from pybpftool.errors import FormatError
-from pybpftool.uapi.btf import ARRAY, COMPOSITE, MODIFIERS, NUMBERS, STRUCT, TYPEDEF
+from pybpftool.uapi.btf import STRUCT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pybpftool.btf.c.identifiers import Identifiers
-    from pybpftool.btf.c.order import Kinds
-    from pybpftool.btf.table import Btf
+    from pybpftool.btf.c.members import Members
+    from pybpftool.btf.c.wide import ExactTexts
 
-_WIDE = 128
-"""Bits of a number whose alignment in C is twice that of a pointer, which libbpf does not know."""
 _PADS = (("char", 8), ("short", 16), ("int", 32), ("long", 64))
-# A member's place and bits, its width if it is a bit-field, its type's id and its name.
-_Member = tuple[int, int, int, int, str]
-
-
-class Wide(set[int]):
-    """The ids of types that are or contain a number of 128 bits."""
-
-    __slots__ = ("_found", "_texts")
-
-    def __init__(self, texts: ExactTexts) -> None:
-        super().__init__()
-        self._texts = texts
-        self._found: dict[int, bool] = {0: False}
-
-    def find(self, kinds: Kinds) -> None:
-        """Fill the set, for a dump of everything."""
-        words, offsets = kinds.words, kinds.offsets
-        self.update(id for id in kinds.of(NUMBERS) if words[offsets[id] + 1] == _WIDE // 8)
-        if not self:
-            return
-        ids = kinds.of(MODIFIERS | {TYPEDEF})
-        targets = [words[offsets[id] + 1] for id in ids]
-        arrays = kinds.of((ARRAY,))
-        targets += [words[offsets[id] + 2] for id in arrays]
-        ids += arrays
-        # Members stand behind them, those of a struct in a row.
-        structs = kinds.of(COMPOSITE)
-        ends = []
-        for at in map(offsets.__getitem__, structs):
-            targets += words[at + 3 : at + 2 + 3 * (words[at] & 0xFFFFFF) : 3].tolist()
-            ends.append(len(targets))
-        new = set(self)
-        while new:
-            places = [*compress(range(len(targets)), map(new.__contains__, targets))]
-            alone = bisect_left(places, len(ids))
-            found = {ids[place] for place in places[:alone]}
-            found.update([structs[bisect_right(ends, place)] for place in places[alone:]])
-            new = found - self
-            self.update(new)
-
-    def is_aligned(self, type_id: int, depth: int = 0) -> bool:
-        """Whether C aligns a type to 128 bits."""
-        found = self._found.get(type_id)
-        if found is not None:
-            return found
-        if depth > MAX_NESTING:
-            raise FormatError(f"the BTF's type [{type_id}] contains itself")
-        words = self._texts.words
-        at = self._texts.offsets[type_id]
-        info = words[at]
-        kind = info >> 24 & 0x7F
-        found = False
-        if kind in NUMBERS:
-            found = words[at + 1] == _WIDE // 8
-        elif kind in MODIFIERS or kind == TYPEDEF:
-            found = self.is_aligned(words[at + 1], depth + 1)
-        elif kind == ARRAY:
-            found = self.is_aligned(words[at + 2], depth + 1)
-        elif kind in COMPOSITE:
-            flat = words[at + 2 : at + 2 + 3 * (info & 0xFFFFFF)].tolist()
-            wide = [
-                place & 0xFFFFFF if info >> 31 else place
-                for member, place in zip(flat[1::3], flat[2::3])
-                if self.is_aligned(member, depth + 1)
-            ]
-            found = bool(wide) and not (any(p % _WIDE for p in wide) or words[at + 1] * 8 % _WIDE)
-            # Misplaced by libbpf's reckoning, too: then it is packed.
-            found = found and self._texts.aligns[type_id] > 8
-        self._found[type_id] = found
-        return found
-
-
-class ExactTexts(EnumTexts):
-    """Declarations that know where the members of structs lie."""
-
-    def __init__(
-        self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Identifiers
-    ) -> None:
-        super().__init__(words, offsets, names)
-        self.sizes = Sizes(btf)
-        self.aligns = Aligns(btf, words, offsets)
-        self.wide = Wide(self)
-        pointer_bits = (btf.declared_pointer_size or 8) * 8
-        self.pads = (("long", pointer_bits), ("int", 32), ("short", 16), ("char", 8))
+# A member's place and bits, and its index.
+_Member = tuple[int, int, int]
 
 
 def is_kept(
@@ -125,13 +40,11 @@ def is_kept(
 ) -> bool:
     """Whether upstream's form has the layout that the BTF has; places and sizes are in bits."""
     aligns = [texts.aligns[member] for member in types]
-    if 0 in aligns:
-        return True  # a member without a size, of which C has none
     wide = [*map(texts.wide.is_aligned, types)]
     if any(wide) and not packed:
-        if any(is_wide and place % _WIDE for is_wide, place in zip(wide, places)):
+        if any(is_wide and place % WIDE for is_wide, place in zip(wide, places)):
             return False
-        if whole % _WIDE:
+        if whole % WIDE:
             return False
     sizes = [texts.sizes[member] for member in types]
     widths = widths or [0] * len(types)
@@ -164,23 +77,28 @@ def _is_filled(texts: ExactTexts, start: int, end: int, is_inside: bool, is_bits
     return start == end or (not is_bits and (start + 7) // 8 * 8 == end)
 
 
-def body(texts: ExactTexts, type_id: int, level: int) -> str:
+def body(texts: ExactTexts, type_id: int, level: int, fields: Members) -> str:
     """What follows the name of a struct or union: its members in braces, and its attributes."""
     words = texts.words
     at = texts.offsets[type_id]
     info = words[at]
     whole = words[at + 1] * 8
-    members = _members(texts, at)
+    members = [
+        (place, width or texts.sizes[member], index)
+        for index, (member, place, width) in enumerate(
+            zip(fields.types, fields.places, fields.widths or repeat(0))
+        )
+    ]
     inner = level + 1
     newline = NEWLINES[min(inner, 13)]
     if info >> 24 & 0x7F == STRUCT:
         lanes = _lanes(members)
         if len(lanes) == 1:
-            text, end = _lane(texts, lanes[0], inner)
+            text, end = _lane(texts, lanes[0], inner, fields)
         else:
             text = f"{newline}union {{"
             for lane in lanes:
-                text += _wrapped(texts, lane, inner + 1)
+                text += _wrapped(texts, lane, inner + 1, fields)
                 bounded(text)
             text += f"{newline}}};"
             end = max(_end(lane) for lane in lanes)
@@ -190,30 +108,17 @@ def body(texts: ExactTexts, type_id: int, level: int) -> str:
         text = ""
         for member in members:
             if member[0]:
-                text += _wrapped(texts, [member], inner)
+                text += _wrapped(texts, [member], inner, fields)
                 bounded(text)
             else:
-                text += _line(texts, member, inner, newline)
+                text += f"{newline}{fields.line(texts, member[2], inner)};"
         widest = _end(members)
         if widest < whole:
             text += _union_padding(whole, newline)
     close = newline[:-1] if level < 13 else newline
     align = texts.aligns[type_id] // 8
     mark = f"packed, aligned({align})" if align > 1 else "packed"
-    return f" {{{text}{close}}} __attribute__(({mark}))"
-
-
-def _members(texts: ExactTexts, at: int) -> list[_Member]:
-    words = texts.words
-    info = words[at]
-    flat = words[at + 2 : at + 2 + 3 * (info & 0xFFFFFF)].tolist()
-    members = []
-    for name, member, place in zip(flat[::3], flat[1::3], flat[2::3]):
-        width = place >> 24 if info >> 31 else 0
-        place = place & 0xFFFFFF if info >> 31 else place
-        bits = width or texts.sizes[member]
-        members.append((place, bits, width, member, texts.names[name] if name else ""))
-    return members
+    return f" {{{text}{fields.comment(newline)}{close}}} __attribute__(({mark}))"
 
 
 def _end(members: list[_Member]) -> int:
@@ -234,7 +139,7 @@ def _lanes(members: list[_Member]) -> list[list[_Member]]:
     return lanes
 
 
-def _lane(texts: ExactTexts, lane: list[_Member], level: int) -> tuple[str, int]:
+def _lane(texts: ExactTexts, lane: list[_Member], level: int, fields: Members) -> tuple[str, int]:
     """Members one after the other, and where the last of them ends."""
     newline = NEWLINES[min(level, 13)]
     text = ""
@@ -243,21 +148,15 @@ def _lane(texts: ExactTexts, lane: list[_Member], level: int) -> tuple[str, int]
         if end < member[0]:
             text += _gap(end, member[0], newline)
             bounded(text)
-        text += _line(texts, member, level, newline)
+        text += f"{newline}{fields.line(texts, member[2], level)};"
         end = member[0] + member[1]
     return text, end
 
 
-def _wrapped(texts: ExactTexts, lane: list[_Member], level: int) -> str:
+def _wrapped(texts: ExactTexts, lane: list[_Member], level: int, fields: Members) -> str:
     newline = NEWLINES[min(level, 13)]
-    text, _ = _lane(texts, lane, level + 1)
+    text, _ = _lane(texts, lane, level + 1, fields)
     return f"{newline}struct {{{text}{newline}}} __attribute__((packed));"
-
-
-def _line(texts: ExactTexts, member: _Member, level: int, newline: str) -> str:
-    _, _, width, type_id, name = member
-    line = texts.declaration(type_id, name, level)
-    return f"{newline}{line}: {width};" if width else f"{newline}{line};"
 
 
 def _gap(start: int, end: int, newline: str) -> str:

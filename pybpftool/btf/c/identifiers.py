@@ -83,7 +83,7 @@ class Identifiers(dict[int, str]):
     """
 
     __slots__ = (
-        "_btf", "_declared", "_made", "_number_tags", "_numbers", "_parts", "_taken",
+        "_btf", "_declared", "_is_foreign", "_made", "_number_tags", "_numbers", "_parts", "_taken",
         "may_be_numbered", "replaced", "true",
     )  # fmt: skip
 
@@ -102,6 +102,7 @@ class Identifiers(dict[int, str]):
         """The true names behind the identifiers that were asked for and made up."""
         self.may_be_numbered = True
         """Whether some name ends as one that was numbered does."""
+        self._is_foreign: bool | None = None
         if all_at_once:
             self.may_be_numbered = False
             for names in self._parts:
@@ -112,7 +113,9 @@ class Identifiers(dict[int, str]):
         fresh = names.fresh()
         others = [*compress(fresh, map(KEYWORDS.__contains__, fresh.values()))]
         classes = names.raw.translate(_CLASSES)
-        others += [names.start + at for at in _odd_strings(classes)]
+        odd = [names.start + at for at in _odd_strings(classes)]
+        self._is_foreign = self._is_foreign or any(map(_is_foreign, map(fresh.get, odd)))
+        others += odd
         if b"___0\0" in classes or b"___00" in classes:
             self.may_be_numbered = True
         for offset in others:
@@ -127,6 +130,17 @@ class Identifiers(dict[int, str]):
         made = self[offset] = self.of(name)
         self.replaced[made] = name
         return made
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether some names are of no compiler of C."""
+        if self._is_foreign is None:
+            self._is_foreign = any(
+                _is_foreign(names[names.start + at])
+                for names in self._parts
+                for at in _odd_strings(names.raw.translate(_CLASSES))
+            )
+        return self._is_foreign
 
     def of(self, name: str) -> str:
         """The identifier for a name that is none."""
@@ -206,6 +220,14 @@ class Identifiers(dict[int, str]):
         lines = [f" * {made}: {_commented(name)}\n" for made, name in sorted(self.replaced.items())]
         head = "/* Names that are no identifiers in C, behind what stands for them:\n *\n"
         return f"{head}{''.join(lines)} */\n\n"
+
+
+_IN_C = {ord(char): None for char in " .()"}
+
+
+def _is_foreign(name: str | None) -> bool:
+    """Whether a name is neither a number's, nor a section's, nor a tag's, as C has them."""
+    return name is not None and not name.translate(_IN_C).isidentifier()
 
 
 def _odd_strings(classes: bytes) -> Iterator[int]:

@@ -21,8 +21,6 @@ _ALIASES = {
 _INTEGERS = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
 # BPF has no numbers of 2 and 16 bytes with a fraction.
 _FLOATS = {2: "unsigned short", 4: "float", 8: "double", 16: "__int128"}
-SIZES = frozenset(_INTEGERS)
-"""Bytes of numbers that C has; those of another size are bytes in a struct."""
 
 
 def _spellings() -> dict[str, tuple[int, ...]]:
@@ -124,6 +122,11 @@ class Numbers(dict[int, str]):
     def definitions(self) -> str:
         """All definitions that are still to be written."""
         return "".join(map(self.definition, sorted(self._definitions)))
+
+
+def plain_number(size: int, is_signed: int) -> str:
+    """C's number of so many bytes; empty if there is none."""
+    return _spelled(size, (INT_SIGNED if is_signed else 0) << 24)
 
 
 def _spelled(size: int, encoding: int) -> str:

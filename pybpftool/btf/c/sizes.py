@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import mod
 
 from pybpftool.errors import FormatError
-from pybpftool.uapi.btf import ARRAY, COMPOSITE, MODIFIERS, TYPEDEF
+from pybpftool.uapi.btf import ARRAY, COMPOSITE, INT, MODIFIERS, NUMBERS, TYPEDEF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     Pads = Sequence[tuple[str, int]]
 
 MAX_NESTING = 200
+NUMBER_SIZES = frozenset((1, 2, 4, 8, 16))
+"""Bytes of numbers that C has."""
 # Padding of more lines than this is the work of a made-up size.
 MAX_PADDING = 1 << 16
 
 
 def _round_up(value: int, step: int) -> int:
     return (value + step - 1) // step * step if step > 0 else value
+
+
+def is_unusual_number(words: memoryview, at: int) -> bool:
+    """Whether a number is a bit-field by itself, of a size that C has not, or of 128 bits."""
+    size = words[at + 1]
+    if size not in NUMBER_SIZES or size == 16:
+        return True
+    return words[at] >> 24 & 0x7F == INT and words[at + 2] & 0xFFFFFF != size * 8
 
 
 def int32(value: int) -> int:
@@ -79,6 +89,8 @@ class Aligns(dict[int, int]):
             align = self[words[at + 1]]
         elif kind == ARRAY:
             align = self[words[at + 2]]
+        elif kind in NUMBERS and words[at + 1] not in NUMBER_SIZES:
+            align = 8  # bytes in a struct
         # What is rare is looked at piece by piece.
         self[type_id] = align or self._btf.align_of(type_id) * 8
         return self[type_id]
@@ -119,14 +131,16 @@ class Aligns(dict[int, int]):
         words = self._words
         end = at + 2 + 3 * (words[at] & 0xFFFFFF)
         aligns = [*map(self.__getitem__, words[at + 3 : end : 3].tolist())]
-        align = min(aligns, default=8) and max(aligns, default=8)
-        if align:
-            places = words[at + 4 : end : 3].tolist()
-            if words[at] >> 31:
-                # Bit-fields may be anywhere.
-                places = [0 if place >> 24 else place for place in places]
-            if any(map(mod, places, aligns)) or words[at + 1] * 8 % align:
-                return 8
+        # Members without a size are left out.
+        align = max(aligns, default=8) or 8
+        places = words[at + 4 : end : 3].tolist()
+        if words[at] >> 31:
+            # Bit-fields may be anywhere.
+            places = [0 if place >> 24 else place for place in places]
+        if 0 in aligns:
+            aligns = [own or 1 for own in aligns]
+        if any(map(mod, places, aligns)) or words[at + 1] * 8 % align:
+            return 8
         return align
 
     def of_struct(
@@ -141,10 +155,6 @@ class Aligns(dict[int, int]):
         aligns = [self[member] for member in types]
         if not aligns:
             return 8, False
-        if 0 in aligns:
-            # A member without a size: libbpf gives up, but still looks for misplaced ones.
-            is_packed = self._is_packed(aligns, places, widths, size)
-            return self[type_id], is_packed
         if widths:
             is_packed = self._is_packed(aligns, places, widths, size)
         else:

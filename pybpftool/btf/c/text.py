@@ -7,6 +7,7 @@ writes definitions ahead of their turn, in bulk, and leaves gaps for such names.
 
 from __future__ import annotations
 
+from itertools import repeat
 from operator import add, gt, mod
 
 from pybpftool.btf.c import exact
@@ -19,7 +20,16 @@ from pybpftool.btf.c.declare import (
     bounded_sum,
 )
 from pybpftool.btf.c.enums import ENUM_GAP, NEWLINES, VALUE_GAP
-from pybpftool.btf.c.sizes import int32, padding
+from pybpftool.btf.c.members import (
+    Members,
+    Unusual,
+    conflicting,
+    contained,
+    contained_in,
+    enums_to_complete,
+)
+from pybpftool.btf.c.sizes import NUMBER_SIZES, int32, padding
+from pybpftool.btf.c.wide import ExactTexts
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     COMPOSITE,
@@ -35,7 +45,7 @@ from pybpftool.uapi.btf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pybpftool.btf.c.identifiers import Identifiers
     from pybpftool.btf.c.order import Kinds
@@ -45,6 +55,11 @@ _NUMBERED = COMPOSITE | ENUMS | {INT}
 _POINTERS = frozenset((PTR,))
 _TYPEDEFS = frozenset((TYPEDEF,))
 _INTS = frozenset((INT,))
+_FORWARD = ENUMS | {FWD}
+_TAGS = _FORWARD | COMPOSITE
+_SCALAR_BITS = frozenset(8 * size for size in NUMBER_SIZES)
+# The BTF of so few words may be made by hand: every struct is looked at.
+_FEW_WORDS = 1 << 17
 
 
 def _repeated(texts: Sequence[str]) -> set[str]:
@@ -59,7 +74,7 @@ def _repeated(texts: Sequence[str]) -> set[str]:
     return found
 
 
-class Texts(exact.ExactTexts):
+class Texts(ExactTexts):
     """The texts of a dump's steps (:mod:`order`), to be asked for in their order.
 
     :param names: the names to use; a table of all if everything is dumped.
@@ -74,6 +89,7 @@ class Texts(exact.ExactTexts):
         self._format_of = self.formats.__getitem__
         self._align_of = self.aligns.__getitem__
         self._size_of = self.sizes.__getitem__
+        self._unusual = Unusual(words, offsets)
         self._pointer_bits = btf.pointer_size * 8
         self._is_early = False  # whether it is not yet the turn of what is written
 
@@ -105,6 +121,8 @@ class Texts(exact.ExactTexts):
         if kind == TYPEDEF:
             return self._typedef(type_id)
         if kind in ENUMS:
+            if not (info & 0xFFFFFF or self.words[self.offsets[type_id] - 1]):
+                return ""
             return f"{self.enum(type_id, 0)};\n\n"
         if kind == FWD:
             return f"{self.forward_text(type_id, info)};\n\n"
@@ -114,8 +132,12 @@ class Texts(exact.ExactTexts):
 
     def prepare(self, kinds: Kinds, structs: Sequence[int]) -> None:
         """Write definitions ahead of their turn: these structs, all typedefs and enums."""
+        self.is_careful = self.names.is_foreign or len(self.words) < _FEW_WORDS
         self._fill_sizes(kinds)
         self.wide.find(kinds)
+        if not self.wide.isdisjoint(kinds.of(ENUMS)):
+            types = contained(self.words, self.offsets, kinds)
+            self.own_tags |= enums_to_complete(self.words, self.offsets, types)
         self._resolve_unique(kinds)
         self.prepared.update(self.early(structs))
         self._is_early = True
@@ -127,6 +149,16 @@ class Texts(exact.ExactTexts):
             except (Early, FormatError, IndexError, RecursionError):
                 pass  # when it is its turn
         self._is_early = False
+
+    def prepare_for(self, steps: Sequence[int]) -> None:
+        """Find what some steps, of a dump of not all, need to know of each other."""
+        words, offsets = self.words, self.offsets
+        kind_of = {step >> 1: words[offsets[step >> 1]] >> 24 & 0x7F for step in steps}
+        tags = [id for id, kind in kind_of.items() if kind in _TAGS and words[offsets[id] - 1]]
+        structs = [id for id, kind in kind_of.items() if kind in COMPOSITE]
+        types = contained_in(words, offsets, structs)
+        self.own_tags |= enums_to_complete(words, offsets, types)
+        self.own_tags |= conflicting(words, offsets, self.names, tags)
 
     def early(self, structs: Sequence[int]) -> dict[int, str]:
         """The definitions of some structs by step, with gaps for names that are not resolved."""
@@ -170,7 +202,9 @@ class Texts(exact.ExactTexts):
         scalars = kinds.of(NUMBERS | ENUMS)
         sizes = [words[offsets[type_id] + 1] * 8 for type_id in scalars]
         self.sizes.update(zip(scalars, sizes))
-        self.aligns.update(zip(scalars, [min(size, bits) for size in sizes]))
+        self.aligns.update(
+            zip(scalars, [min(size, bits) if size in _SCALAR_BITS else 8 for size in sizes])
+        )
         composites = kinds.of(COMPOSITE)
         sizes = [words[offsets[type_id] + 1] * 8 for type_id in composites]
         self.sizes.update(zip(composites, sizes))
@@ -184,10 +218,20 @@ class Texts(exact.ExactTexts):
         numbered = [
             type_id
             for type_id in kinds.of(_NUMBERED)
-            if words[offsets[type_id] - 1] and words[offsets[type_id]] != ENUM << 24
+            if words[offsets[type_id] - 1]
+            and (words[offsets[type_id]] & 0x7FFFFFFF != ENUM << 24 or type_id in self.own_tags)
         ]
         # A number's name is not to be one of C.
         number_names = {id: names.true[words[offsets[id] - 1]] for id in kinds.of(_INTS)}
+        forward = [
+            type_id
+            for type_id in kinds.of(_FORWARD)
+            if words[offsets[type_id]] & 0x7F000000 == FWD << 24
+            or not words[offsets[type_id]] & 0xFFFFFF
+        ]
+        if forward:
+            self.own_tags |= conflicting(words, offsets, names, [*forward, *numbered])
+            numbered += self.own_tags.difference(numbered)
         texts = [number_names.get(id) or names[words[offsets[id] - 1]] for id in numbered]
         self._resolve(numbered, texts, _repeated(texts))
         typedefs = [type_id for type_id in kinds.of(_TYPEDEFS) if words[offsets[type_id] - 1]]
@@ -236,30 +280,27 @@ class Texts(exact.ExactTexts):
         info = words[at]
         vlen = info & 0xFFFFFF
         head = self.struct_head(type_id)
-        if vlen and not info >> 31:
+        if vlen and not info >> 31 and (not self.is_careful or self._is_ordinary(at, vlen)):
             text = self._plain(type_id, at, info, level)
             if text is not None:
                 return head + text
         size = words[at + 1]
         is_struct = info >> 24 & 0x7F == STRUCT
-        flat = words[at + 2 : at + 2 + 3 * vlen].tolist()
-        places = flat[2::3]
-        widths: Sequence[int] = ()
-        if info >> 31:
-            widths = [place >> 24 for place in places]
-            places = [place & 0xFFFFFF for place in places]
+        members = Members(self, at)
+        types, places, widths = members.types, members.places, members.widths
         parts = [head, " {"]
-        types = flat[1::3]
         align, packed = self.aligns.of_struct(type_id, types, places, widths, size)
         # pahole knows no members of transparent unions, which are only passed to functions.
         is_transparent = not (vlen or is_struct or level or words[at - 1])
-        if not is_transparent and not exact.is_kept(
-            self, types, places, widths, size * 8, packed, is_struct
+        if not is_transparent and (
+            members.bases
+            or not exact.is_kept(self, types, places, widths, size * 8, packed, is_struct)
         ):
-            return head + exact.body(self, type_id, level)
+            return head + exact.body(self, type_id, level, members)
         packed = packed and is_struct
         newline = NEWLINES[min(level + 1, 13)]
-        end = self._members(parts, flat, widths, packed, newline, level + 1)
+        end = self._members(parts, members, packed, newline, level + 1)
+        parts.append(members.comment(newline))
         if is_struct:
             whole = int32(size * 8)
             if end < whole:
@@ -271,6 +312,16 @@ class Texts(exact.ExactTexts):
         if packed:
             parts.append(" __attribute__((packed))")
         return "".join(parts)
+
+    def _is_ordinary(self, at: int, vlen: int) -> bool:
+        """Whether all members have names and types that compilers of C give them."""
+        flat = self.words[at + 2 : at + 2 + 3 * vlen].tolist()
+        names = [*map(self._name_of, flat[::3])]
+        if len(set(names)) != vlen or not all(names):
+            return False
+        if max(map(add, flat[2::3], map(self._size_of, flat[1::3]))) > 8 * self.words[at + 1]:
+            return False
+        return not any(map(self._unusual.__getitem__, flat[1::3]))
 
     def _plain(self, type_id: int, at: int, info: int, level: int) -> str | None:
         """What follows a struct's name, if nothing in it needs a closer look.
@@ -289,6 +340,8 @@ class Texts(exact.ExactTexts):
         except ZeroDivisionError:
             return None
         if packed:
+            if 0 in aligns:
+                return None
             align = 8
         starts = places
         end = whole
@@ -357,25 +410,24 @@ class Texts(exact.ExactTexts):
     def _members(
         self,
         parts: list[str],
-        flat: list[int],
-        widths: Sequence[int],
+        members: Members,
         packed: bool,
         newline: str,
         level: int,
     ) -> int:
         """Write members of any form; returns where, in bits, the last of them ends."""
-        types = flat[1::3]
-        if widths:
-            places = [place & 0xFFFFFF for place in flat[2::3]]
-        else:
-            places = [*map(int32, flat[2::3])]
-            widths = [0] * len(types)
+        types = members.types
+        widths: Iterable[int] = members.widths
+        places = members.places
+        if not widths:
+            places = [*map(int32, places)]
+            widths = repeat(0)
         known = self.formats.get
         sizes = self.sizes
         end = 0
         length = 0
         last_width = 0
-        for member, name, place, width in zip(types, map(self._name_of, flat[::3]), places, widths):
+        for member, name, place, width in zip(types, members.names, places, widths):
             if end < place:
                 align = 8 if packed else self.aligns[member]
                 is_inside = last_width != 0 and width != 0
