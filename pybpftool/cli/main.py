@@ -87,7 +87,9 @@ def _own_fault(error: Exception) -> str:
     is_import = isinstance(error, ImportError)
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-        is_import |= place.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+        # A module's own lines run only while it is loaded.
+        code = place.tb_frame.f_code
+        is_import |= code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib")
     if is_import:
         return f"a part of Python or of pybpftool cannot be loaded: {error}"
     if isinstance(error, OSError):

@@ -152,7 +152,10 @@ class _Query:
 
 def _check_support(attr: Buffer) -> None:
     """Raise KernelError unless a query of a descriptor that is not an event is answered as such."""
-    fd = posix.open("/", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        fd = posix.open("/", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError.of("cannot open the directory '/'", error.errno or 0) from None
     try:
         _ATTR.pack_into(attr.data, 0, posix.getpid(), fd, 0, 0, 0, 0, 0, 0, 0)
         errno = -bpf(uapi.BPF_TASK_FD_QUERY, attr.address, _ATTR.size) or _ENOTSUPP

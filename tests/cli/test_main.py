@@ -10,6 +10,7 @@ import posix
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -261,6 +262,19 @@ class TestErrors:
             for words, kept in (["-d", "version"], True), (["version"], False):
                 with pytest.raises(type(error)):
                     entry.main(words, is_last_resort=kept)
+
+    def test_a_module_that_fails_while_it_is_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "pybt_broken.py").write_text("None[0]\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def late(ctx: Context, words: object) -> None:
+            __import__("pybt_broken")
+
+        with mock.patch.object(entry, "dispatch", late):
+            assert entry.main(["version"], is_last_resort=True) == 255
+        assert "a part of Python or of pybpftool cannot be loaded" in capfd.readouterr().err
 
     def test_interrupt(self) -> None:
         def interrupted(ctx: Context, words: object) -> None:
