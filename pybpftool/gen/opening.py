@@ -197,7 +197,18 @@ class _Opener:
             if is_needed:
                 raise
             return
-        obj.btf_ext = contents.get(".BTF.ext")
+        extension = contents.get(".BTF.ext")
+        if extension is None:
+            return
+        from pybpftool.btf.ext import check
+
+        try:
+            check(extension)
+        except FormatError:
+            if is_needed:  # Upstream quirk: maps need .BTF alone, but libbpf takes both or neither.
+                raise
+            return
+        obj.btf_ext = extension
 
     def _defined_maps(self) -> None:
         obj, btf = self.obj, self.obj.btf

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import pytest
 
-from pybpftool.btf.ext import BtfExt
+from pybpftool.btf.ext import BtfExt, check
 from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
 from tests.support.btfbuild import BtfBuilder
@@ -36,8 +37,10 @@ def whole(order: str = "<", extra: int = 0) -> bytes:
     return struct.pack(f"{order}HBBI6I", 0xEB9F, 1, 0, 32, *places) + b"".join(parts)
 
 
-@pytest.mark.parametrize("extra", [0, 4])
-@pytest.mark.parametrize("order", ["<", ">"])
+NATIVE, FOREIGN = "<>" if sys.byteorder == "little" else "><"
+
+
+@pytest.mark.parametrize(("order", "extra"), [(NATIVE, 0), (NATIVE, 4), (FOREIGN, 0)])
 def test_tables(order: str, extra: int) -> None:
     ext = BtfExt(whole(order, extra), BTF)
     assert ext.functions == {"tc": [(0, 5), (16, 6)]}
@@ -58,7 +61,22 @@ def test_cut_off_or_changed_anywhere() -> None:
             BtfExt(data[:end], BTF)
     for at in range(len(data)):
         for value in (0, 0xFF):
+            changed = data[:at] + bytes([value]) + data[at + 1 :]
             try:
-                BtfExt(data[:at] + bytes([value]) + data[at + 1 :], BTF)
+                check(changed)
             except FormatError:
-                pass
+                with pytest.raises(FormatError):
+                    BtfExt(changed, BTF)
+            else:
+                BtfExt(changed, BTF)
+
+
+def test_records_of_another_size_in_the_other_order() -> None:
+    with pytest.raises(FormatError, match="wrong size"):
+        check(whole(FOREIGN, 4))
+
+
+def test_place_is_counted_from_the_header() -> None:
+    part = table("<", [(0, 5)])
+    header = struct.pack("<HBBI4I", 0xEB9F, 1, 0, 26, 0, len(part), 0, 0) + bytes(2)
+    assert BtfExt(header + part, BTF).functions == {"tc": [(0, 5)]}

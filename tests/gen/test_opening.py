@@ -136,6 +136,36 @@ def test_kconfig_order(tmp_path: Path) -> None:
     assert obj.maps[-1].definition.value_size == 19
 
 
+MAP = """
+struct {
+    int (*type)[2];
+    int (*max_entries)[1];
+    int *key;
+    int *value;
+} counts __attribute__((section(".maps")));
+"""
+PROGRAM = """
+int run(void *context) __attribute__((section("socket")));
+int run(void *context) { return 0; }
+"""
+
+
+@pytest.mark.parametrize("is_needed", [True, False])
+def test_damaged_btf_ext(tmp_path: Path, is_needed: bool) -> None:
+    path = compile_object(tmp_path, MAP + PROGRAM if is_needed else PROGRAM)
+    data = Path(path).read_bytes()
+    section = Relocatable(data).section_of(".BTF.ext")
+    assert section is not None
+    at = section.offset + 2  # the version
+    damaged = data[:at] + b"\x07" + data[at + 1 :]
+    assert open_bytes(data, "t").btf_ext is not None
+    if is_needed:
+        with pytest.raises(FormatError, match="unknown form"):
+            open_bytes(damaged, "t")
+    else:
+        assert open_bytes(damaged, "t").btf_ext is None
+
+
 def test_every_byte_changed() -> None:
     whole = small_object()
     for at in range(len(whole)):
