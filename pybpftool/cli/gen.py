@@ -66,14 +66,14 @@ def _names(args: Args) -> tuple[str, str | None]:
 
 def _skeleton(ctx: Context, args: Args) -> None:
     """``gen skeleton FILE [name OBJECT_NAME]``"""
-    from pybpftool.gen.bpf_object import identifier
     from pybpftool.gen.opening import open_file
+    from pybpftool.gen.shape import c_names
     from pybpftool.gen.skeleton import skeleton
 
     path, name = _names(args)
     obj = open_file(path, name)
     if not ctx.options.use_loader:
-        ctx.out.write(skeleton(obj, identifier(obj.name), _libbpf(ctx)))
+        ctx.out.write(skeleton(obj, c_names([obj.name])[0], _libbpf(ctx)))
         return
     from pybpftool.control.loader import loader
     from pybpftool.gen.light_skeleton import light_skeleton
@@ -86,7 +86,7 @@ def _skeleton(ctx: Context, args: Args) -> None:
 
         signature = sign(made.insns, options.key, options.certificate)
         signed = signature.data, signature.digest
-    ctx.out.write(light_skeleton(obj, identifier(obj.name), *made, signed))
+    ctx.out.write(light_skeleton(obj, c_names([obj.name])[0], *made, signed))
 
 
 def _libbpf(ctx: Context) -> tuple[int, int]:
@@ -116,8 +116,9 @@ def _aloud(ctx: Context) -> Callable[[str], None] | None:
 
 def _subskeleton(ctx: Context, args: Args) -> None:
     """``gen subskeleton FILE [name OBJECT_NAME]``"""
-    from pybpftool.gen.bpf_object import identifier, object_name
+    from pybpftool.gen.bpf_object import object_name
     from pybpftool.gen.opening import open_file
+    from pybpftool.gen.shape import c_names
     from pybpftool.gen.subskeleton import subskeleton
 
     path, name = _names(args)
@@ -125,7 +126,7 @@ def _subskeleton(ctx: Context, args: Args) -> None:
         raise UsageError("a subskeleton has no loader: leave out -L")
     # Sections have no name of an object before theirs: nobody knows the whole one's.
     obj = open_file(path, "")
-    ctx.out.write(subskeleton(obj, identifier(name or object_name(path))))
+    ctx.out.write(subskeleton(obj, c_names([name or object_name(path)])[0]))
 
 
 def _object(ctx: Context, args: Args) -> None:

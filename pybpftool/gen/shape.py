@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybpftool.btf.c.identifiers import KEYWORDS
 from pybpftool.btf.c.plain import DeclarationTexts
 from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import ARENA, STRUCT_OPS, identifier
@@ -11,6 +12,8 @@ from pybpftool.uapi.btf import ENUM, ENUM64, FLOAT, FUNC_PROTO, INT, PTR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pybpftool.btf.table import Btf
     from pybpftool.gen.bpf_object import BpfObject, Map
     from pybpftool.gen.datasecs import DataSection, Variable
@@ -33,10 +36,25 @@ class Entry(Record):
         return self.map.definition.type == STRUCT_OPS
 
 
+def c_names(names: Sequence[str]) -> list[str]:
+    """Identifiers in C for names of one struct: no keywords, and each another one."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        name = identifier(name)
+        if name[:1].isdigit():
+            name = f"_{name}"
+        while name in KEYWORDS or (name and name in taken):
+            name += "_"
+        taken.add(name)
+        found.append(name)
+    return found
+
+
 def map_identifier(entry: Map) -> str | None:
     """A map's name in C; None for a map of variables of a section without a usual name."""
     if not entry.is_internal:
-        return identifier(entry.name)
+        return c_names([entry.name])[0]
     # Upstream quirk: the first of these anywhere in the name, the object's part included.
     for section in _SECTIONS:
         at = entry.name.find(section)
@@ -71,7 +89,7 @@ class Shape:
             elif entry.is_mmapable:
                 memory = ident
             self.entries.append(Entry(entry, ident, memory))
-        self.programs = [(identifier(one.name), one) for one in obj.programs]
+        self.programs = [*zip(c_names([one.name for one in obj.programs]), obj.programs)]
         self._sections: dict[str, DataSection] = {}
         for section in obj.datasecs.values():
             name = section_identifier(section.name)
@@ -98,11 +116,16 @@ def shown(section: DataSection) -> list[Variable]:
     return [variable for variable in section.variables if not variable.is_static]
 
 
+def shown_names(section: DataSection) -> list[str]:
+    """The names in C of those variables."""
+    return c_names([variable.name for variable in shown(section)])
+
+
 def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]:
     """C members for a section's variables, with padding that puts each in its place."""
     lines = []
     end = pads = 0
-    for variable in shown(section):
+    for variable, name in zip(shown(section), shown_names(section)):
         start = variable.offset
         if end > start:
             raise FormatError(
@@ -115,7 +138,6 @@ def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]
         if (end + align - 1) // align * align != start:
             lines.append(f"char __pad{pads}[{start - end}];")
             pads += 1
-        name = identifier(variable.name)
         is_exact = section.name == ".kconfig"
         lines.append(texts.of(variable.type_id, name, 2, is_exact) + ";")
         end = start + variable.size
@@ -127,7 +149,9 @@ def shadow_fields(btf: Btf, type_id: int) -> list[str]:
     texts = DeclarationTexts(btf)
     lines = []
     end = 0
-    for index, member in enumerate(btf.members(type_id)):
+    members = btf.members(type_id)
+    names = c_names([member.name for member in members])
+    for index, (member, name) in enumerate(zip(members, names)):
         start = member.bit_offset // 8
         if end < start:
             lines.append(f"char __padding_{index}[{start - end}];")
@@ -135,14 +159,14 @@ def shadow_fields(btf: Btf, type_id: int) -> list[str]:
         words, at = btf.at(target)
         kind = words[at] >> 24 & 0x7F
         if kind == PTR and btf.kind(skip_modifiers(btf, words[at + 1])) == FUNC_PROTO:
-            lines.append(f"struct bpf_program *{member.name};")
+            lines.append(f"struct bpf_program *{name};")
             end = start + 8
             continue
         size = btf.size_of(target)
         if size is None:
             raise FormatError(f"the member '{member.name}' of '{btf.name(type_id)}' has no size")
         if kind in _SCALARS:
-            lines.append(texts.of(target, member.name, 3, True) + ";")
+            lines.append(texts.of(target, name, 3, True) + ";")
         else:
             # Types of others could be defined twice where two skeletons are included.
             lines.append(f"char __unsupported_{index}[{size}];")

@@ -7,7 +7,7 @@ against one: ``NAME__open_and_load()``, ``skel->maps.flows``, ``skel->bss->count
 from __future__ import annotations
 
 from pybpftool.gen.c_bytes import c_name, c_string
-from pybpftool.gen.shape import Shape, fields, shadow_fields, shown
+from pybpftool.gen.shape import Shape, fields, shadow_fields, shown, shown_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -343,14 +343,13 @@ def assertions(shape: Shape, name: str) -> str:
     btf = shape.obj.btf
     if btf is None:
         return ""
-    from pybpftool.gen.bpf_object import identifier
-
     lines = []
     for _, ident, section in shape.in_memory:
-        for variable in shown(section) if section is not None else ():
+        if section is None:
+            continue
+        for variable, member in zip(shown(section), shown_names(section)):
             size = btf.size_of(variable.type_id)
             if size is not None:
-                member = identifier(variable.name)
                 lines.append(
                     f"\t_Static_assert(sizeof(s->{ident}->{member}) == {size},"
                     f" \"'{member}' has another size in the object\");\n"

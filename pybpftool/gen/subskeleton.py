@@ -9,7 +9,7 @@ from __future__ import annotations
 from pybpftool.errors import FormatError
 from pybpftool.gen.c_bytes import c_name
 from pybpftool.gen.datasecs import skip_modifiers
-from pybpftool.gen.shape import Shape, shown
+from pybpftool.gen.shape import Shape, shown, shown_names
 from pybpftool.gen.skeleton import (
     LICENSE,
     guard,
@@ -151,13 +151,12 @@ def _pointers_to_variables(
     btf: Btf, sections: list[tuple[str, DataSection]], name: str
 ) -> list[str]:
     from pybpftool.btf.c.plain import DeclarationTexts
-    from pybpftool.gen.bpf_object import identifier
 
     texts = DeclarationTexts(btf)
     parts = []
     for ident, section in sections:
         lines = []
-        for variable in shown(section):
+        for variable, member in zip(shown(section), shown_names(section)):
             text = texts.of(variable.type_id, "", 2, section.name == ".kconfig")
             target = skip_modifiers(btf, variable.type_id)
             words, at = btf.at(target)
@@ -165,16 +164,18 @@ def _pointers_to_variables(
             # A pointer to these is not simply the type and an asterisk.
             if kind == ARRAY or (kind == PTR and btf.kind(words[at + 1]) == FUNC_PROTO):
                 text = f"__typeof__({text})"
-            lines.append(f"\t\t{text} *{identifier(variable.name)};\n")
+            lines.append(f"\t\t{text} *{member};\n")
         parts.append(f"\tstruct {name}__{ident} {{\n{''.join(lines)}\t}} {ident};\n")
     return parts
 
 
 def _variables_table(sections: list[tuple[str, DataSection]]) -> str:
     """Statements that fill ``s->vars``."""
-    from pybpftool.gen.bpf_object import identifier
-
-    rows = [(ident, variable.name) for ident, one in sections for variable in shown(one)]
+    rows = [
+        (ident, variable.name, member)
+        for ident, one in sections
+        for variable, member in zip(shown(one), shown_names(one))
+    ]
     if not rows:
         return ""
     parts = [
@@ -182,10 +183,10 @@ def _variables_table(sections: list[tuple[str, DataSection]]) -> str:
         "\ts->vars = (struct bpf_var_skeleton *)calloc(s->var_cnt, s->var_skel_sz);\n",
         _NO_MEMORY.format("vars"),
     ]
-    for index, (ident, name) in enumerate(rows):
+    for index, (ident, name, member) in enumerate(rows):
         parts.append(
             f"\ts->vars[{index}].name = {c_name(name)};\n"
             f"\ts->vars[{index}].map = &obj->maps.{ident};\n"
-            f"\ts->vars[{index}].addr = (void **)&obj->{ident}.{identifier(name)};\n"
+            f"\ts->vars[{index}].addr = (void **)&obj->{ident}.{member};\n"
         )
     return "".join(parts)
