@@ -9,12 +9,13 @@ from pybpftool.inspect.wording import counted, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.cli.stopping import Stopping
+    from pybpftool.control.bpf_calls import BpfCalls
     from pybpftool.kernel.bpf_events import BpfEvents
 
     Row = dict[str, Any]
@@ -28,7 +29,11 @@ attached or detached, until it is interrupted. The kernel tells of programs by i
 links are looked at again and again: one that stays shorter than the interval is missed.
 What the kernel could not tell for lack of room is said.
 
+With --calls each call of bpf(2) by another process is printed as well: command, fields
+that are not 0, result. This loads two programs of ours, which see this system call alone.
+
 Options:
+       --calls             also what bpf(2) is asked, and what it answers
        --for TIME          end after so long (10s, 2m)
        --interval TIME     between two looks at links: 200ms if not given
        --json-lines        a JSON object an event, on a line each
@@ -62,10 +67,17 @@ def run(ctx: Context, args: Args) -> None:
 
     write = _form(ctx, "json-lines" in options)
     events = BpfEvents(_online(ctx))
+    calls = None
     try:
+        if "calls" in options:
+            from pybpftool.control.bpf_calls import BpfCalls
+
+            calls = BpfCalls(ctx.kernel, not ctx.options.nomount)
         with Stopping() as stopping:
-            _Watch(ctx, events, write, interval).run(stopping, lasts)
+            _Watch(ctx, events, calls, write, interval).run(stopping, lasts)
     finally:
+        if calls is not None:
+            calls.close()
         events.close()
 
 
@@ -82,18 +94,24 @@ class _Watch:
     """One run: the rings, the links, and what is written of them."""
 
     def __init__(
-        self, ctx: Context, events: BpfEvents, write: Callable[[Row], None], interval: float
+        self,
+        ctx: Context,
+        events: BpfEvents,
+        calls: BpfCalls | None,
+        write: Callable[[Row], None],
+        interval: float,
     ) -> None:
         from pybpftool.inspect.monitor import Links, Programs, Tasks
 
         self._ctx = ctx
         self._events = events
+        self._calls = calls
         self._write = write
         self._interval = interval
         self._tasks = Tasks(ctx.kernel)
         self._programs = Programs(ctx.kernel, self._tasks)
         self._links = Links(ctx.kernel, self._tasks)
-        self._lost = 0
+        self._lost = self._lost_calls = 0
 
     def run(self, stopping: Stopping, lasts: float | None) -> None:
         """Watch until a signal comes, or so long."""
@@ -109,7 +127,8 @@ class _Watch:
         end = float("inf") if lasts is None else time.monotonic() + lasts
         following = time.monotonic() + self._interval
         with select.epoll() as poll:
-            for fd in (stopping.fd, *self._events.fds):
+            calls = [self._calls.fd] if self._calls is not None else []
+            for fd in (stopping.fd, *self._events.fds, *calls):
                 poll.register(fd, select.EPOLLIN)
             while not stopping.is_asked:
                 now = time.monotonic()
@@ -126,18 +145,21 @@ class _Watch:
         self._look()
         if self._lost:
             ctx.say(f"{counted(self._lost, 'record')} lost: there were too many at once")
+        if self._lost_calls:
+            ctx.say(f"{counted(self._lost_calls, 'call')} lost: there were too many at once")
         if ctx.json is not None:
             ctx.json.end()
 
     def _drain(self) -> None:
         from pybpftool.kernel.bpf_events import CommEvent, LostEvents
 
+        rows: list[Row] = []
         for event in self._events.read():
             if isinstance(event, CommEvent):
                 self._tasks.named(event.pid, event.comm)
             elif isinstance(event, LostEvents):
                 self._lost += event.number
-                self._write(
+                rows.append(
                     {
                         "time": event.time_ns / 1e9,
                         "event": "lost",
@@ -146,7 +168,22 @@ class _Watch:
                     }
                 )
             else:
-                self._write(self._programs.row(event))
+                rows.append(self._programs.row(event))
+        if self._calls is not None:
+            rows += self._called(self._calls)
+            rows.sort(key=lambda row: row["time"])
+        for row in rows:
+            self._write(row)
+
+    def _called(self, calls: BpfCalls) -> Iterator[Row]:
+        from pybpftool.inspect.bpf_calls import row
+
+        for call in calls.read():
+            yield {**row(call), **self._tasks.told(call.pid), "comm": call.comm}
+        lost = calls.lost()
+        if lost:
+            self._lost_calls += lost
+            yield {"time": time.time(), "event": "lost", "number": lost, "of": "call"}
 
     def _look(self) -> None:
         for row in self._links.look():
@@ -167,16 +204,22 @@ def _form(ctx: Context, is_lines: bool) -> Callable[[Row], None]:
 
 
 def _without_place(row: Row) -> Row:
-    """The row as JSON: its target is an object, not words."""
-    return {name: value for name, value in row.items() if name != "place"}
+    """The row as JSON: its target, or what was asked, is an object, not words."""
+    return {name: value for name, value in row.items() if name not in ("place", "words")}
 
 
 def text(row: Row) -> str:
     """The line of an event."""
     second, rest = divmod(round(row["time"] * 1_000_000), 1_000_000)
     line = f"{time.strftime('%H:%M:%S', time.localtime(second))}.{rest:06d} {row['event']:<6}"
+    if row.get("of") == "call":
+        return f"{line}  {counted(row['number'], 'call')}"
     if row["event"] == "lost":
         return f"{line}  {counted(row['number'], 'record')} of CPU {row['cpu']}"
+    if row["event"] == "call":
+        line += f"  {row['command']}({row['words']}) = {row['result']}"
+        if "error" in row:
+            line = f"{line.rpartition(' ')[0]} -{row['error']}"
     if "link_id" in row:
         line += f"  link {row['link_id']}"
     elif "prog_id" in row:

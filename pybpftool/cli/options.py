@@ -88,6 +88,7 @@ _OF_OBJECT = {
     "against": (True, ("obj",)),
     "compare": (True, ("obj",)),
     "by": (True, ("top",)),
+    "calls": (False, ("monitor",)),
     "csv": (False, ("obj",)),
     "code": (False, ("diff",)),
     "color": (True, (*_TABLES, "top")),

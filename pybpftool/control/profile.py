@@ -10,10 +10,27 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import sys
 from errno import EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 
 from pybpftool.control import require_live
+from pybpftool.control.assembly import (
+    ADD,
+    ADD_K,
+    CALL,
+    END,
+    INSN_SIZE,
+    JEQ_K,
+    JNE_K,
+    LDX_DW,
+    MOV,
+    MOV_K,
+    ST_DW,
+    ST_W,
+    STX_DW,
+    SUB,
+    assembled,
+    map_in,
+)
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import PROG_INFO
@@ -33,6 +50,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pybpftool.control.assembly import Insn
     from pybpftool.kernel.interface import BpfObject, Kernel
 
 MOST_METRICS = 4
@@ -123,18 +141,8 @@ _WORD = 8
 # Values of the two maps: a number, then a _VALUE for each metric. The first map has what was
 # read at entry, its number tells whether all of it is; the second adds up, its number is that
 # of the runs.
-_INSN = struct.Struct("=BBhi")
-# Opcodes: include/uapi/linux/bpf.h, bpf_common.h.
-_LDX_DW, _STX_DW, _ST_DW, _ST_W = 0x79, 0x7B, 0x7A, 0x62
-_MOV, _MOV_K, _ADD, _ADD_K, _SUB, _CALL, _EXIT = 0xBF, 0xB7, 0x0F, 0x07, 0x1F, 0x85, 0x95
-_JEQ_K, _JNE_K, _LD_IMM64 = 0x15, 0x55, 0x18
-_PSEUDO_MAP_FD = 1
 # enum bpf_func_id
 _MAP_LOOKUP_ELEM, _GET_SMP_PROCESSOR_ID, _PERF_EVENT_READ_VALUE = 1, 8, 55
-_END = "end"  # as the offset of a jump: to the last two instructions, which return 0
-
-if TYPE_CHECKING:
-    Insn = tuple[int, int, int, "int | str", int]  # opcode, dst, src, off, imm
 
 # union bpf_attr of BPF_PROG_LOAD: prog_type, insn_cnt, insns, license; at 24 log_level, log_size,
 # log_buf; at 48 prog_name; at 68 expected_attach_type; at 108 attach_btf_id, attach_prog_fd
@@ -237,59 +245,59 @@ class _Meter:
         """The program that reads all events into the first map."""
         code = [
             *_value_of(self._start),
-            (_MOV, 7, 0, 0, 0),
-            (_ST_DW, 7, 0, 0, 0),
-            (_CALL, 0, 0, 0, _GET_SMP_PROCESSOR_ID),
-            (_MOV, 6, 0, 0, 0),
+            (MOV, 7, 0, 0, 0),
+            (ST_DW, 7, 0, 0, 0),
+            (CALL, 0, 0, 0, _GET_SMP_PROCESSOR_ID),
+            (MOV, 6, 0, 0, 0),
         ]
         for at in range(len(self._metrics)):
             code += self._read(at, 7, _WORD + at * _VALUE.size)
-        return _assembled([*code, (_ST_DW, 7, 0, 0, 1)])
+        return assembled([*code, (ST_DW, 7, 0, 0, 1)])
 
     def exit(self) -> bytes:
         """The program that reads all events and adds the differences to the second map."""
         size = len(self._metrics) * _VALUE.size
-        code: list[Insn] = [(_CALL, 0, 0, 0, _GET_SMP_PROCESSOR_ID), (_MOV, 6, 0, 0, 0)]
+        code: list[Insn] = [(CALL, 0, 0, 0, _GET_SMP_PROCESSOR_ID), (MOV, 6, 0, 0, 0)]
         for at in range(len(self._metrics)):
             code += self._read(at, 10, at * _VALUE.size - size)
         code += [
             *_value_of(self._start, -size - _WORD),
-            (_MOV, 7, 0, 0, 0),
-            (_LDX_DW, 1, 7, 0, 0),
-            (_JNE_K, 1, 0, _END, 1),
-            (_ST_DW, 7, 0, 0, 0),
+            (MOV, 7, 0, 0, 0),
+            (LDX_DW, 1, 7, 0, 0),
+            (JNE_K, 1, 0, END, 1),
+            (ST_DW, 7, 0, 0, 0),
             *_value_of(self._sum, -size - _WORD),
         ]
         for at in range(0, size, _WORD):
             code += [
-                (_LDX_DW, 1, 10, at - size, 0),
-                (_LDX_DW, 2, 7, _WORD + at, 0),
-                (_SUB, 1, 2, 0, 0),
-                (_LDX_DW, 2, 0, _WORD + at, 0),
-                (_ADD, 1, 2, 0, 0),
-                (_STX_DW, 0, 1, _WORD + at, 0),
+                (LDX_DW, 1, 10, at - size, 0),
+                (LDX_DW, 2, 7, _WORD + at, 0),
+                (SUB, 1, 2, 0, 0),
+                (LDX_DW, 2, 0, _WORD + at, 0),
+                (ADD, 1, 2, 0, 0),
+                (STX_DW, 0, 1, _WORD + at, 0),
             ]
-        code += [(_LDX_DW, 1, 0, 0, 0), (_ADD_K, 1, 0, 0, 1), (_STX_DW, 0, 1, 0, 0)]
-        return _assembled(code)
+        code += [(LDX_DW, 1, 0, 0, 0), (ADD_K, 1, 0, 0, 1), (STX_DW, 0, 1, 0, 0)]
+        return assembled(code)
 
     def _read(self, at: int, base: int, offset: int) -> list[Insn]:
         """Read the event of metric ``at`` on this CPU, whose number is in r6, into memory."""
         return [
-            *_map_in(1, self._events),
-            (_MOV, 2, 6, 0, 0),
-            (_ADD_K, 2, 0, 0, at * self._cpus),
-            (_MOV, 3, base, 0, 0),
-            (_ADD_K, 3, 0, 0, offset),
-            (_MOV_K, 4, 0, 0, _VALUE.size),
-            (_CALL, 0, 0, 0, _PERF_EVENT_READ_VALUE),
-            (_JNE_K, 0, 0, _END, 0),
+            *map_in(1, self._events),
+            (MOV, 2, 6, 0, 0),
+            (ADD_K, 2, 0, 0, at * self._cpus),
+            (MOV, 3, base, 0, 0),
+            (ADD_K, 3, 0, 0, offset),
+            (MOV_K, 4, 0, 0, _VALUE.size),
+            (CALL, 0, 0, 0, _PERF_EVENT_READ_VALUE),
+            (JNE_K, 0, 0, END, 0),
         ]
 
     def load(self, prog: BpfObject, function: int, where: str, code: bytes) -> int:
         """Load one of the programs; its descriptor."""
         insns, licence, log = Buffer.of(code), Buffer.of(b"GPL\0"), Buffer(_LOG_BYTES)
         attr = Buffer(_LOAD_SIZE)
-        count = len(code) // _INSN.size
+        count = len(code) // INSN_SIZE
         _LOAD.pack_into(attr.data, 0, _TRACING, count, insns.address, licence.address)
         _NAME.pack_into(attr.data, _NAME_AT, b"profile")
         _WORD_32.pack_into(attr.data, _ATTACH_TYPE_AT, uapi.ATTACH_TYPES.index(where))
@@ -402,30 +410,13 @@ def _may_trace() -> bool:
     return bool(ours >> _CAP_SYS_ADMIN & 1 or (ours >> _CAP_BPF & ours >> _CAP_PERFMON & 1))
 
 
-def _map_in(register: int, fd: int) -> list[Insn]:
-    return [(_LD_IMM64, register, _PSEUDO_MAP_FD, 0, fd), (0, 0, 0, 0, 0)]
-
-
 def _value_of(map: int, key: int = -_WORD) -> list[Insn]:
     """Look up a map's only value into r0; ``key`` is room on the stack."""
     return [
-        (_ST_W, 10, 0, key, 0),
-        (_MOV, 2, 10, 0, 0),
-        (_ADD_K, 2, 0, 0, key),
-        *_map_in(1, map),
-        (_CALL, 0, 0, 0, _MAP_LOOKUP_ELEM),
-        (_JEQ_K, 0, 0, _END, 0),
+        (ST_W, 10, 0, key, 0),
+        (MOV, 2, 10, 0, 0),
+        (ADD_K, 2, 0, 0, key),
+        *map_in(1, map),
+        (CALL, 0, 0, 0, _MAP_LOOKUP_ELEM),
+        (JEQ_K, 0, 0, END, 0),
     ]
-
-
-def _assembled(code: list[Insn]) -> bytes:
-    """Instructions (opcode, dst, src, off, imm) as bytes, and the end, which returns 0."""
-    rows = [*code, (_MOV_K, 0, 0, 0, 0), (_EXIT, 0, 0, 0, 0)]
-    # Registers are nibbles in the order of the machine.
-    low, high = (0, 4) if sys.byteorder == "little" else (4, 0)
-    return b"".join(
-        _INSN.pack(
-            opcode, dst << low | src << high, len(code) - at - 1 if off == _END else off, imm
-        )
-        for at, (opcode, dst, src, off, imm) in enumerate(rows)
-    )

@@ -54,6 +54,31 @@ def open_trace_pipe(kernel: Kernel, may_mount: bool, say: Callable[[str], None])
     return fd
 
 
+def tracefs_file(kernel: Kernel, path: str, may_mount: bool) -> bytes:
+    """A file of tracefs. Where none is mounted one is for as long as it is read, if it may be.
+
+    Raises BpfError: KernelError with ENOENT where tracefs has no such file.
+    """
+    mounts = 0
+    place = next((each for each in (*_PLACES, *_mounted(kernel)) if _is_tracefs(each)), "")
+    if not place:
+        if not may_mount:
+            raise BpfError("no tracefs is mounted, and with -n none may be")
+        from pybpftool.control.mounts import mount_tracefs, unmount
+
+        place = _PLACES[0]
+        mounts = mount_tracefs(place)
+    try:
+        return kernel.file(f"{place}/{path}")
+    finally:
+        if mounts:
+            unmount(place, mounts)
+
+
+def _is_tracefs(place: str) -> bool:
+    return os.path.exists(f"{place}/events")
+
+
 def _mounted(kernel: Kernel) -> Iterator[str]:
     for line in kernel.file("/proc/mounts").splitlines():
         fields = line.split(b" ")

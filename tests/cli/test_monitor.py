@@ -55,6 +55,13 @@ def test_texts() -> None:
     assert text(row) == "00:00:01.500000 attach  link 4  tcx  prog 3  name a  ifindex lo(1)"
     row = {"time": 1.5, "event": "lost", "number": 1, "cpu": 0}
     assert text(row) == "00:00:01.500000 lost    1 record of CPU 0"
+    row = {"time": 1.5, "event": "lost", "number": 2, "of": "call"}
+    assert text(row) == "00:00:01.500000 lost    2 calls"
+    row = {"time": 1.5, "event": "call", "command": "BPF_OBJ_GET", "words": "file_flags=rdonly",
+           "result": -2, "error": "ENOENT", "pid": 7, "comm": "x"}  # fmt: skip
+    assert text(row) == (
+        "00:00:01.500000 call    BPF_OBJ_GET(file_flags=rdonly) = -ENOENT  pid 7 (x)"
+    )
     assert text({"time": 1.9999999, "event": "detach", "link_id": 4}).startswith("00:00:02.000000")
 
 
@@ -124,6 +131,49 @@ class TestLive:
         assert (mine[0]["type"], mine[0]["name"]) == ("raw_tracepoint", "linked")
         assert mine[0]["target"]["tp_name"] == "sched_switch"
         assert mine[0]["pid"] == os.getpid()
+
+    def test_calls(self) -> None:
+        try:
+            with watching("--calls", "--json-lines") as (process, out):
+                with load.map_create("hash", 4, 8, 3, name="asked", flags=1):
+                    pass
+                with contextlib.suppress(load.KernelRefusal):
+                    load.obj_get("/sys/fs/bpf/pybt-nothing-is-there")
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+                rows = [json.loads(line) for line in out.read().splitlines()]
+        except AssertionError as error:
+            if "tracepoints of system calls" in str(error):
+                pytest.skip(str(error))
+            raise
+        calls = [row for row in rows if row["event"] == "call" and row["pid"] == os.getpid()]
+        made, got = [row for row in calls
+                     if row["command"] in ("BPF_MAP_CREATE", "BPF_OBJ_GET")]  # fmt: skip
+        assert made["attr"] == {
+            "map_type": "hash", "key_size": 4, "value_size": 8, "max_entries": 3,
+            "map_flags": ["no_prealloc"], "map_name": "asked",
+        }  # fmt: skip
+        assert made["result"] > 2 and "error" not in made
+        assert got["attr"] == {"pathname": "/sys/fs/bpf/pybt-nothing-is-there"}
+        assert (got["result"], got["error"]) == (-2, "ENOENT")
+        assert abs(made["time"] - time.time()) < 60
+        assert made["time"] < got["time"]
+        assert not [row for row in rows if row.get("pid") == process.pid and row["event"] == "call"]
+
+    def test_calls_that_are_too_many_are_said_to_be_lost(self) -> None:
+        with watching("--calls", "--json-lines") as (process, out):
+            process.send_signal(signal.SIGSTOP)
+            with load.map_create("array", 4, 8, 1, name="many") as map:
+                for _ in range(20_000):
+                    load.map_lookup(map, bytes(4), 8)
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGINT)
+            rows = [json.loads(line) for line in out.read().splitlines()]
+        told = [row for row in rows if row.get("command") == "BPF_MAP_LOOKUP_ELEM"
+                and row["pid"] == os.getpid()]  # fmt: skip
+        lost = [row for row in rows if row["event"] == "lost" and row["of"] == "call"]
+        assert 0 < len(told) < 20_000
+        assert len(told) + sum(row["number"] for row in lost) >= 20_000
 
     def test_a_document_that_ends_by_itself(self) -> None:
         load.requires_bpf()

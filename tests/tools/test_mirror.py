@@ -51,6 +51,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_map_elem.py": (
         "cli.map_create cli.pinning cli.refs control.mounts control.pin objects.elements"
     ),
+    "cli/test_monitor.py": "control.assembly control.bpf_calls",
     "cli/test_net.py": "objects.net",
     "cli/test_obj.py": "gen.description objects.object_code",
     "cli/test_obj_verify.py": "control.verify",
