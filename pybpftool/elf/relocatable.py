@@ -119,6 +119,8 @@ class Relocatable:
             raise FormatError("it is not a 64-bit ELF file, as those of BPF are")
         if data[5] not in (1, 2):
             raise FormatError("the ELF file has an unknown byte order")
+        if data[6] != 1:  # EI_VERSION; of the two versions libelf looks at this one
+            raise FormatError("the ELF file has an unknown version")
         self.order = "<" if data[5] == 1 else ">"
         self.machine, kind = self._machine()
         if kind != ET_REL or self.machine not in (0, EM_BPF):  # old LLVM says EM_NONE

@@ -83,6 +83,8 @@ def _by_hand(file: BinaryIO, names: tuple[str, ...]) -> tuple[int, dict[str, byt
         raise FormatError("the file is not ELF, or its header is cut off")
     if ident[5] not in (1, 2):
         raise FormatError("the ELF file has an unknown byte order")
+    if ident[6] != 1:
+        raise FormatError("the ELF file has an unknown version")
     order = "<" if ident[5] == 1 else ">"
     is_64 = ident[4] == 2
     if len(ident) < 64 and is_64:

@@ -40,6 +40,7 @@ def test_read(order: str) -> None:
         ({0: b"\x7fELG"}, "not ELF"),
         ({4: b"\1"}, "64-bit"),
         ({5: b"\3"}, "byte order"),
+        ({6: b"\2"}, "unknown version"),
         ({16: b"\2"}, "not an object file of BPF"),
         ({18: b"\x3e\0"}, "not an object file of BPF"),
         ({40: b"\xff" * 8}, "no table of sections"),

@@ -43,6 +43,7 @@ def test_broken(tmp_path: Path) -> None:
     bad = broken(
         elf_class=(4, b"\7"),
         byte_order=(5, b"\7"),
+        version=(6, b"\2"),
         table_beyond=(40, b"\xff" * 7),
         no_table=(40, bytes(8)),
         name_index=(62, b"\x77"),
