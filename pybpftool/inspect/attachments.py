@@ -10,6 +10,7 @@ from __future__ import annotations
 from pybpftool.errors import BpfError
 from pybpftool.inspect.attachment import Attachment, order
 from pybpftool.inspect.places import Names, of_link
+from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pybpftool.objects.struct_ops import Implementation
 
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
+SOCKET_MAPS = ("sockmap", "sockhash")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 
 
@@ -52,6 +54,7 @@ class Attachments(Names):
             self._in_cgroups,
             self._events,
             self._struct_ops,
+            self._socket_maps,
             self._links,
         )
         for ask in parts:
@@ -264,6 +267,26 @@ class Attachments(Names):
                 row = Attachment("struct_ops", "function", target, prog_id, map_id=item.id)
                 self._add(row._replace(link_id=link_id, detail=f"map {item.name}"))
 
+    # --- maps of sockets ---
+
+    def _socket_maps(self) -> None:
+        for item in self._inventory.items("map").values():
+            if item.type in SOCKET_MAPS:
+                self._tried(lambda item=item: self._in_socket_map(item))  # type: ignore[misc]
+
+    def _in_socket_map(self, item: Item) -> None:
+        kernel = self._inventory.kernel
+        try:
+            found = item.asked(kernel.socket_map_programs)
+        except BpfError:
+            if kernel.is_live:
+                raise
+            return  # a recording that is older than the question: its links tell
+        for type, prog_id in found:
+            hook = ATTACH_TYPES[type] if type < len(ATTACH_TYPES) else str(type)
+            row = Attachment(hook, "map", self.map(item.id), prog_id, map_id=item.id)
+            self._add(row, ("sockmap", item.id, hook, prog_id))
+
     # --- links ---
 
     def _links(self) -> None:
@@ -327,6 +350,7 @@ class Attachments(Names):
         elif isinstance(target, tracing.Iter):
             row = row._replace(detail=target.text().split("  ", 1)[1].strip())
         elif isinstance(target, (network.Sockmap, tracing.StructOps)):
+            keys.append(("sockmap", target.map_id, row.hook, row.prog_id))
             row = row._replace(map_id=target.map_id, is_detached=not target.map_id)
         return row, keys
 

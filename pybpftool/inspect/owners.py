@@ -286,6 +286,8 @@ class Graph:
             if row.holders:
                 for pid, fd in row.holders:
                     self._edge(self._task(pid), ("prog", prog), f"{row.text()}, descriptor {fd}")
+            elif row.key == "map" and row.map_id:
+                self._edge(("map", row.map_id), ("prog", prog), row.hook)
             elif row.key in ("dev", "cgroup"):
                 name = f"{row.target} netns {row.netns}" if row.netns else row.target
                 self._edge((row.key, name), ("prog", prog), how)

@@ -93,6 +93,7 @@ def record_programs(kernel: Kernel) -> None:
 
 def record_maps(kernel: Kernel, elements: bool = True) -> None:
     """What ``map show`` asks, and what ``dump``, ``lookup``, ``getnext`` and ``peek`` do."""
+    from pybpftool.inspect.attachments import SOCKET_MAPS
     from pybpftool.objects.map import has_hash, read, tells_hash
 
     _tried(kernel.pinned, "map")
@@ -104,6 +105,8 @@ def record_maps(kernel: Kernel, elements: bool = True) -> None:
             types.add(map.btf_id)
         if has_hash(map) and tells_hash(obj):
             _tried(kernel.map_hash, obj)
+        if map.type_name in SOCKET_MAPS:
+            _tried(kernel.socket_map_programs, obj)
         if elements and map.traits.is_queue:
             _tried(kernel.lookup, obj, None)
         if elements:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybpftool.inspect.attachments import SOCKET_MAPS
 from pybpftool.inspect.edge import ordered
 from pybpftool.inspect.tree import Branch
 
@@ -226,7 +227,7 @@ class Why:
     def _through(self, edge: Edge) -> list[tuple[Branch, Key | None]]:
         """A map that holds a program, which runs when another one jumps there."""
         item = self._graph.items("map").get(int(edge.holder[1]))
-        if item is not None and item.type == "struct_ops":
+        if item is not None and item.type in ("struct_ops", *SOCKET_MAPS):
             return []  # that place is told by itself
         return [(self.branch(edge.holder, edge.how), edge.holder)]
 

@@ -351,6 +351,13 @@ class Kernel:
         """A device's tcx or netkit programs; see :func:`pybpftool.kernel.net.device_programs`."""
         raise NotImplementedError
 
+    def socket_map_programs(self, map: BpfObject) -> list[tuple[int, int]]:
+        """The programs of an open sockmap or sockhash.
+
+        See :func:`pybpftool.kernel.socket_maps.socket_map_programs`.
+        """
+        raise NotImplementedError
+
     def flow_dissector(self, netns: str) -> int:
         """The id of a network namespace's flow dissector, 0 when it has none."""
         raise NotImplementedError
@@ -431,6 +438,7 @@ QUESTIONS = (
     "has_file",
     "netlink_dump",
     "device_programs",
+    "socket_map_programs",
     "flow_dissector",
     "device_index",
     "network_namespaces",

@@ -550,6 +550,11 @@ class LiveKernel(Kernel):
 
         return device_programs(ifindex, attach_type, netns)
 
+    def socket_map_programs(self, map: BpfObject) -> list[tuple[int, int]]:
+        from pybpftool.kernel.socket_maps import socket_map_programs
+
+        return socket_map_programs(map.fd, map.id)
+
     def flow_dissector(self, netns: str) -> int:
         from pybpftool.kernel.net import flow_dissector
 

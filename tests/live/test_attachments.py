@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import attachments, load, netdevs
+from tests.support import asm, attachments, load, netdevs
 from tests.support.attachments_union import compare
 from tests.support.cli import run
 
@@ -73,3 +73,28 @@ def test_text_has_a_line_each(scene: None) -> None:
     assert lines[0].split()[:2] == ["hook", "target"]
     some = run("attachments", "--filter", "hook=xdp", "--columns", "dev,prog_id").text.splitlines()
     assert all(line.split()[1].isdigit() for line in some[2:]) and len(some) >= 5
+
+
+def test_programs_of_a_socket_map_without_a_link() -> None:
+    with contextlib.ExitStack() as stack:
+        maps = [stack.enter_context(load.map_create(type, 4, 4, 4, name="socks"))
+                for type in ("sockmap", "sockhash")]  # fmt: skip
+        verdict = stack.enter_context(load.prog_load("sk_skb", asm.ret(1), name="verdict"))
+        message = stack.enter_context(
+            load.prog_load("sk_msg", asm.ret(1), name="message", attach="sk_msg_verdict")
+        )
+        load.prog_attach(maps[0], verdict, "sk_skb_stream_verdict")
+        load.prog_attach(maps[1], message, "sk_msg_verdict")
+        ids = [load.object_id(prog) for prog in (verdict, message)]
+        map_ids = [load.object_id(map, "map") for map in maps]
+        rows = [row for row in ours("attachments") if row.get("prog_id") in ids]
+        if not rows:
+            pytest.skip("this kernel does not tell of programs of socket maps (Linux 5.19 does)")
+        found = sorted((row["hook"], row["map"], row["map_id"], row["prog_id"]) for row in rows)
+        assert found == [
+            ("sk_msg_verdict", "socks", map_ids[1], ids[1]),
+            ("sk_skb_stream_verdict", "socks", map_ids[0], ids[0]),
+        ]
+        tree = run("why", "prog", "id", str(ids[0])).text
+        assert "sk_skb_stream_verdict map socks" in tree
+        assert f"map {map_ids[0]} sockmap socks (sk_skb_stream_verdict)" in tree
