@@ -266,7 +266,7 @@ class TestErrors:
     def test_a_module_that_fails_while_it_is_loaded(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        (tmp_path / "pybt_broken.py").write_text("None[0]\n")
+        (tmp_path / "pybt_broken.py").write_text("raise ValueError(0)\n")
         monkeypatch.syspath_prepend(tmp_path)
 
         def late(ctx: Context, words: object) -> None:

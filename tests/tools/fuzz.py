@@ -32,6 +32,7 @@ from pybpftool.kernel.snapshot import SnapshotKernel
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 LIMIT = 10.0  # seconds of processor time that one command may take
 MEMORY = 1 << 30
+BATCH = 50  # inputs of a kind that one process tries
 NUMBERS = (0, 1, 2, 3, 7, 0x7F, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 TELLTALES = (b"Traceback (most recent", b"mistake in pybpftool", b"cannot be loaded")
 Words = list[str]  # a command line
@@ -500,7 +501,7 @@ def _batch(kind: str, seeds: range, end: float) -> None:
 
 
 def fuzz(
-    kinds: Sequence[str], seed: int, seconds: float, inputs: int, size: int = 50
+    kinds: Sequence[str], seed: int, seconds: float, inputs: int, size: int = BATCH
 ) -> tuple[int, list[str]]:
     """How many inputs were tried, and the faults they had; ``size`` of a kind in a process."""
     end = time.monotonic() + seconds
@@ -540,9 +541,13 @@ def main() -> int:
         for line in run_case(kind, int(seed), loud=True):
             print(line)
         return 0
-    tried, found = fuzz(args.kinds.split(","), args.seed, args.seconds, args.inputs)
-    print(*found, f"{tried} inputs, {len(found)} faults", sep="\n")
-    return 1 if found else 0
+    tried, seen, seed, end = 0, 0, args.seed, time.monotonic() + args.seconds
+    kinds = args.kinds.split(",")
+    while tried < args.inputs and time.monotonic() < end:
+        more, found = fuzz(kinds, seed, end - time.monotonic(), 1)
+        tried, seen, seed = tried + more, seen + len(found), seed + BATCH
+        print(*found, f"{tried} inputs, {seen} faults, next seed {seed}", sep="\n", flush=True)
+    return 1 if seen else 0
 
 
 if __name__ == "__main__":
