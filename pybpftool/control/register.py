@@ -80,8 +80,11 @@ def register(
             finally:
                 for fd in links:
                     os.close(fd)
+            more = _too_old(obj)
             if not any(map.type == _STRUCT_OPS for map in obj.maps):
-                raise BpfError(f"there is no struct_ops in '{path}'{_too_old(obj)}")
+                raise BpfError(f"there is no struct_ops in '{path}'{more}")
+            if more:
+                yield BpfError(f"'{path}' has struct_ops beside those{more}")
     finally:
         if not count:
             pins.undo()

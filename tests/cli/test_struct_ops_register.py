@@ -71,6 +71,30 @@ class TestRegister:
         assert result.errors.startswith("Registered tcp_congestion_ops t_control id ")
         assert run("struct_ops", "unregister", "name", "t_control").status == 0
 
+    def test_both_kinds_in_one_object(self, tmp_path: Path) -> None:
+        """A library that does not see the second is never silent about it."""
+        text = (
+            CONTROL
+            + """
+        SEC(".struct_ops.link") struct tcp_congestion_ops t_second = {
+            .name = "pybt_second", .ssthresh = (void *)ssthresh, .undo_cwnd = (void *)undo,
+            .cong_avoid = (void *)avoid,
+        };
+        """
+        )
+        result = run("struct_ops", "register", compile_object(tmp_path, text))
+        if "ENOTSUPP" in result.errors or "No such process" in result.errors:
+            pytest.skip("this kernel has no struct_ops of TCP")
+        try:
+            if libbpf.as_numbers(libbpf.library().version) < (1, 2):
+                assert result.status == 255
+                assert "has struct_ops beside those that this libbpf knows" in result.errors
+                assert "needs libbpf 1.2 or newer" in result.errors
+            else:
+                assert result.errors.count("Registered tcp_congestion_ops") == 2
+        finally:
+            assert run("struct_ops", "unregister", "name", "t_control").status == 0
+
     def test_registered_by_a_link(self, tmp_path: Path) -> None:
         """Also where the library is too old to see such maps."""
         text = CONTROL.replace('SEC(".struct_ops")', 'SEC(".struct_ops.link")')
