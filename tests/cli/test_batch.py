@@ -30,7 +30,7 @@ def _object(name: str, run_object: Callable[[Context, Args], None]) -> Iterator[
     module.run = run_object  # type: ignore[attr-defined]
     with (
         mock.patch.dict(sys.modules, {module.__name__: module}),
-        mock.patch.object(table, "OBJECTS", ((name, name), *table.OBJECTS)),
+        mock.patch.object(table, "OBJECTS", (name, *table.OBJECTS)),
     ):
         yield
 

@@ -15,8 +15,8 @@ from tests.support.cli import run
 OF_BPFTOOL = "prog map link cgroup perf net feature btf gen struct_ops iter token"
 WORDS = [*OF_BPFTOOL.split(), "snapshot", "obj"]
 VERBS = {
-    word: [verb for verb, _ in import_module(f"pybpftool.cli.{module}").VERBS]
-    for word, module in OBJECTS
+    word: [verb for verb, _ in import_module(f"pybpftool.cli.{word}").VERBS]
+    for word in OBJECTS
     if word in WORDS
 }
 

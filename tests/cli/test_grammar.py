@@ -40,12 +40,11 @@ class TestPrefix:
         assert is_prefix(word, name) is fits
 
     def test_the_objects_stand_in_upstreams_order(self) -> None:
-        names = [name for name, _ in OBJECTS]
-        assert names[: len(UPSTREAM_OBJECTS)] == UPSTREAM_OBJECTS
+        assert [*OBJECTS][: len(UPSTREAM_OBJECTS)] == UPSTREAM_OBJECTS
 
-    @pytest.mark.parametrize("name", [name for name, _ in OBJECTS])
+    @pytest.mark.parametrize("name", OBJECTS)
     def test_every_beginning_of_an_object_is_the_first_that_fits(self, name: str) -> None:
-        table = [(other, other) for other, _ in OBJECTS]
+        table = [(other, other) for other in OBJECTS]
         for length in range(1, len(name) + 1):
             word = name[:length]
             first = next(other for other, _ in table if other.startswith(word))
@@ -58,7 +57,7 @@ class TestPrefix:
          ("s", "struct_ops"), ("sn", "snapshot"), ("n", "net"), ("f", "feature")],
     )  # fmt: skip
     def test_what_short_objects_mean(self, word: str, meant: str) -> None:
-        table = [(name, name) for name, _ in OBJECTS]
+        table = [(name, name) for name in OBJECTS]
         assert select(table, Args([word]), "pybpftool") == meant
 
     def test_the_commands_of_prog_begin_as_upstreams(self) -> None:

@@ -15,7 +15,6 @@ from unittest import mock
 
 import pytest
 
-from pybpftool.cli import commands
 from pybpftool.cli import main as entry
 from pybpftool.cli import options as options_module
 from pybpftool.cli.context import Context
@@ -217,10 +216,6 @@ class TestErrors:
         lines = result.text.splitlines()
         assert (lines[0], lines[-1]) == ("{", "}")
         assert lines[1].startswith('    "error": ')
-
-    @pytest.mark.parametrize("word", [name for name, module in commands.OBJECTS if module is None])
-    def test_what_this_version_lacks(self, word: str) -> None:
-        assert_one_sentence(run(word, "show"), f"this version has no '{word}' yet")
 
     def test_wrong_option_before_and_after_json(self) -> None:
         assert_one_sentence(run("--nonsense", "-j"), "unknown option '--nonsense'")
