@@ -26,8 +26,8 @@ Options:
        -f, --bpffs       show the paths that objects are pinned at
        -n, --nomount     never mount a bpf file system
        -B, --base-btf FILE   the BTF that split BTF refers to
-       -d, --debug       what libbpf and the verifier say (load, gen, iter, struct_ops), each
-                         thing that the kernel refuses (all that read), tracebacks
+       -d, --debug       what libbpf and the verifier say, each thing that the kernel refuses
+                         to commands that read, where a mistake happened
        --snapshot PATH   answer from a recorded kernel instead of the running one
        --resolve         name what other commands show as numbers (link, perf, net)
        --escape          show control characters in names as \\x1b, in files and pipes as well

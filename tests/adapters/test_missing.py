@@ -59,12 +59,11 @@ def test_half_of_the_joined_view(tmp_path: Path) -> None:
     [
         ("capstone", "prog dump jited id 166795"),
         ("graphviz", "prog dump xlated id 166795 visual svg {}/x.svg"),
-        ("tabulate", "snapshot show {}"),
+        ("tabulate", "prog show --table"),
     ],
 )
 def test_says_what_is_missing(package: str, words: str, tmp_path: Path) -> None:
-    place = RECORDING if package == "tabulate" else tmp_path
-    done = bare(*words.format(place).split())
+    done = bare(*words.format(tmp_path).split())
     assert done.returncode == 255
     assert done.stderr.endswith(
         f" needs the Python package {package}, which is not installed: pip install {package}\n"
