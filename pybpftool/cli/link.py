@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.errors import BpfError
 from pybpftool.objects.link import LinkReader
 
 TYPE_CHECKING = False
@@ -47,12 +46,9 @@ def find_link(kernel: Kernel, args: Args) -> BpfObject:
     """Take ``{ id N | pinned FILE }`` and open the link meant; the caller closes it."""
     if args.choose(("id", "pinned")) == "id":
         return kernel.open("link", args.number("a link id"))
-    path = args.take("the path of a pinned link")
-    obj = kernel.open_pinned(path)
-    if obj.kind != "link":
-        kernel.close(obj)
-        raise BpfError(f"'{path}' is a {obj.kind}, not a link")
-    return obj
+    from pybpftool.objects.pinned import open_pinned
+
+    return open_pinned(kernel, "link", args.take("the path of a pinned link"))
 
 
 def _show(ctx: Context, args: Args) -> None:

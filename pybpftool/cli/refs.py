@@ -121,12 +121,9 @@ def one_program(kernel: Kernel, args: Args) -> BpfObject:
 
 
 def _pinned_program(kernel: Kernel, args: Args) -> BpfObject:
-    path = args.take("the path of a pinned program")
-    obj = kernel.open_pinned(path)
-    if obj.kind != "prog":
-        kernel.close(obj)
-        raise BpfError(f"'{path}' is a {obj.kind}, not a program")
-    return obj
+    from pybpftool.objects.pinned import open_pinned
+
+    return open_pinned(kernel, "prog", args.take("the path of a pinned program"))
 
 
 def _name(args: Args) -> str:
@@ -141,12 +138,9 @@ def _name(args: Args) -> str:
 def _by_id_or_path(kernel: Kernel, args: Args, how: str, writable: bool) -> BpfObject:
     if how == "id":
         return _open(kernel, args.number("a map id"), writable)
-    path = args.take("the path of a pinned map")
-    obj = kernel.open_pinned(path)
-    if obj.kind != "map":
-        kernel.close(obj)
-        raise BpfError(f"'{path}' is a {obj.kind}, not a map")
-    return obj
+    from pybpftool.objects.pinned import open_pinned
+
+    return open_pinned(kernel, "map", args.take("the path of a pinned map"))
 
 
 def _open(kernel: Kernel, id: int, writable: bool) -> BpfObject:

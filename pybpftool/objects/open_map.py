@@ -7,6 +7,7 @@ from errno import ENOENT
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.objects.map import Map, read, value_types
+from pybpftool.objects.pinned import open_pinned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,11 +128,7 @@ class OpenMap(Mapping["Any", "Any"]):
     @classmethod
     def pinned(cls: type[Self], path: str, kernel: Kernel) -> Self:
         """Open the map that is pinned at ``path``."""
-        obj = kernel.open_pinned(path)
-        if obj.kind != "map":
-            kernel.close(obj)
-            raise BpfError(f"'{path}' is a {obj.kind}, not a map")
-        return cls._owning(kernel, obj)
+        return cls._owning(kernel, open_pinned(kernel, "map", path))
 
     @classmethod
     def _owning(cls: type[Self], kernel: Kernel, obj: BpfObject) -> Self:
