@@ -27,6 +27,7 @@ from pybpftool.control.assembly import (
     JNE_K,
     LDX_DW,
     LDX_W,
+    MAP_LOOKUP_ELEM,
     MOV,
     MOV_K,
     RSH_K,
@@ -37,6 +38,7 @@ from pybpftool.control.assembly import (
     XADD_DW,
     assembled,
     map_in,
+    only_value,
 )  # fmt: skip
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
@@ -62,7 +64,7 @@ _TASK, _RESULT, _CMD, _ATTR_SIZE, _ATTR_READ, _TEXT_READ, _COMM = 8, 16, 24, 28,
 # Fields of the tracepoints' records (their `format` in tracefs; the same on all 64-bit machines).
 _ARG_CMD, _ARG_ATTR, _ARG_SIZE, _ARG_RESULT = 16, 24, 32, 16
 # enum bpf_func_id
-_LOOKUP, _UPDATE, _DELETE, _KTIME, _PID_TGID, _GET_COMM = 1, 2, 3, 5, 14, 16
+_UPDATE, _DELETE, _KTIME, _PID_TGID, _GET_COMM = 2, 3, 5, 14, 16
 _READ_USER, _READ_USER_STR, _RINGBUF_OUTPUT = 112, 114, 130
 _OURS, _LOST = 0, 8  # in the value of the settings: our process, how many records were lost
 
@@ -255,11 +257,11 @@ class BpfCalls:
             (MOV, 7, 0, 0, 0),
             (MOV, 8, 0, 0, 0),
             (RSH_K, 8, 0, 0, 32),
-            *_only_value(self._settings),
+            *only_value(self._settings),
             (LDX_DW, 1, 0, _OURS, 0),
             (JEQ, 1, 8, END, 0),
             (MOV, 9, 0, 0, 0),
-            *_only_value(self._scratch),
+            *only_value(self._scratch),
             (MOV, 8, 0, 0, 0),
             (STX_DW, 8, 7, _TASK, 0),
             (CALL, 0, 0, 0, _KTIME),
@@ -324,7 +326,7 @@ class BpfCalls:
             (STX_DW, 10, 0, -16, 0),
             *of_task,
             *map_in(1, self._pending),
-            (CALL, 0, 0, 0, _LOOKUP),
+            (CALL, 0, 0, 0, MAP_LOOKUP_ELEM),
             (JEQ_K, 0, 0, END, 0),
             (LDX_DW, 1, 6, _ARG_RESULT, 0),
             (STX_DW, 0, 1, _RESULT, 0),
@@ -338,22 +340,10 @@ class BpfCalls:
             *map_in(1, self._pending),
             (CALL, 0, 0, 0, _DELETE),
             (JEQ_K, 8, 0, END, 0),
-            *_only_value(self._settings),
+            *only_value(self._settings),
             (MOV_K, 1, 0, 0, 1),
             (XADD_DW, 0, 1, _LOST, 0),
         ])  # fmt: skip
-
-
-def _only_value(map: int) -> list[Insn]:
-    """Look up a map's only value into r0."""
-    return [
-        (ST_W, 10, 0, -8, 0),
-        (MOV, 2, 10, 0, 0),
-        (ADD_K, 2, 0, 0, -8),
-        *map_in(1, map),
-        (CALL, 0, 0, 0, _LOOKUP),
-        (JEQ_K, 0, 0, END, 0),
-    ]
 
 
 def _call(record: bytes, clock_ns: int) -> BpfCall:

@@ -19,17 +19,16 @@ from pybpftool.control.assembly import (
     CALL,
     END,
     INSN_SIZE,
-    JEQ_K,
     JNE_K,
     LDX_DW,
     MOV,
     MOV_K,
     ST_DW,
-    ST_W,
     STX_DW,
     SUB,
     assembled,
     map_in,
+    only_value,
 )
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
@@ -142,7 +141,7 @@ _WORD = 8
 # read at entry, its number tells whether all of it is; the second adds up, its number is that
 # of the runs.
 # enum bpf_func_id
-_MAP_LOOKUP_ELEM, _GET_SMP_PROCESSOR_ID, _PERF_EVENT_READ_VALUE = 1, 8, 55
+_GET_SMP_PROCESSOR_ID, _PERF_EVENT_READ_VALUE = 8, 55
 
 # union bpf_attr of BPF_PROG_LOAD: prog_type, insn_cnt, insns, license; at 24 log_level, log_size,
 # log_buf; at 48 prog_name; at 68 expected_attach_type; at 108 attach_btf_id, attach_prog_fd
@@ -244,7 +243,7 @@ class _Meter:
     def entry(self) -> bytes:
         """The program that reads all events into the first map."""
         code = [
-            *_value_of(self._start),
+            *only_value(self._start),
             (MOV, 7, 0, 0, 0),
             (ST_DW, 7, 0, 0, 0),
             (CALL, 0, 0, 0, _GET_SMP_PROCESSOR_ID),
@@ -261,12 +260,12 @@ class _Meter:
         for at in range(len(self._metrics)):
             code += self._read(at, 10, at * _VALUE.size - size)
         code += [
-            *_value_of(self._start, -size - _WORD),
+            *only_value(self._start, -size - _WORD),
             (MOV, 7, 0, 0, 0),
             (LDX_DW, 1, 7, 0, 0),
             (JNE_K, 1, 0, END, 1),
             (ST_DW, 7, 0, 0, 0),
-            *_value_of(self._sum, -size - _WORD),
+            *only_value(self._sum, -size - _WORD),
         ]
         for at in range(0, size, _WORD):
             code += [
@@ -408,15 +407,3 @@ def _refusal(prog: BpfObject, errno: int, log: str) -> KernelError:
 def _may_trace() -> bool:
     ours = effective_capabilities()
     return bool(ours >> _CAP_SYS_ADMIN & 1 or (ours >> _CAP_BPF & ours >> _CAP_PERFMON & 1))
-
-
-def _value_of(map: int, key: int = -_WORD) -> list[Insn]:
-    """Look up a map's only value into r0; ``key`` is room on the stack."""
-    return [
-        (ST_W, 10, 0, key, 0),
-        (MOV, 2, 10, 0, 0),
-        (ADD_K, 2, 0, 0, key),
-        *map_in(1, map),
-        (CALL, 0, 0, 0, _MAP_LOOKUP_ELEM),
-        (JEQ_K, 0, 0, END, 0),
-    ]
