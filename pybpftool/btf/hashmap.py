@@ -23,6 +23,10 @@ class AppendMap:
     def count_only(self, number: int = 1) -> None:
         """Make the table as full as ``number`` appends would, without a value."""
         self._size += number
+        if self._size * 4 // 3 > self._capacity:
+            self._grow()
+
+    def _grow(self) -> None:
         while self._size * 4 // 3 > self._capacity:
             self._capacity = max(4, self._capacity * 2)
 
@@ -30,7 +34,7 @@ class AppendMap:
         """Add a value to those of ``key``."""
         self._size += 1
         if self._size * 4 // 3 > self._capacity:
-            self._capacity = max(4, self._capacity * 2)
+            self._grow()
         values = self._lists.get(key)
         if values is None:
             self._lists[key] = [value]

@@ -116,16 +116,17 @@ def shown(section: DataSection) -> list[Variable]:
     return [variable for variable in section.variables if not variable.is_static]
 
 
-def shown_names(section: DataSection) -> list[str]:
-    """The names in C of those variables."""
-    return c_names([variable.name for variable in shown(section)])
+def shown_in_c(section: DataSection) -> list[tuple[Variable, str]]:
+    """Those variables with their names in C."""
+    variables = shown(section)
+    return [*zip(variables, c_names([variable.name for variable in variables]))]
 
 
 def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]:
     """C members for a section's variables, with padding that puts each in its place."""
     lines = []
     end = pads = 0
-    for variable, name in zip(shown(section), shown_names(section)):
+    for variable, name in shown_in_c(section):
         start = variable.offset
         if end > start:
             raise FormatError(

@@ -7,7 +7,7 @@ against one: ``NAME__open_and_load()``, ``skel->maps.flows``, ``skel->bss->count
 from __future__ import annotations
 
 from pybpftool.gen.c_bytes import c_name, c_string
-from pybpftool.gen.shape import Shape, fields, shadow_fields, shown, shown_names
+from pybpftool.gen.shape import Shape, fields, shadow_fields, shown_in_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -347,7 +347,7 @@ def assertions(shape: Shape, name: str) -> str:
     for _, ident, section in shape.in_memory:
         if section is None:
             continue
-        for variable, member in zip(shown(section), shown_names(section)):
+        for variable, member in shown_in_c(section):
             size = btf.size_of(variable.type_id)
             if size is not None:
                 lines.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pybpftool.errors import FormatError
 from pybpftool.gen.c_bytes import c_name
 from pybpftool.gen.datasecs import skip_modifiers
-from pybpftool.gen.shape import Shape, shown, shown_names
+from pybpftool.gen.shape import Shape, shown_in_c
 from pybpftool.gen.skeleton import (
     LICENSE,
     guard,
@@ -156,7 +156,7 @@ def _pointers_to_variables(
     parts = []
     for ident, section in sections:
         lines = []
-        for variable, member in zip(shown(section), shown_names(section)):
+        for variable, member in shown_in_c(section):
             text = texts.of(variable.type_id, "", 2, section.name == ".kconfig")
             target = skip_modifiers(btf, variable.type_id)
             words, at = btf.at(target)
@@ -174,7 +174,7 @@ def _variables_table(sections: list[tuple[str, DataSection]]) -> str:
     rows = [
         (ident, variable.name, member)
         for ident, one in sections
-        for variable, member in zip(shown(one), shown_names(one))
+        for variable, member in shown_in_c(one)
     ]
     if not rows:
         return ""

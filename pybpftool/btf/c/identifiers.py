@@ -76,6 +76,17 @@ def _escaped(char: str) -> str:
     )
 
 
+def untaken(wanted: str, taken: set[str]) -> str:
+    """A name that is not in ``taken``, as near to ``wanted`` as can be; it is then."""
+    name = wanted
+    count = 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
+
+
 class Identifiers(dict[int, str]):
     """C's identifiers by the offsets of their names in the string section.
 
@@ -150,14 +161,7 @@ class Identifiers(dict[int, str]):
 
     def fresh_name(self, wanted: str) -> str:
         """An identifier that no name has, as near to ``wanted`` as can be; it is taken then."""
-        taken = self._all()
-        name = wanted
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        taken.add(name)
-        return name
+        return untaken(wanted, self._all())
 
     def is_taken(self, name: str) -> bool:
         """Whether there is such a name."""

@@ -7,6 +7,7 @@ bit-fields told by their types.
 
 from __future__ import annotations
 
+from pybpftool.btf.c.identifiers import untaken
 from pybpftool.btf.c.sizes import NUMBER_SIZES, is_unusual_number
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
@@ -165,13 +166,7 @@ class Members:
             else:
                 seen.add(name)
                 continue
-            name = wanted
-            count = 1
-            while name in taken:
-                count += 1
-                name = f"{wanted}_{count}"
-            taken.add(name)
-            names[index] = name
+            names[index] = untaken(wanted, taken)
 
     def _is_anonymous(self, texts: ExactTexts, type_id: int) -> bool:
         """Whether a member without a name shows the members of its type."""
