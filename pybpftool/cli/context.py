@@ -109,8 +109,7 @@ class Context:
 
     def aside(self, sentence: str) -> None:
         """A sentence on stderr, beside JSON too: what is missing in what is shown."""
-        self.out.flush()
-        _write_stderr(f"{sentence}\n")
+        self.debug(f"{sentence}\n")
 
     def debug(self, text: str) -> None:
         """What is said with ``-d`` alone: on stderr, with JSON as well."""

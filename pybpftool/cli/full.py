@@ -31,16 +31,17 @@ def show(ctx: Context, kind: str, found: Iterator[BpfObject] | None) -> None:
     if kind == "map" and any(name == "elements" for name, _ in ctx.options.of_object):
         fields = (*fields, "elements")
     read = reader(ctx, kind, ctx.options.bpffs)
-    refused: list[str] = []
+    is_told = False
 
     def more(id: int) -> dict[str, Any]:
+        nonlocal is_told
         try:
             return _told(inventory, kind, id, fields)
         except KernelError as error:
             # Who may open a pin may not list objects, by which names are found.
-            if not refused:
+            if not is_told:
+                is_told = True
                 ctx.aside(f"Without what --full adds: {error}")
-            refused.append(str(error))
             return {}
 
     rows = (

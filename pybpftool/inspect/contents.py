@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _NAMES = {"prog": "programs", "map": "maps", "link": "links", "btf": "BTF objects",
           "struct_ops": "struct_ops"}  # fmt: skip
-_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS
 _HIDDEN = b"0" * 8  # of the 16 digits of an address that the kernel does not tell
 
 
@@ -221,7 +220,9 @@ def _devices(kernel: SnapshotKernel) -> int:
 
 
 def _struct_ops(kernel: SnapshotKernel) -> int:
-    return _of_type(kernel, "map", _STRUCT_OPS)
+    from pybpftool.uapi.bpf import MAP_TYPES
+
+    return _of_type(kernel, "map", MAP_TYPES.index("struct_ops"))
 
 
 def _iterators(kernel: SnapshotKernel) -> int:

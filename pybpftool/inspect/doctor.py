@@ -186,10 +186,8 @@ class Doctor:
                 if is_gone(kernel, "map", item.id):
                     continue
                 cut = count.error if isinstance(count, Hidden) else None
-                if not isinstance(cut, CutMap):
-                    self._missing.add(f"how full map {item.id} is: {count}")
-                else:
-                    self._missing.add(cut)
+                told = f"how full map {item.id} is: {count}"
+                self._missing.add(cut if isinstance(cut, CutMap) else told)
                 continue
             most = item.record.max_entries
             if count * 100 >= most * _NEAR_FULL:

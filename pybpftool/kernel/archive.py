@@ -79,6 +79,10 @@ class Archive:
         try:
             return self._members.read(name, _MAX_MEMBER)
         except KeyError:
+            if name == "manifest.json" and isinstance(self._members, Folder):
+                raise FormatError(
+                    f"the folder '{self._path}' is not a snapshot: it has no {name}"
+                ) from None
             raise self._damaged(f"it has no {name}") from None
         except (OSError, ValueError, FormatError) as error:
             reason = str(error)
@@ -100,15 +104,6 @@ class Archive:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, if it is one that this version can read."""
-        if isinstance(self._members, Folder):
-            try:
-                self._members.read("manifest.json", _MAX_MEMBER)
-            except KeyError:
-                raise FormatError(
-                    f"the folder '{self._path}' is not a snapshot: it has no manifest.json"
-                ) from None
-            except (OSError, FormatError):
-                pass  # said below
         manifest = self._json("manifest.json")
         if not isinstance(manifest, dict) or manifest.get("program") != "pybpftool":
             raise FormatError(f"'{self._path}' is not a snapshot of pybpftool")
