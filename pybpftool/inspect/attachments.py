@@ -7,7 +7,7 @@ its holders. Here they meet.
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, VanishedError
 from pybpftool.inspect.attachment import Attachment, order
 from pybpftool.inspect.places import Names, of_link
 from pybpftool.uapi.bpf import ATTACH_TYPES
@@ -73,6 +73,8 @@ class Attachments(Names):
     def _tried(self, ask: Callable[[], None], part: str = "") -> None:
         try:
             ask()
+        except VanishedError:
+            pass  # it hangs nowhere any more
         except BpfError as error:
             sentence = f"{part}: {error}" if part else str(error)
             if sentence not in self.unseen:

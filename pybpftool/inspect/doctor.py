@@ -112,6 +112,8 @@ class Doctor:
             for item in self._graph.items(kind).values():
                 if self._graph.up.get((kind, item.id)) or (kind == "prog" and untold(item.type)):
                     continue
+                if is_gone(self._graph.inventory.kernel, kind, item.id):
+                    continue  # before we looked who holds it
                 yield self._finding(
                     "unheld", item, "loaded, and nothing holds it that can be seen",
                     "look for its pin in other mount namespaces (findmnt -N PID -t bpf) and for"

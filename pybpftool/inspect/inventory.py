@@ -8,8 +8,9 @@ who wants little asks the kernel little.
 from __future__ import annotations
 
 import zlib
+from errno import ENOENT
 
-from pybpftool.errors import BpfError, VanishedError
+from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.inspect.fields import FIELDS, OF_INFO
 from pybpftool.inspect.owner import Owners
 from pybpftool.inspect.places import Names, Places
@@ -70,12 +71,17 @@ class Item:
     def asked(self, ask: Callable[[BpfObject], T]) -> T:
         """What an open object answers: a listing closes each before the next one.
 
-        Raises KernelError, for one that is gone as well.
+        Raises KernelError, for one that is gone VanishedError.
         """
         kernel = self._inventory.kernel
         if not kernel.is_live:
             return ask(self._obj)
-        obj = kernel.open(self.kind, self.id)
+        try:
+            obj = kernel.open(self.kind, self.id)
+        except KernelError as error:
+            if error.errno == ENOENT:
+                raise VanishedError(str(error), ENOENT) from None
+            raise
         try:
             return ask(obj)
         finally:

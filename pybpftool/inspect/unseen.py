@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import CutMap
+from pybpftool.errors import CutMap, VanishedError
 from pybpftool.inspect.wording import counted
 
 TYPE_CHECKING = False
@@ -24,7 +24,9 @@ class Unseen:
         self._cut: dict[int, int] = dict(cut or {})
 
     def add(self, reason: str | BpfError) -> None:
-        """Note why something was not seen."""
+        """Note why something was not seen; what has gone since it was listed is not missed."""
+        if isinstance(reason, VanishedError):
+            return
         if isinstance(reason, CutMap):
             self._cut[reason.map_id] = reason.kept
         elif str(reason) not in self._sentences:

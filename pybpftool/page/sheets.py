@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
+from errno import ENOENT
+
+from pybpftool.errors import BpfError, KernelError
 from pybpftool.joined.model import Joined
 from pybpftool.joined.text import machine_texts
 from pybpftool.objects.open_map import OpenMap
@@ -89,7 +91,7 @@ class Sheets:
         try:
             joined = item.asked(self._joined)
         except BpfError as error:
-            yield f"<p>{html_text(str(error))}</p>"
+            yield _refused(error)
             return
         text = "".join(self._tables(joined))
         self._letters += len(text)
@@ -175,11 +177,17 @@ class Sheets:
                     if more:
                         break
         except (BpfError, TypeError, ValueError) as error:
-            yield f"<p>{html_text(str(error))}</p>"
+            yield _refused(error)
         if rows:
             yield _table(("key", "value"), rows)
         if more:
             yield _elsewhere(f"pybpftool map dump id {item.id}", "more elements")
+
+
+def _refused(error: Exception) -> str:
+    if isinstance(error, KernelError) and error.errno == ENOENT:
+        return "<p>It has gone since it was listed.</p>"
+    return f"<p>{html_text(str(error))}</p>"
 
 
 def _shown(value: object) -> str:

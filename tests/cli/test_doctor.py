@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
 from pybpftool.errors import KernelError
 from pybpftool.inspect.tail_calls import jumps_in
+from pybpftool.kernel.interface import BpfObject
 from tests.support import asm
 from tests.support.cli import Result, run
 from tests.support.fakeprogs import add_prog
@@ -218,6 +220,34 @@ def test_what_could_not_be_judged() -> None:
     assert result.status == 2
     assert result.errors == f"Not seen: cannot open {STATS}\n"
     assert run("-j", "doctor", kernel=kernel).json["unseen"] == ["cannot open " + STATS]
+
+
+def test_what_vanishes_after_it_was_listed_is_neither_found_nor_missed(tmp_path: Path) -> None:
+    kernel = well()
+    kernel.map(30, type=1, key_size=4, value_size=8, max_entries=4, name=b"brief")
+    kernel.map(31, type=3, key_size=4, value_size=4, max_entries=4, name=b"jumps")
+    kernel.map(32, type=26, key_size=4, value_size=8, max_entries=4, name=b"congestion")
+    kernel.map(33, type=15, key_size=4, value_size=4, max_entries=4, name=b"sockets")
+    add_prog(kernel, 34, b"", name=b"brief", type=6, maps=(31,))
+    kernel.held["prog"][34] = [(50, "agent")]
+    kernel.files["/proc/self/status"] = b"Name:\tx\nCapEff:\t000001ffffffffff\n"
+    kernel.files["/proc/2/comm"] = b"kthreadd\n"
+    kernel.is_live = True
+    still_there = kernel.open
+
+    def gone(kind: str, id: int) -> BpfObject:
+        if id >= 30:
+            raise KernelError(f"there is no {kind} with id {id}", errno.ENOENT)
+        return still_there(kind, id)
+
+    kernel.open = gone  # type: ignore[method-assign]
+    result = run("doctor", kernel=kernel)
+    assert (result.status, result.err) == (0, b""), result
+    result = run("report", str(tmp_path / "page.html"), kernel=kernel)
+    assert (result.status, result.err) == (0, b""), result
+    page = (tmp_path / "page.html").read_text()
+    assert "It has gone since it was listed." in page
+    assert "there is no" not in page
 
 
 def test_errors_are_status_2() -> None:
