@@ -42,6 +42,7 @@ from bench.workloads import SCALES, WORKLOADS, Workload
 ROOT = Path(__file__).resolve().parents[1]
 LEAST_ROUNDS, ROUNDS = 5, 9
 SLOWER = 1.03
+GROWTH = 1.25
 OURS, BEFORE, THEIRS = "ours", "before", "upstream"
 Commands = Mapping[str, Sequence[str]]
 
@@ -232,22 +233,54 @@ def entered(
 
 
 def run_scales(commands: Commands, only: Sequence[str], how: How) -> int:
-    """Print what an object costs at each number of objects."""
+    """Print what one more object costs, from each number of objects to the next.
+
+    The first figure has the start of the command in it. 1 when an object of ours costs
+    more among many than among fewer.
+    """
+    grown = []
     for name, states, line, counts in SCALES:
         if only and not any(word in name for word in only):
             continue
-        rows: dict[str, list[str]] = {who: [] for who in commands}
+        found: dict[str, list[tuple[int, list[Run]]]] = {who: [] for who in commands}
         for count in counts:
-            workload = Workload(name, states(count), line, 0, "null")
+            theirs = None if "snapshot" in line else "same"
+            workload = Workload(name, states(count), line, 0, "null", theirs)
             with entered(workload.state, [workload]) as (words, allowed):
                 for one in allowed:
                     for who, runs in measure(one, commands, words, how).items():
-                        each = _median(runs) / count * 1e6
-                        peak = max(run.mib for run in runs)
-                        rows[who].append(f"{count:,}: {each:.2f} us, {peak:.0f} MiB")
-        for who, row in rows.items():
-            print(f"{name:26} {who:9} {'   '.join(row)}", flush=True)
-    return 0
+                        found[who].append((count, runs))
+        for who, measured in found.items():
+            if not measured:
+                continue
+            costs = object_costs([(count, _median(runs)) for count, runs in measured])
+            row = [
+                f"{count:,}: {cost * 1e6:.1f} us, {max(run.mib for run in runs):.0f} MiB"
+                for (count, runs), cost in zip(measured, costs)
+            ]
+            if has_grown([_median(runs) / count for count, runs in measured]):
+                row.append("GROWS")
+                if who == OURS:
+                    grown.append(name)
+            print(f"{name:28} {who:9} {'   '.join(row)}", flush=True)
+    if grown:
+        print("an object costs more among many: " + "; ".join(grown))
+    return int(bool(grown))
+
+
+def has_grown(averages: Sequence[float]) -> bool:
+    """Whether an object among many takes longer than among fewer, the start shared by all."""
+    return any(later > GROWTH * sooner for sooner, later in zip(averages, averages[1:]))
+
+
+def object_costs(measured: Sequence[tuple[int, float]]) -> list[float]:
+    """Seconds that one more object takes, from each count to the next; the first from none."""
+    costs = []
+    before, passed = 0, 0.0
+    for count, seconds in measured:
+        costs.append(max(0.0, seconds - passed) / (count - before))
+        before, passed = count, seconds
+    return costs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import functools
 import os
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -23,7 +24,8 @@ from tests.support.map_corpus import update_batch
 Words = Mapping[str, str]
 State = Callable[[], AbstractContextManager[Words]]
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT / "fixtures"
 VMLINUX = "/sys/kernel/btf/vmlinux"
 LARGE = 1_000_000
 TYPED = 200_000
@@ -328,6 +330,23 @@ def kernel_types() -> Iterator[Words]:
         raise OSError("the kernel shows no BTF")
     root = from_file(VMLINUX).find("task_struct", STRUCT)
     yield {"vmlinux": VMLINUX, "root": str(root)}
+
+
+def replayed(make: Callable[[int], State]) -> Callable[[int], State]:
+    """Recorded machines: the states of ``make``, each saved by this checkout and gone again."""
+
+    @_counted
+    def of(stack: ExitStack, count: int) -> Words:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pybt-bench-"))
+        path = f"{folder}/machine.zip"
+        with make(count)() as words:
+            command = [sys.executable, "-m", "pybpftool", "snapshot", "save", path]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"snapshot save: {done.stderr.strip()}")
+        return {**words, "snapshot": path}
+
+    return of
 
 
 @_counted

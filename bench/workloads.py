@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bench import modules, states
@@ -145,6 +146,30 @@ WORKLOADS = (
     *_questions(),
 )
 
+
+def _recorded() -> list[tuple[str, Callable[[int], State], str, tuple[int, ...]]]:
+    """Listings of recorded machines."""
+    rows = (
+        ("prog show", states.programs, (100, 1000, 10_000)),
+        ("map show", states.maps, (100, 1000, 10_000)),
+        ("link show", states.links, (100, 1000, 10_000)),
+        ("btf show", states.btf_objects, (100, 1000, 2000)),
+        ("cgroup tree {root}", states.cgroups, (100, 1000, 5000)),
+        ("net show", states.devices, (100, 300, 1000)),
+        ("-f prog show id {id}", states.pins, (100, 1000, 10_000, 50_000)),
+        ("map dump id {id}", states.elements, (1000, 10_000)),
+    )
+    return [
+        (
+            f"{words.partition(' {')[0]}, recorded",
+            states.replayed(made),
+            "--snapshot {snapshot} " + words,
+            counts,
+        )
+        for words, made, counts in rows
+    ]
+
+
 # For each: a state for a count of objects, the command, and the counts.
 SCALES = (
     ("prog show", states.programs, "prog show", (100, 1000, 10_000, 20_000)),
@@ -157,4 +182,6 @@ SCALES = (
     ("cgroup tree", states.cgroups, "cgroup tree {root}", (100, 1000, 5000)),
     ("net show, veth pairs", states.devices, "net show", (100, 300, 1000)),
     ("map dump", states.elements, "map dump id {id}", (1000, 100_000, 1_000_000, 4_000_000)),
+    ("snapshot save", states.saved, "snapshot save {snapshot}", (100, 1000, 10_000)),
+    *_recorded(),
 )
