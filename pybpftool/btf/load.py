@@ -191,8 +191,9 @@ def _read(path: str) -> bytes | mmap:
             mapped = _map(descriptor, status.st_size)
             if mapped is not None:
                 return mapped
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
+        from pybpftool.reading import read_all
+
+        return read_all(descriptor)
     except OSError as error:
         raise BpfError(f"cannot read '{path}': {error.strerror}") from None
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pybpftool.errors import BpfError, UsageError
+from pybpftool.reading import read_some
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.grammar import Args
 
 _BLANKS = " \t\r\n"
+_LONGEST_LINE = 1 << 20
 
 
 def split_words(line: str) -> list[str]:
@@ -60,7 +62,7 @@ def _lines(name: str) -> Iterator[str]:
         pending = b""
         while True:
             try:
-                block = os.read(fd, 1 << 16)
+                block = read_some(fd, 1 << 16)
             except OSError as error:
                 raise BpfError(f"cannot read the batch file '{name}': {error.strerror}") from None
             if not block:
@@ -68,6 +70,8 @@ def _lines(name: str) -> Iterator[str]:
             *whole, pending = (pending + block).split(b"\n")
             for line in whole:
                 yield _uncomment(line) if b"#" in line else _text(line) + "\n"
+            if len(pending) > _LONGEST_LINE:
+                raise BpfError(f"a line of the batch file '{name}' has more than 1 MiB")
         if pending:
             yield _uncomment(pending)
     finally:

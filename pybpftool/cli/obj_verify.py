@@ -5,6 +5,7 @@ from __future__ import annotations
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.inspect import verdicts
 from pybpftool.inspect.verdicts import Verdict
+from pybpftool.reading import read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 1
 EXIT_TROUBLE = 2
+_LARGEST_FILE = 1 << 26
 
 
 def verify(ctx: Context, args: Args) -> None:
@@ -74,13 +76,15 @@ def _verdict(outcome: Outcome) -> Verdict:
 
 def _read(path: str) -> list[Verdict]:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read()
+        with open(path, "rb", buffering=0) as file:
+            data = read_all(file.fileno(), _LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot read '{path}': {reason}") from None
+    if len(data) > _LARGEST_FILE:
+        raise BpfError(f"cannot compare with '{path}': it has more than 64 MiB")
     try:
-        return verdicts.read(text)
+        return verdicts.read(data.decode("utf-8", "surrogateescape"))
     except BpfError as error:
         raise BpfError(f"cannot compare with '{path}': {error}") from None
 

@@ -9,6 +9,7 @@ from pybpftool.cnumber import c_number
 from pybpftool.control import require_live
 from pybpftool.control.run import ROOM, run_program
 from pybpftool.errors import BpfError, UsageError
+from pybpftool.reading import read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,8 +132,10 @@ def _read(path: str) -> bytes:
     name = "standard input" if path == "-" else f"the file '{path}'"
     try:
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(fd, "rb") as file:
-            data = file.read(_LONGEST + 1)
+        try:
+            data = read_all(fd, _LONGEST + 1)
+        finally:
+            os.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BpfError(f"cannot read {name}: {reason}") from None

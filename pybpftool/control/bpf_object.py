@@ -179,11 +179,17 @@ class BpfObjectFile:
 
 def check_file(path: str) -> None:
     """Refuse what is not a readable ELF file before libbpf sees it."""
+    from pybpftool.reading import read_some
+
     try:
-        with open(path, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        # Without O_NONBLOCK a FIFO would wait for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise BpfError(f"cannot open '{path}': not a regular file")
-            magic = file.read(4)
+            magic = read_some(fd, 4)
+        finally:
+            os.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None

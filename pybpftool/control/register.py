@@ -121,11 +121,11 @@ def _for_this_libbpf(path: str) -> bytes | None:
     """What to open in place of a file whose maps for links an older libbpf does not see."""
     if as_numbers(library().version) >= _KNOWS_LINKS:
         return None
+    from pybpftool.elf.relocatable import read_file
     from pybpftool.elf.struct_ops import for_old_libbpf
 
     check_file(path)
-    with open(path, "rb") as file:
-        return for_old_libbpf(file.read())
+    return for_old_libbpf(read_file(path))
 
 
 def _link(map: Map) -> int:

@@ -33,7 +33,7 @@ def sign(insns: bytes, key: str, certificate: str) -> Signature:
 
     Raises BpfError.
     """
-    from hashlib import sha256
+    from pybpftool.digest import sha256
 
     for path in (key, certificate):
         if not os.access(path, os.R_OK):

@@ -11,6 +11,7 @@ import stat
 import struct
 
 from pybpftool.errors import BpfError, FormatError
+from pybpftool.reading import read_all
 from pybpftool.records import Record
 
 # Numbers of include/uapi/linux/elf.h and of the BPF psABI.
@@ -100,8 +101,7 @@ def read_file(path: str) -> bytes:
             raise BpfError(f"cannot read '{path}': not a regular file")
         if status.st_size > MAX_FILE:
             raise BpfError(f"cannot read '{path}': the file has more than 1 GiB")
-        with open(fd, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
+        return read_all(fd)
     except OSError as error:
         raise BpfError(f"cannot read '{path}': {error.strerror}") from None
     finally:

@@ -143,7 +143,7 @@ def _used_by(inventory: Any, item: Any) -> Any:
 
 def _content(inventory: Any, item: Any) -> Any:
     """A checksum of all elements; None where they cannot be read or only a part is kept."""
-    from hashlib import sha256
+    from pybpftool.digest import sha256
 
     map: Map = item.record
     traits = map.traits

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _MAX_DEPTH = 32
+_LARGEST_FILE = 1 << 24
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
 _BASES = {"0x": 16, "0o": 8, "0b": 2}
@@ -39,13 +40,16 @@ def parse(text: str, path: str) -> Table:
 def parse_file(path: str) -> Table:
     """As :func:`parse`, of a file. Raises BpfError, too."""
     from pybpftool.errors import BpfError
+    from pybpftool.reading import read_all
 
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(path, "rb", buffering=0) as file:
+            data = read_all(file.fileno(), _LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BpfError(f"cannot read '{path}': {reason}") from None
+    if len(data) > _LARGEST_FILE:
+        raise BpfError(f"'{path}' has more than 16 MiB, more than any policy or baseline")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -91,7 +91,7 @@ def sysctls() -> dict[str, int] | None:
 def _number_in(path: str) -> int:
     try:
         with open(path, "rb") as file:
-            line, end, _ = file.read(64).partition(b"\n")
+            line, end, _ = (file.read(64) or b"").partition(b"\n")
         return int(line) if end and line == line.rstrip() and b"_" not in line else -1
     except (OSError, ValueError):
         return -1

@@ -45,7 +45,7 @@ def _ids(own: Descriptors, kind: str) -> set[int]:
     found = set()
     for fd in own.numbers:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-            text = file.read()
+            text = file.read() or b""  # None: EAGAIN
         if _FDINFO[kind] in text:
             found.add(int(text.partition(f"{kind}_id:\t".encode())[2].split()[0]))
     return found

@@ -170,7 +170,7 @@ class RecordingKernel(Kernel):
         if isinstance(value, bytes):
             if len(value) <= _INLINE_BYTES:
                 return value  # hex digits in the file, which take twice the room
-            from hashlib import sha256  # who only replays pays for no OpenSSL
+            from pybpftool.digest import sha256
 
             name = sha256(value).hexdigest()[:32]
             self._blobs[name] = value

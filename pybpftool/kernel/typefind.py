@@ -142,9 +142,11 @@ def opened(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
     """The running kernel's types, mapped or else read; None where it tells none."""
     types = mapped(path)
     if types is None:
+        from pybpftool.reading import read_all
+
         try:
             with open(path, "rb", buffering=0) as file:
-                types = KernelTypes(file.readall())
+                types = KernelTypes(read_all(file.fileno()))
         except (OSError, ValueError):
             pass
     return types

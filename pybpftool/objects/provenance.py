@@ -64,7 +64,7 @@ class ObjectTags:
 
         Raises :class:`Unsure`, or FormatError for an object that is damaged.
         """
-        from hashlib import sha1, sha256
+        from pybpftool.digest import sha1, sha256
 
         symbol = self._functions.get(name)
         if symbol is None:

@@ -1,0 +1,37 @@
+"""Files and pipes that a user named, as a whole."""
+
+from __future__ import annotations
+
+import posix
+
+_PIECE = 1 << 20
+
+
+def read_some(fd: int, most: int = _PIECE) -> bytes:
+    """What a descriptor has next, of at most ``most`` bytes; nothing at the end. Raises OSError.
+
+    One that does not block (a pipe that another program left so) is waited for. The files of
+    :mod:`io` answer None then, or what they had read so far as if that were all.
+    """
+    while True:
+        try:
+            return posix.read(fd, most)
+        except BlockingIOError:
+            import select
+
+            select.select([fd], [], [])
+
+
+def read_all(fd: int, most: int | None = None) -> bytes:
+    """All that a descriptor still has, or the first ``most`` bytes of it. Raises OSError."""
+    room = posix.fstat(fd).st_size + 1
+    pieces = []
+    while most is None or most > 0:
+        piece = read_some(fd, max(room, _PIECE) if most is None else min(most, _PIECE))
+        if not piece:
+            break
+        pieces.append(piece)
+        room -= len(piece)
+        if most is not None:
+            most -= len(piece)
+    return b"".join(pieces)
