@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from errno import EACCES, EPERM
+from errno import EACCES, EISDIR, EPERM
 
 from pybpftool.control import verifier_log
 from pybpftool.control.libbpf import Messages, as_numbers, library
@@ -185,7 +185,10 @@ def check_file(path: str) -> None:
         # Without O_NONBLOCK a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            if not stat.S_ISREG(mode):
                 raise BpfError(f"cannot open '{path}': not a regular file")
             magic = read_some(fd, 4)
         finally:

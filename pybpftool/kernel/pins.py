@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import posix
+from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
+from pybpftool.errors import KernelError
+from pybpftool.kernel.cdata import get_errno
 from pybpftool.kernel.syscall import file_system_type, path_text
 
 TYPE_CHECKING = False
@@ -14,8 +17,16 @@ BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 
 
 def is_bpffs(path: str) -> bool:
-    """Whether ``path`` lies in a bpf file system."""
-    return file_system_type(path) == BPF_FS_MAGIC
+    """Whether ``path`` lies in a bpf file system; not, where there is nothing of this name.
+
+    Raises KernelError where it cannot be told: one must not be mounted over the other then.
+    """
+    known = file_system_type(path)
+    if known is None and "\0" not in path:
+        errno = get_errno()
+        if errno not in (ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP):
+            raise KernelError.of(f"cannot tell whether '{path}' is in a bpf file system", errno)
+    return known == BPF_FS_MAGIC
 
 
 def mount_points(fs_type: bytes = b"bpf") -> list[str]:

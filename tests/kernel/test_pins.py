@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import os
 import posix
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pybpftool.errors import KernelError
 from pybpftool.kernel import pins
 from pybpftool.kernel.pins import PinTable
 
@@ -73,10 +75,16 @@ def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(pins._files("/x")) == []
 
 
-def test_is_bpffs(tmp_path: Path) -> None:
+def test_is_bpffs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not pins.is_bpffs(str(tmp_path))
     assert not pins.is_bpffs("/nonexistent")
     assert not pins.is_bpffs("a\0b")
+    monkeypatch.setattr(pins, "file_system_type", lambda path: None)
+    for number in (errno.EIO, errno.ENOMEM, errno.EACCES):
+        monkeypatch.setattr(pins, "get_errno", lambda number=number: number)
+        with pytest.raises(KernelError, match="cannot tell whether 'x'"):
+            pins.is_bpffs("x")
+    monkeypatch.undo()
     if "/sys/fs/bpf" in pins.mount_points():
         assert pins.is_bpffs("/sys/fs/bpf")
 
