@@ -112,6 +112,7 @@ class Inventory(Names):
         self._users: dict[int, list[Item]] | None = None
         self._links_of: dict[int, list[Item]] | None = None
         self._keys: dict[int, int] = {}
+        self._owned: dict[tuple[str, int], tuple[str, ...]] = {}
 
     # --- objects ---
 
@@ -245,6 +246,13 @@ class Inventory(Names):
 
     def owner(self, item: Item) -> tuple[str, ...]:
         """Whose an object is: who holds it, or the link or program it belongs to, or its pin."""
+        key = item.kind, item.id
+        found = self._owned.get(key)
+        if found is None:
+            found = self._owned[key] = self._owner(item)
+        return found
+
+    def _owner(self, item: Item) -> tuple[str, ...]:
         holders = self.held(item.kind).get(item.id)
         found = self.owners.of(holders) if holders else ()
         if found:

@@ -48,7 +48,7 @@ class Graph:
 
     __slots__ = (
         *("_edges", "_owners", "_roots", "at", "attachments", "btfs", "down", "inventory"),
-        *("missing", "processes", "slots", "up"),
+        *("missing", "owned", "processes", "slots", "up"),
     )
 
     def __init__(self, inventory: Inventory) -> None:
@@ -65,6 +65,8 @@ class Graph:
         """Map of programs or maps -> (key, id) of each that it holds."""
         self.attachments = Attachments(inventory)
         self.missing = Unseen(self.attachments.unseen)
+        self.owned: dict[tuple[str, int], tuple[str, ...]] = {}
+        """Whose objects are, as far as :mod:`pybpftool.inspect.ownership` was asked."""
         self.at: dict[int, list[Attachment]] = {}
         """Program -> where it hangs."""
         parts: tuple[Callable[[], None], ...] = (

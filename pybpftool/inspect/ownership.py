@@ -60,6 +60,14 @@ def owner_of(graph: Graph, item: Item) -> tuple[str, ...]:
 
     Where there are none, the directories of its pins, or the places that keep it.
     """
+    key = item.kind, item.id
+    known = graph.owned.get(key)
+    if known is None:
+        known = graph.owned[key] = _owner_of(graph, item)
+    return known
+
+
+def _owner_of(graph: Graph, item: Item) -> tuple[str, ...]:
     try:
         found = graph.inventory.owner(item)
     except BpfError:

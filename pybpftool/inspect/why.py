@@ -75,11 +75,14 @@ def _tree(
 class Why:
     """Trees about the nodes of one graph, each of ``most`` branches if that is not 0."""
 
-    __slots__ = ("_graph", "_limit", "_most", "_sorted")
+    __slots__ = ("_graph", "_limit", "_lines", "_links", "_most", "_sorted")
 
     def __init__(self, graph: Graph, most: int = 0) -> None:
         self._graph = graph
         self._most = most
+        # What stands in many trees is made once.
+        self._lines: dict[Key, tuple[str, dict[str, Any]]] = {}
+        self._links: dict[Key, list[Key]] = {}
         self._sorted: dict[tuple[Key, bool], list[Edge]] = {}
         # "Nothing" is only what we see, where there is more that we do not.
         self._limit = " that can be seen" if graph.unseen else ""
@@ -96,6 +99,16 @@ class Why:
 
     def branch(self, key: Key, how: str = "") -> Branch:
         """The line of a node; ``how`` is what an edge says."""
+        known = self._lines.get(key)
+        if known is None:
+            known = self._lines[key] = self._line(key)
+        text, fields = known[0], known[1].copy()
+        if how:
+            fields["how"] = how
+            text += f" ({how})"
+        return Branch(text, fields)
+
+    def _line(self, key: Key) -> tuple[str, dict[str, Any]]:
         kind, id = key
         fields: dict[str, Any] = {"kind": kind}
         if kind in OBJECTS:
@@ -105,10 +118,7 @@ class Why:
         else:
             fields["path" if kind in ("pin", "cgroup") else "name"] = id
             text = f"{_KINDS_SHOWN.get(kind, kind)} {id}"
-        if how:
-            fields["how"] = how
-            text += f" ({how})"
-        return Branch(text, fields)
+        return text, fields
 
     def _object(self, kind: str, id: int, fields: dict[str, Any]) -> str:
         graph = self._graph
@@ -199,7 +209,8 @@ class Why:
         graph = self._graph
         kind, id = key
         if kind == "prog":
-            yield from [(place_branch(row), None) for row in graph.at.get(int(id), ())]
+            for row in graph.at.get(int(id), ()):
+                yield place_branch(row), None
             for edge in self._ordered(key):
                 if edge.holder[0] == "map":
                     yield from self._through(edge)
@@ -215,14 +226,21 @@ class Why:
             yield from [(Branch(row.text(), place_branch(row).fields), None) for row in rows]
         # A program that replaces a function of another one acts where that does.
         if kind in ("link", "prog"):
-            links = [key] if kind == "link" else [
-                edge.holder for edge in graph.up.get(key, ()) if edge.holder[0] == "link"
-                and not edge.how
-            ]  # fmt: skip
-            for link in links:
+            for link in [key] if kind == "link" else self._links_of(key):
                 for edge in graph.down.get(link, ()):
                     if edge.how == "attached to it":
                         yield self.branch(edge.held, "in it"), edge.held
+
+    def _links_of(self, key: Key) -> list[Key]:
+        """The links by which a program is attached."""
+        found = self._links.get(key)
+        if found is None:
+            found = self._links[key] = [
+                edge.holder
+                for edge in self._graph.up.get(key, ())
+                if edge.holder[0] == "link" and not edge.how
+            ]
+        return found
 
     def _through(self, edge: Edge) -> list[tuple[Branch, Key | None]]:
         """A map that holds a program, which runs when another one jumps there."""

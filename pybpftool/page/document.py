@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from pybpftool.inspect.ownership import shares
 from pybpftool.inspect.why import Why
 from pybpftool.output.columns import duration, size
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pybpftool.inspect.inventory import Item
     from pybpftool.inspect.owners import Graph
     from pybpftool.objects.prog_code import CodeReader
+    from pybpftool.page.layout import Layout
 
 _STYLE = """\
 :root{color-scheme:light dark;--bg:#fff;--fg:#1f2328;--line:#d0d7de;--dim:#59636e;--lit:#fff3bf;
@@ -93,7 +96,7 @@ addEventListener('hashchange',open);open();
 """
 
 _TREE_LINES = 40
-_TREE_BRANCHES = 4 * _TREE_LINES  # looked at for them: where there are more, the lines are cut
+_TREE_BRANCHES = 2 * _TREE_LINES  # looked at for them: where there are more, the lines are cut
 
 
 def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> bytes:
@@ -103,6 +106,7 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
     counts = f"{len(progs)} programs, {len(maps)} maps, {len(links)} links"
     sheets = Sheets(graph, code)
     why = Why(graph, _TREE_BRANCHES)
+    layout = of_graph(graph)
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -110,7 +114,8 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
         f"<title>BPF: {html_text(when)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
         f'<h1>BPF of a machine</h1>\n<p class="dim">{html_text(when)}; {counts}</p>\n',
         _FIND,
-        f'<div id="view">\n{svg(of_graph(graph))}\n</div>\n',
+        f'<div id="view">\n{svg(layout)}\n</div>\n',
+        _left_out(layout),
         "<h2>Memory and time by owner</h2>\n",
         _owners(graph),
         "<h2>Places, in the order of execution</h2>\n",
@@ -136,8 +141,19 @@ _FIND = """\
 """
 
 
+def _left_out(layout: Layout) -> str:
+    if not layout.left_out:
+        return ""
+    all = layout.left_out + len(layout.lines)
+    return (
+        f'<p class="dim">Of {all} lines {layout.left_out} are left out: each box has its first'
+        " ones. The sheets below tell more.</p>\n"
+    )
+
+
 def _tree(why: Why, item: Item) -> list[str]:
-    lines = list(why.of_object((item.kind, item.id)).lines())[1:]
+    tree = why.of_object((item.kind, item.id))
+    lines = list(islice(tree.lines(), 1, _TREE_LINES + 2))
     if len(lines) <= _TREE_LINES:
         return lines
     return [*lines[:_TREE_LINES], f"… (pybpftool why {item.kind} id {item.id})"]

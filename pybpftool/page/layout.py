@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 HOOK, PROG, MAP, OWNER = range(4)
 NAMES = ("hooks", "programs", "maps", "owners")
 _SWEEPS = 2
+MOST_LINES = 12_000
+"""Lines that a page draws: more are neither read by a person nor moved by a browser."""
 
 
 class Node(Record):
@@ -33,12 +35,17 @@ class Line(Record):
 
 
 class Layout:
-    """Boxes in the order of their columns, and the lines between them."""
+    """Boxes in the order of their columns, and the lines between them.
 
-    __slots__ = ("columns", "lines")
+    Of more than :data:`MOST_LINES` the first ones of each box are kept; ``left_out`` counts the
+    others.
+    """
+
+    __slots__ = ("columns", "left_out", "lines")
 
     def __init__(self, nodes: Sequence[Node], lines: Sequence[Line]) -> None:
-        self.lines = list(dict.fromkeys(lines))
+        self.lines = _fewer(list(dict.fromkeys(lines)))
+        self.left_out = len(set(lines)) - len(self.lines)
         self.columns: list[list[Node]] = [[] for _ in NAMES]
         for node in nodes:
             self.columns[node.column].append(node)
@@ -65,6 +72,19 @@ class Layout:
                 places.update({node.name: at / len(nodes) for at, node in enumerate(nodes)})
 
 
+def _fewer(lines: list[Line]) -> list[Line]:
+    """Not more than :data:`MOST_LINES`: of every box the first ones, as many as there is room."""
+    if len(lines) <= MOST_LINES:
+        return lines
+    counts: dict[str, int] = {}
+    ranked = []
+    for at, line in enumerate(lines):
+        rank = counts[line.start] = counts.get(line.start, 0) + 1
+        ranked.append((rank, at))
+    ranked.sort()
+    return [lines[at] for at in sorted([at for _, at in ranked[:MOST_LINES]])]
+
+
 def _middle(places: list[float]) -> float:
     return sum(places) / len(places) if places else 1.0
 
@@ -85,6 +105,7 @@ def of_graph(graph: Graph) -> Layout:
             nodes.setdefault(key, Node(key, OWNER, owner, owner))
             lines.append(Line(name, key, "owner"))
 
+    owners_of_map = {id: frozenset(owners("map", id)) for id in graph.items("map")}
     progs = graph.items("prog")
     order = sorted(progs.values(), key=lambda item: (owner_of(graph, item), item.id))
     for item in order:
@@ -92,10 +113,10 @@ def of_graph(graph: Graph) -> Layout:
         nodes[name] = Node(name, PROG, item.name or item.type, f"{item.id} {item.type} {item.name}")
         maps = [id for id in item.record.map_ids if id in graph.items("map")]
         lines += [Line(name, f"map-{id}") for id in maps]
-        theirs = {owner for id in maps for owner in owners("map", id)}
         own = owners("prog", item.id)
-        if not theirs.issuperset(own):  # else the lines go on from its maps
-            owned(name, own)
+        theirs = [owners_of_map[id] for id in maps]
+        if not all(any(owner in each for each in theirs) for owner in own):
+            owned(name, own)  # else the lines go on from its maps
     for id, item in graph.items("map").items():
         name = f"map-{id}"
         nodes[name] = Node(name, MAP, item.name or item.type, f"{id} {item.type} {item.name}")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
+
+import pytest
 
 from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.owner import Owners
 from pybpftool.inspect.owners import Graph
+from pybpftool.objects.prog_code import CodeReader
+from pybpftool.page.document import page
 from pybpftool.page.drawing import svg
 from pybpftool.page.layout import HOOK, MAP, OWNER, PROG, of_graph
 from tests.support.fakeprogs import add_prog
@@ -55,3 +61,63 @@ def test_drawing_has_a_path_a_line() -> None:
 def test_nothing_at_all() -> None:
     kernel = Host()
     assert "<svg" in svg(of_graph(Graph(Inventory(kernel))))
+
+
+def tangled(progs: int) -> Host:
+    """Programs that all use the same maps, which nobody else holds, and stand in one array."""
+    kernel = host()
+    for id in range(1000, 1006):
+        kernel.map(id, type=1, key_size=4, value_size=8, max_entries=4, name=b"common")
+    kernel.map(1006, type=3, key_size=4, value_size=4, max_entries=progs, name=b"jumps")
+    kernel.elems[1006] = {
+        struct.pack("<I", at): struct.pack("<I", 5000 + at) for at in range(progs)
+    }
+    for id in range(5000, 5000 + progs):
+        add_prog(kernel, id, b"", name=b"user", type=6, maps=tuple(range(1000, 1007)))
+        kernel.held["prog"][id] = [(id, f"owner{id % 7}")]
+    return kernel
+
+
+def work(progs: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often the page of such a host asks who owns something, or has a line for a tree."""
+    from pybpftool.inspect.tree import Branch
+
+    count = 0
+
+    def counting(known: Any) -> Any:
+        def asked(*args: Any) -> Any:
+            nonlocal count
+            count += 1
+            return known(*args)
+
+        return asked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Owners, "of", counting(Owners.of))
+        patch.setattr(Branch, "__init__", counting(Branch.__init__))
+        kernel = tangled(progs)
+        graph = Graph(Inventory(kernel))
+        page(graph, CodeReader(kernel, graph.inventory.reader), graph.unseen, "now")
+    return count
+
+
+def test_work_grows_as_the_tangle_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (work(progs, monkeypatch) for progs in (50, 200))
+    assert large < 5 * small
+
+
+def test_too_many_lines_are_left_out_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = tangled(40)
+    whole = of_graph(Graph(Inventory(kernel)))
+    assert whole.left_out == 0
+    monkeypatch.setattr("pybpftool.page.layout.MOST_LINES", 100)
+    graph = Graph(Inventory(kernel))
+    some = of_graph(graph)
+    assert len(some.lines) == 100
+    assert some.left_out == len(whole.lines) - 100
+    assert set(some.lines) < set(whole.lines)
+    # No box that had lines is without one.
+    assert {line.start for line in some.lines} == {line.start for line in whole.lines}
+    text = page(graph, CodeReader(kernel, graph.inventory.reader), [], "now").decode()
+    assert f"Of {len(whole.lines)} lines {some.left_out} are left out" in text
+    assert text.count("data-a=") == 100
