@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from pybpftool.cli.grammar import Args
 
 _BLANKS = " \t\r\n"
+HELP = """\
+Usage: pybpftool [OPTIONS] batch file FILE
+
+Runs the commands of FILE, one a line without the name of this program, until one fails;
+the file - is standard input. What follows # is a comment, a backslash at the end of a line
+goes on in the next one, quotes keep blanks. With -j and -p an array has each command and
+its output.
+"""
 _LONGEST_LINE = 1 << 20
 
 

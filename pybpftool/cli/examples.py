@@ -130,10 +130,38 @@ EXAMPLES = {
         "obj check flows.bpf.o --against host.zip",
     ),
     "obj verify": ("obj verify flows.bpf.o", "obj verify flows.bpf.o --csv"),
+    "why prog": ("why prog name count_flows", "-j why prog id 42"),
+    "why map": ("why map name flows", "why map pinned /sys/fs/bpf/flows"),
+    "why link": ("why link id 3", "why link pinned /sys/fs/bpf/link"),
+    "why pin": ("why pin /sys/fs/bpf/flows", "-j why pin /sys/fs/bpf/flows"),
+    "why pid": ("why pid 4711", "--snapshot host.zip why pid 4711"),
+    "why dev": ("why dev eth0", "why dev eth0 netns web"),
+    "why cgroup": ("why cgroup /sys/fs/cgroup/system.slice", "-j why cgroup /sys/fs/cgroup"),
+    "cbpf sockets": ("cbpf sockets", "-j cbpf sockets"),
+    "cbpf seccomp": ("cbpf seccomp 4711", "cbpf seccomp 4711 brief"),
+    "cbpf compile": ("cbpf compile 'tcp port 80'", "cbpf compile 'udp' link RAW form dd"),
+    "cbpf dis": ("cbpf dis filter.txt", "cbpf dis filter.bin form ddd"),
+    "metrics show": ("metrics show", "metrics show --stats --interval 5s"),
+    "metrics write": (
+        "metrics write /var/lib/node_exporter/bpf.prom",
+        "--snapshot host.zip metrics write host.prom",
+    ),
+    "metrics serve": ("metrics serve", "metrics serve [::1]:9435 --stats"),
+    # Words that are a command by themselves.
+    "attachments": ("attachments", "attachments --filter 'hook=xdp*' --json-lines"),
+    "batch": ("batch file commands.txt", "-j batch file -"),
+    "check": ("check bpf.toml --report github", "check --write"),
+    "diff": ("diff before.zip", "diff before.zip after.zip --code"),
+    "doctor": ("doctor", "-j doctor unheld full"),
+    "monitor": ("monitor --for 10s", "monitor --calls --json-lines"),
+    "owners": ("owners", "owners --sort -memlock --columns owner,memlock"),
+    "report": ("report host.html", "--snapshot host.zip report host.html"),
+    "top": ("top --once", "top --by owner --interval 5s"),
+    "version": ("version", "-j version"),
 }
 
 
-def text(word: str, verb: str) -> str:
+def text(word: str, verb: str = "") -> str:
     """The examples of a command as the end of its help; empty where there are none."""
-    lines = EXAMPLES.get(f"{word} {'show' if verb == 'list' else verb}", ())
+    lines = EXAMPLES.get(f"{word} {'show' if verb == 'list' else verb}".rstrip(), ())
     return "\nExamples:\n" + "".join([f"  pybpftool {line}\n" for line in lines]) if lines else ""

@@ -48,10 +48,12 @@ def show_usage(ctx: Context, word: str, text: str, commands: Sequence[str]) -> N
     if ctx.json is not None:
         ctx.json.value(None)
         return
-    part = _only(text, commands[0]) if commands else text
-    if part is not text:
-        from pybpftool.cli import examples
+    from pybpftool.cli import examples
 
+    part = _only(text, commands[0]) if commands else text
+    if part is text:
+        part += examples.text(word)
+    else:
         lines = part.partition("\n\n")[0].removeprefix("Usage:").splitlines()
         verbs = [verb for line in lines for verb in _verbs(line.split())]
         part += examples.text(word, next(v for v in verbs if v.startswith(commands[0])))

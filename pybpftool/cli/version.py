@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
 
+HELP = """\
+Usage: pybpftool version
+
+Prints the version of this program, that of bpftool which it follows, that of the system's
+libbpf, and which packages it found. As bpftool it prints the version of bpftool first.
+"""
+
 # Feature name -> the package that its adapter needs.
 _ADAPTERS = {
     "capstone": "capstone",
