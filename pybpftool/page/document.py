@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 _STYLE = """\
 :root{color-scheme:light dark;--bg:#fff;--fg:#1f2328;--line:#d0d7de;--dim:#59636e;--lit:#fff3bf;
---c0:#ddf4ff;--c1:#dafbe1;--c2:#fff8c5;--c3:#fbefff;--src:#0550ae;--bar:#54aeff}
+--c0:#ddf4ff;--c1:#dafbe1;--c2:#fff8c5;--c3:#fbefff;--src:#0550ae;--bar:#54aeff;
+--taken:#1a7f37;--loop:#0969da;--jump:#8250df}
 @media(prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--line:#3d444d;--dim:#9198a1;
---lit:#5c4b00;--c0:#0c2d4d;--c1:#12361f;--c2:#3b2f00;--c3:#321b45;--src:#79c0ff;--bar:#1f6feb}}
+--lit:#5c4b00;--c0:#0c2d4d;--c1:#12361f;--c2:#3b2f00;--c3:#321b45;--src:#79c0ff;--bar:#1f6feb;
+--taken:#3fb950;--loop:#58a6ff;--jump:#bc8cff}}
 body{margin:1.5em;font:14px/1.45 system-ui,sans-serif;background:var(--bg);color:var(--fg)}
 h1{font-size:1.4em;margin:0}h2{font-size:1.15em;margin:1.8em 0 .5em}h4{margin:1em 0 .3em}
 p{margin:.3em 0}.dim{color:var(--dim)}a{color:inherit}
@@ -44,6 +46,10 @@ svg rect{stroke:var(--line)}
 .c0 rect{fill:var(--c0)}.c1 rect{fill:var(--c1)}.c2 rect{fill:var(--c2)}.c3 rect{fill:var(--c3)}
 svg path{fill:none;stroke:var(--dim);stroke-opacity:.45}
 svg path.slot{stroke-dasharray:4 3}svg path.owner{stroke-opacity:.2}
+svg.flow{font:11px ui-monospace,monospace;max-width:100%;height:auto;margin:.3em 0}
+.flow .b rect{fill:var(--c1)}.flow .x rect{fill:var(--c3)}.flow .u{opacity:.5}
+.flow path{stroke-opacity:1}.flow path.t{stroke:var(--taken)}.flow path.i{stroke:var(--jump)}
+.flow path.l{stroke:var(--loop);stroke-width:2}tr:target>td{background:var(--lit)}
 .off{opacity:.12}.node.on rect{stroke:var(--fg);stroke-width:2}
 svg path.on{stroke:var(--fg);stroke-opacity:1;stroke-width:1.6}
 details.sheet{border:1px solid var(--line);border-radius:4px;margin:.4em 0;padding:.3em .7em}

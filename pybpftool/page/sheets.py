@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from errno import ENOENT
 
 from pybpftool.errors import BpfError, KernelError
@@ -10,20 +11,20 @@ from pybpftool.joined.text import machine_texts
 from pybpftool.objects.open_map import OpenMap
 from pybpftool.output.columns import duration, size
 from pybpftool.output.htmltext import html_text
+from pybpftool.page.flow import MOST_BLOCKS, flow_svg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from pybpftool.cfg.graph import Function
     from pybpftool.inspect.inventory import Item
     from pybpftool.inspect.owners import Graph
+    from pybpftool.joined.model import Group, JoinedFunction
     from pybpftool.objects.prog_code import CodeReader
 
 _MOST_ELEMENTS = 20
 _MOST_LETTERS = 400  # of one element
-_MOST_BLOCKS = 60
 TOTAL = 8_000_000
 """Letters of code on a page; the sheets after that say where theirs is."""
 
@@ -93,7 +94,7 @@ class Sheets:
         except BpfError as error:
             yield _refused(error)
             return
-        text = "".join(self._tables(joined))
+        text = "".join(self._tables(joined, item.id))
         self._letters += len(text)
         self._read_bytes += size
         if len(text) > self._left:
@@ -114,22 +115,22 @@ class Sheets:
         return joined
 
     @staticmethod
-    def _tables(joined: Joined) -> Iterator[str]:
+    def _tables(joined: Joined, program: int) -> Iterator[str]:
         listing = joined.listing
         texts = listing.texts
         for function in joined.functions:
             title = function.proto or function.name or function.symbol
             yield f"<h4><code>{html_text(title)}</code></h4>\n"
             yield "<table class=code><tr><th>source<th>translated<th>machine code\n"
+            places = _Places(program, function)
             for group in function.groups:
                 source = "" if group.record is None else listing.source(group.record)
                 left = "\n".join([f"{slot:4}: {texts[slot]}" for slot in group.slots])
                 right = "\n".join(machine_texts(function, group, False))
-                yield f"<tr><td>{html_text(source)}<td><pre>{html_text(left)}</pre>"
-                yield f"<td><pre>{html_text(right)}</pre>\n"
+                yield f"<tr{places.id(group)}><td>{html_text(source)}"
+                yield f"<td><pre>{html_text(left)}</pre><td><pre>{html_text(right)}</pre>\n"
             yield "</table>\n"
-            if function.flow is not None:
-                yield _flow(function.flow)
+            yield _flow(function, texts, places.name)
 
     # --- maps ---
 
@@ -184,6 +185,38 @@ class Sheets:
             yield _elsewhere(f"pybpftool map dump id {item.id}", "more elements")
 
 
+class _Places:
+    """Names of the rows of a function's code to which its drawing leads."""
+
+    __slots__ = ("_rows", "_starts")
+
+    def __init__(self, program: int, function: JoinedFunction) -> None:
+        self._rows: dict[int, str] = {}
+        self._starts: list[int] = []
+        flow = function.flow
+        if flow is None or len(flow.heads) < 2:
+            return
+        self._starts = sorted(group.slots[0] for group in function.groups if group.slots)
+        for slot in flow.heads[:MOST_BLOCKS]:
+            start = self._start(slot)
+            if start is not None:
+                self._rows[start] = f"code-{program}-{start}"
+
+    def _start(self, slot: int) -> int | None:
+        at = bisect_right(self._starts, slot) - 1
+        return self._starts[at] if at >= 0 else None
+
+    def name(self, slot: int) -> str:
+        """Of the row that a slot is in."""
+        start = self._start(slot)
+        return "" if start is None else self._rows.get(start, "")
+
+    def id(self, group: Group) -> str:
+        """The attribute of a row, empty where nothing leads to it."""
+        name = self._rows.get(group.slots[0]) if group.slots else None
+        return f' id="{name}"' if name else ""
+
+
 def _refused(error: Exception) -> str:
     if isinstance(error, KernelError) and error.errno == ENOENT:
         return "<p>It has gone since it was listed.</p>"
@@ -198,24 +231,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
 
 
-def _flow(flow: Function) -> str:
-    """Control flow as rows: each basic block and where it leads."""
-    blocks = flow.blocks
-    if len(blocks) < 2:
+def _flow(function: JoinedFunction, texts: Sequence[str], anchor: Callable[[int], str]) -> str:
+    """Control flow as a drawing."""
+    drawing = "" if function.flow is None else flow_svg(function.flow, texts, anchor)
+    if not drawing:
         return ""
-    following: dict[int, list[str]] = {}
-    for edge in flow.edges:
-        word = {"true": " taken", "false": " else"}.get(str(edge.kind), "")
-        name = "exit" if edge.target == 1 else f"{edge.target}"
-        following.setdefault(edge.source, []).append(name + word)
-    rows = [
-        (str(block.number), f"{block.begin} to {block.end - 1}",
-         ", ".join(following.get(block.number, ())) or "-")
-        for block in blocks[:_MOST_BLOCKS]
-    ]  # fmt: skip
-    more = f"<p>{len(blocks) - _MOST_BLOCKS} blocks more.</p>" if len(blocks) > len(rows) else ""
-    table = _table(("block", "instructions", "leads to"), rows)
-    return f"<details class=flow><summary>control flow</summary>{table}{more}</details>\n"
+    return f"<details class=flow open><summary>control flow</summary>\n{drawing}</details>\n"
 
 
 def _sheet(name: str, title: str, parts: Iterable[str]) -> str:

@@ -69,11 +69,13 @@ def test_recorded_kernels(tmp_path: Path, name: str) -> None:
     assert len([id for id in sheets if id.startswith("prog-")]) == sum(p["progs"] for p in progs)
     assert len([id for id in sheets if id.startswith("map-")]) == sum(p["maps"] for p in progs)
     assert len(sheets) == len(set(sheets))
-    # All that links lead to is there, and nothing leads out.
+    # All that links lead to is there, once, and nothing leads out.
+    names = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(names) == len(set(names))
     for tag, attrs in page.tags:
         for key in ("href", "src"):
             if attrs.get(key) is not None:
-                assert tag == "a" and (attrs[key] or "")[1:] in sheets, (tag, attrs)
+                assert tag == "a" and (attrs[key] or "")[1:] in names, (tag, attrs)
     assert len(text) < 10_000_000
 
 
@@ -85,6 +87,14 @@ def test_sheets_of_a_program_and_a_map(tmp_path: Path) -> None:
     assert "xdp dev lo generic" in text
     assert "process 18321 (felix)" in text
     assert "'port':" in text or "port" in text
+
+
+def test_control_flow_is_drawn(tmp_path: Path) -> None:
+    page = Page(report(tmp_path, snapshot=KERNELS["host"]))
+    drawings = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "flow"]
+    assert drawings and all((each["aria-label"] or "").endswith(" blocks") for each in drawings)
+    rows = [attrs for tag, attrs in page.tags if tag == "tr" and attrs.get("id")]
+    assert rows and all((each["id"] or "").startswith("code-") for each in rows)
 
 
 def test_a_page_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
