@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pybpftool.cli.refs import one_map
-from pybpftool.control import load, require_live
+from pybpftool.control import libbpf, load, require_live
 from pybpftool.errors import BpfError, LoadError, UsageError
+from pybpftool.gen.struct_ops_copy import for_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def _load(ctx: Context, args: Args, all_programs: bool) -> None:
     try:
         words.read()
         request = load.Request(
+            copy=for_file(words.given["path"], kernel, libbpf.installed),
             all_programs=all_programs,
             relaxed_maps=ctx.options.mapcompat,
             may_mount=not ctx.options.nomount,

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def register(ctx: Context, args: Args) -> None:
     """``struct_ops register OBJ [LINK_DIR]``"""
+    from pybpftool.control import libbpf
     from pybpftool.control import register as control
+    from pybpftool.gen.struct_ops_copy import for_file
 
     path = args.take("an object file")
     directory = args.take("a directory") if args else None
@@ -21,7 +23,8 @@ def register(ctx: Context, args: Args) -> None:
     options = ctx.options
     aloud = ctx.debug if options.debug else None
     try:
-        outcomes = control.register(ctx.kernel, path, directory, not options.nomount, aloud)
+        copy = for_file(path, ctx.kernel, libbpf.installed)
+        outcomes = control.register(ctx.kernel, path, directory, not options.nomount, aloud, copy)
         for outcome in outcomes:
             if isinstance(outcome, BpfError):
                 ctx.error(outcome)

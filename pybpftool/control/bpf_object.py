@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.control.libbpf import Libbpf
+    from pybpftool.elf.struct_ops import Copy
 
 LOG_STATISTICS = 4
 """BPF_LOG_STATS (include/linux/bpf_verifier.h)."""
@@ -27,6 +28,12 @@ LOG_WHOLE = 1 | LOG_STATISTICS
 
 LOG_ALL = 1 | 2 | LOG_STATISTICS
 """BPF_LOG_LEVEL1 and BPF_LOG_LEVEL2 as well."""
+
+F_LINK = 1 << 13
+"""BPF_F_LINK (v6.4): a map of struct_ops takes effect through a link."""
+
+F_SLEEPABLE = 1 << 4
+"""BPF_F_SLEEPABLE of BPF_PROG_LOAD."""
 
 _STRUCT_OPS = MAP_TYPES.index("struct_ops")
 _INFO = struct.Struct("=IIQ")  # union bpf_attr: bpf_fd, info_len, info
@@ -118,8 +125,8 @@ class BpfObjectFile:
 
     ``aloud`` hears everything that libbpf says at once, the whole logs of the verifier
     included; without it only failures make a log. ``name`` is given to the object in place of
-    the file's, ``data`` is opened in place of what the file holds. Raises FormatError, BpfError,
-    LoadError.
+    the file's, ``data`` or ``copy`` is opened in place of what the file holds. Raises
+    FormatError, BpfError, LoadError.
     """
 
     __slots__ = ("_obj", "lib", "maps", "path", "programs")
@@ -133,7 +140,10 @@ class BpfObjectFile:
         aloud: Callable[[str], None] | None = None,
         name: str | None = None,
         data: bytes | None = None,
+        copy: Copy | None = None,
     ) -> None:
+        if copy is not None:
+            name, data = name_of(path), copy.data
         if data is None:
             check_file(path)
         self.path = path
@@ -144,6 +154,23 @@ class BpfObjectFile:
             raise refused(f"cannot open '{path}'", lib, lib.errno)
         self.programs = [Program(lib, handle) for handle in lib.each("program", self._obj)]
         self.maps = [Map(lib, handle) for handle in lib.each("map", self._obj)]
+        if copy is not None:
+            self._adapt(copy)
+
+    def _adapt(self, copy: Copy) -> None:
+        """Set what a copy, opened in place of the file, cannot tell."""
+        lib = self.lib
+        for map in self.maps:
+            if map.name in copy.linked and map.is_struct_ops:
+                lib.call("bpf_map__set_map_flags", map.handle, F_LINK)
+            if map.name in copy.optional and map.is_struct_ops:
+                lib.call("bpf_map__set_autocreate", map.handle, False)
+        for prog in self.programs:
+            if prog.name in copy.sleepable:
+                flags = lib.call("bpf_program__flags", prog.handle)
+                lib.call("bpf_program__set_flags", prog.handle, flags | F_SLEEPABLE)
+            if prog.name in copy.unneeded:
+                lib.call("bpf_program__set_autoload", prog.handle, False)
 
     def make_loader(self, signed: bool) -> tuple[bytes, bytes]:
         """The instructions and the data of a light loader, which libbpf makes in place of loading.
@@ -175,6 +202,11 @@ class BpfObjectFile:
         """Close it, with all that is open of it."""
         obj, self._obj = self._obj, None
         self.lib.call("bpf_object__close", obj)
+
+
+def name_of(path: str) -> str:
+    """What libbpf calls an object that it opens by its path."""
+    return path.rpartition("/")[2].partition(".")[0]
 
 
 def check_file(path: str) -> None:

@@ -303,6 +303,11 @@ class Libbpf:
         return None if error else (prog_type.value, attach_type.value)
 
 
+def installed() -> tuple[int, ...]:
+    """The version of the installed library. Raises LibbpfError."""
+    return as_numbers(library().version)
+
+
 def as_numbers(version: str) -> tuple[int, ...]:
     """A version in a form that compares."""
     return tuple(map(int, version.split(".")))

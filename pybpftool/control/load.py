@@ -6,7 +6,14 @@ import os
 from errno import EINVAL
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_ALL, LOG_WHOLE, BpfObjectFile, logs, object_id
+from pybpftool.control.bpf_object import (
+    F_SLEEPABLE,
+    LOG_ALL,
+    LOG_WHOLE,
+    BpfObjectFile,
+    logs,
+    object_id,
+)
 from pybpftool.control.pin_set import PinSet
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
@@ -19,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pybpftool.control.bpf_object import Map, Program
+    from pybpftool.elf.struct_ops import Copy
     from pybpftool.kernel.interface import Kernel
 
 # Flags of BPF_PROG_LOAD, include/uapi/linux/bpf.h.
-_F_SLEEPABLE = 1 << 4
 _F_XDP_HAS_FRAGS = 1 << 5
 _F_XDP_DEV_BOUND_ONLY = 1 << 6
 
@@ -61,6 +68,7 @@ class Request(Record):
     relaxed_maps: bool = False
     with_logs: bool = False
     may_mount: bool = True
+    copy: Copy | None = None  # opened in place of the file
 
 
 def load(
@@ -84,6 +92,7 @@ def load(
         request.relaxed_maps,
         LOG_ALL if aloud is not None else LOG_WHOLE if request.with_logs else 0,
         aloud,
+        copy=request.copy,
     ) as obj:
         attachable = [_set_up(obj, prog, common, request) for prog in obj.programs]
         _replace_maps(obj, request)
@@ -180,7 +189,7 @@ def _stand_in(obj: BpfObjectFile, prog: Program, section: prog_sections.Section)
         return
     flags = lib.call("bpf_program__flags", prog.handle)
     if SLEEPABLE in section.flags:
-        flags |= _F_SLEEPABLE
+        flags |= F_SLEEPABLE
     if XDP_FRAGS in section.flags:
         flags |= _F_XDP_HAS_FRAGS
     lib.call("bpf_program__set_flags", prog.handle, flags)

@@ -7,14 +7,14 @@ import struct
 
 from pybpftool.control import require_live
 from pybpftool.control.bpf_object import (
+    F_LINK,
     LOG_ALL,
     BpfObjectFile,
-    check_file,
     object_id,
     object_info,
     refused,
 )
-from pybpftool.control.libbpf import as_numbers, library
+from pybpftool.control.libbpf import as_numbers
 from pybpftool.control.pin_set import PinSet
 from pybpftool.errors import BpfError
 from pybpftool.kernel.syscall import Buffer, bpf, checked
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.control.bpf_object import Map
+    from pybpftool.elf.struct_ops import Copy
     from pybpftool.kernel.interface import Kernel
 
 _KNOWS_LINKS = (1, 2)  # the version of libbpf that has .struct_ops.link
 _LINK_CREATE = struct.Struct("=4I")  # union bpf_attr: map_fd, target_fd, attach_type, flags
 _ATTACH_TYPE = uapi.ATTACH_TYPES.index("struct_ops")
 _STRUCT_OPS = uapi.MAP_TYPES.index("struct_ops")
-_F_LINK = 1 << 13  # BPF_F_LINK, v6.4: the map takes effect through a link
 _NAME = slice(24, 40)  # of struct bpf_map_info
 
 
@@ -49,12 +49,14 @@ def register(
     link_directory: str | None = None,
     may_mount: bool = True,
     aloud: Callable[[str], None] | None = None,
+    copy: Copy | None = None,
 ) -> Iterator[Registered | BpfError]:
     """Load an object file and register its maps of struct_ops; for each of them what came of it.
 
     A map that takes effect through a link does so as long as the link is there:
     ``link_directory`` is where links are pinned by the maps' names, without it they go with the
-    iterator. Raises BpfError where the file is not loaded; then nothing stays.
+    iterator. ``copy`` is opened in place of the file. Raises BpfError where the file is not
+    loaded; then nothing stays.
     """
     require_live(kernel)
     pins = PinSet(may_mount)
@@ -63,12 +65,7 @@ def register(
         if link_directory is not None:
             pins.prepare_directory(link_directory)
         level = 0 if aloud is None else LOG_ALL
-        data = _for_this_libbpf(path)
-        with BpfObjectFile(path, log_level=level, aloud=aloud, data=data) as obj:
-            if data is not None:
-                for map in obj.maps:
-                    if map.type == _STRUCT_OPS:
-                        obj.lib.call("bpf_map__set_map_flags", map.handle, _F_LINK)
+        with BpfObjectFile(path, log_level=level, aloud=aloud, copy=copy) as obj:
             obj.load()
             links: list[int] = []
             try:
@@ -99,7 +96,7 @@ def _register_one(
         return refused(f"cannot register '{map.name}'", lib, lib.errno)
     try:
         id = object_id(map.fd)
-        if not lib.call("bpf_map__map_flags", map.handle) & _F_LINK:
+        if not lib.call("bpf_map__map_flags", map.handle) & F_LINK:
             return Registered(id, None)
         fd: int = lib.call("bpf_link__fd", link)
         if as_numbers(lib.version) < _KNOWS_LINKS:
@@ -115,17 +112,6 @@ def _register_one(
         # Else the library takes out of use what it has registered.
         lib.call("bpf_link__disconnect", link)
         lib.call("bpf_link__destroy", link)
-
-
-def _for_this_libbpf(path: str) -> bytes | None:
-    """What to open in place of a file whose maps for links an older libbpf does not see."""
-    if as_numbers(library().version) >= _KNOWS_LINKS:
-        return None
-    from pybpftool.elf.relocatable import read_file
-    from pybpftool.elf.struct_ops import for_old_libbpf
-
-    check_file(path)
-    return for_old_libbpf(read_file(path))
 
 
 def _link(map: Map) -> int:

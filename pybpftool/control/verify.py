@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_STATISTICS, BpfObjectFile, check_file, logs
+from pybpftool.control.bpf_object import (
+    LOG_STATISTICS,
+    BpfObjectFile,
+    check_file,
+    logs,
+    name_of,
+)
 from pybpftool.control.load import guess, set_type
 from pybpftool.control.verifier_log import Statistics, statistics
 from pybpftool.elf.relocatable import Relocatable, read_file
@@ -89,8 +95,7 @@ def _verify_one(trial: _Trial, name: str) -> Outcome:
 def _load_one(trial: _Trial, log_level: int) -> str:
     """Load one program; what the verifier said of it."""
     path, index, data = trial.path, trial.number, trial.data
-    # As libbpf calls what it opens by its path.
-    name = None if data is None else path.rpartition("/")[2].partition(".")[0]
+    name = None if data is None else name_of(path)
     with BpfObjectFile(path, trial.kernel_btf, False, log_level, None, name, data) as obj:
         lib = obj.lib
         for map in obj.maps:

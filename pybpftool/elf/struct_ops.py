@@ -9,35 +9,31 @@ from __future__ import annotations
 import struct
 
 from pybpftool.elf.relocatable import SHT_REL, STT_FUNC, Relocatable
+from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.elf.relocatable import Section, Symbol
 
 SECTION = ".struct_ops"
-LINK_SECTION = ".struct_ops.link"
-_NAMES = (SECTION, LINK_SECTION, "?.struct_ops", "?.struct_ops.link")
+_NAMES = (SECTION, ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 _HEADER, _SIZE_AT = 64, 32  # bytes of a section header, of them sh_size
 _REL = 16
+
+
+class Copy(Record):
+    """A copy for an older libbpf, and what it cannot tell: names of maps and programs."""
+
+    data: bytes
+    linked: frozenset[str]  # maps that take effect through a link
+    optional: frozenset[str]  # maps that are not to be created
+    sleepable: frozenset[str]  # programs that may sleep
+    unneeded: frozenset[str]  # programs that no map of this kernel refers to
 
 
 def has_struct_ops(elf: Relocatable) -> bool:
     """Whether an object has maps of struct_ops."""
     return any(section.name in _NAMES for section in elf.sections)
-
-
-def for_old_libbpf(data: bytes) -> bytes | None:
-    """A copy whose maps for links (``.struct_ops.link``) stand where every libbpf sees them.
-
-    None where there are none, or where others stand there already. Raises FormatError.
-    """
-    elf = Relocatable(data)
-    names = [section.name for section in elf.sections if section.name in _NAMES]
-    if names != [LINK_SECTION]:
-        return None
-    copy = bytearray(data)
-    _rename(elf, copy, LINK_SECTION, SECTION)
-    return bytes(copy)
 
 
 def with_one_program(data: bytes, program: str) -> tuple[bytes, list[int]]:

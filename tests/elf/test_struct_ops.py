@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pybpftool.elf.relocatable import Relocatable
-from pybpftool.elf.struct_ops import for_old_libbpf, has_struct_ops, with_one_program
+from pybpftool.elf.struct_ops import has_struct_ops, with_one_program
 from tests.support.objbuild import EXEC, FUNC, RETURN, ObjBuilder
 
 
@@ -77,16 +77,3 @@ def test_without_maps() -> None:
     build = ObjBuilder()
     build.symbol("main", build.section("xdp", RETURN, flags=EXEC), 0, 16, FUNC)
     assert not has_struct_ops(Relocatable(build.build()))
-
-
-def test_maps_for_links_where_an_old_libbpf_sees_them() -> None:
-    data = made("<", ".struct_ops.link")
-    copy = for_old_libbpf(data)
-    assert copy is not None
-    assert len(copy) == len(data)
-    names = [section.name for section in Relocatable(copy).sections]
-    assert ".struct_ops" in names
-    assert ".struct_ops.link" not in names
-    assert relocations(copy) == relocations(data)
-    for others in ((".struct_ops",), (".struct_ops", ".struct_ops.link"), ("?.struct_ops.link",)):
-        assert for_old_libbpf(made("<", *others)) is None
