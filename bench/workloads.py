@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench import modules, states
+from bench import modules, objects, states
 from bench.states import State
 
 
@@ -130,6 +130,19 @@ def _snapshots() -> list[Workload]:
     ]
 
 
+def _generated() -> list[Workload]:
+    found = []
+    for size, state in (("small", objects.small), ("large", objects.large)):
+        for what, words, bar in (
+            ("skeleton", "gen skeleton {object}", 1.0),
+            ("subskeleton", "gen subskeleton {object}", 1.0),
+            ("light skeleton", "gen skeleton -L {object}", 2.0),
+            ("linked object", "gen object {made} {object}", 1.5),
+        ):
+            found.append(Workload(f"{what} of a {size} object", state, words, bar))
+    return found
+
+
 def _questions() -> list[Workload]:
     return [
         Workload("feature probe", states.nothing, "feature probe", 0.85),
@@ -143,6 +156,7 @@ WORKLOADS = (
     *_types(),
     *_maps(),
     *_snapshots(),
+    *_generated(),
     *_questions(),
 )
 

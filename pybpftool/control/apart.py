@@ -7,7 +7,6 @@ place that has no name until it is whole.
 from __future__ import annotations
 
 import os
-import signal
 
 from pybpftool.errors import BpfError
 
@@ -35,6 +34,8 @@ def made_apart(files: str, work: Callable[[int], None]) -> bytes:
             said = pipe.read().decode("utf-8", "surrogateescape")
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
+            import signal  # milliseconds, since it is made of enums
+
             name = signal.Signals(os.WTERMSIG(status)).name
             raise BpfError(f"libbpf cannot digest '{files}': it ended with {name}")
         if status:

@@ -7,7 +7,6 @@ Every number is checked before it is used; nothing here knows BTF.
 from __future__ import annotations
 
 import posix
-import stat
 import struct
 
 from pybpftool.errors import BpfError, FormatError
@@ -27,6 +26,7 @@ EM_BPF = 247
 ET_REL = 1
 _SYMBOL_BYTES, _REL_BYTES, _HEADER_BYTES = 24, 16, 64
 MAX_FILE = 1 << 30
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 class Section(Record):
@@ -97,7 +97,7 @@ def read_file(path: str) -> bytes:
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
         status = posix.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if status.st_mode & _S_IFMT != _S_IFREG:
             raise BpfError(f"cannot read '{path}': not a regular file")
         if status.st_size > MAX_FILE:
             raise BpfError(f"cannot read '{path}': the file has more than 1 GiB")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pybpftool.elf.relocatable import Relocatable
 from pybpftool.gen.map_defs import MapDefinition
-from pybpftool.gen.section_names import program_type
 from pybpftool.records import Record
-from pybpftool.uapi.bpf import MAP_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 
 INSN_BYTES = 8
 _NAME_BYTES = 15  # BPF_OBJ_NAME_LEN without its end
-ARRAY_MAP, ARENA = MAP_TYPES.index("array"), MAP_TYPES.index("arena")
-PERCPU_ARRAY = MAP_TYPES.index("percpu_array")
-STRUCT_OPS = MAP_TYPES.index("struct_ops")
 F_RDONLY_PROG, F_MMAPABLE, F_LINK = 1 << 7, 1 << 10, 1 << 13
 STRUCT_OPS_SECTIONS = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 ARENA_SECTION, JUMP_TABLES = ".addr_space.1", ".jumptables"
@@ -51,7 +46,6 @@ class Program:
         "section",
         "section_index",
         "start",
-        "type",
     )
 
     def __init__(self, name: str, section: str, index: int, start: int, data: bytes) -> None:
@@ -65,8 +59,14 @@ class Program:
         self.data = data
         self.is_global = True
         self.is_subprog = False
-        self.type = program_type(self.section)
         self.relocations: list[Relocated] = []
+
+    @property
+    def type(self) -> str:
+        """As ``prog show`` calls it; "" where the section's name does not tell."""
+        from pybpftool.gen.section_names import program_type
+
+        return program_type(self.section)
 
     def __repr__(self) -> str:
         return f"<Program {self.name!r} in {self.section!r}, {self.count} instructions>"

@@ -246,10 +246,11 @@ def _section(btf: Btf, number: int, name: str, places: _Places) -> DataSection:
         size = places.size(name)
         if not size:
             raise FormatError(f"its BTF has variables in '{name}', its sections have no such data")
+    names = btf.names
     variables = []
     for var_id, offset, length in btf.secinfos(number):
         words, at = btf.at(var_id)
-        own = btf.name(var_id)
+        own = names[words[at - 1]] if words[at - 1] else ""
         if words[at] >> 24 & 0x7F != VAR:
             raise FormatError(f"its BTF has something in '{name}' that is not a variable")
         linkage = words[at + 2]

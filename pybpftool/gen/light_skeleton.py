@@ -120,14 +120,14 @@ def light_skeleton(
 
     Raises :class:`FormatError`.
     """
-    from pybpftool.btf.c.plain import DeclarationTexts
+    from pybpftool.gen.declarations import Declarations
 
     shape = Shape(obj)
     if any(not entry.map.is_internal for entry, _, _ in shape.in_memory):
         raise FormatError("a loader program cannot fill an arena: leave out -L")
     if any(entry.map.kind == "percpu" for entry in shape.entries):
         raise FormatError("a loader program cannot fill per-CPU variables: leave out -L")
-    texts = None if obj.btf is None else DeclarationTexts(obj.btf)
+    texts = None if obj.btf is None else Declarations(obj.btf)
     programs = [ident for ident, _ in shape.programs]
     entries = [entry.ident for entry in shape.entries]
     links = [*programs, *[entry.ident for entry in shape.struct_ops]]

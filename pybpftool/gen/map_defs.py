@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from pybpftool.errors import FormatError
 from pybpftool.gen.datasecs import skip_modifiers
-from pybpftool.uapi.bpf import MAP_TYPES
 from pybpftool.uapi.btf import ARRAY, ENUM, ENUM64, FUNC_PROTO, PTR, STRUCT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.btf.table import Btf, Member
 
-PROG_ARRAY = MAP_TYPES.index("prog_array")
-OF_MAPS = (MAP_TYPES.index("array_of_maps"), MAP_TYPES.index("hash_of_maps"))
-RINGBUFS = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
+# Of enum bpf_map_type: not out of uapi.bpf, to load all of which takes as long as a small object.
+ARRAY_MAP, PROG_ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS = 2, 3, 6, 12, 13
+STRUCT_OPS, RINGBUF, USER_RINGBUF, ARENA = 26, 27, 31, 33
+OF_MAPS = (ARRAY_OF_MAPS, HASH_OF_MAPS)
+RINGBUFS = (RINGBUF, USER_RINGBUF)
 _NUMBERS = ("type", "max_entries", "map_flags", "numa_node", "pinning")
 
 

@@ -20,16 +20,12 @@ from pybpftool.elf.relocatable import (
 )
 from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import (
-    ARENA,
     ARENA_SECTION,
-    ARRAY_MAP,
     F_LINK,
     F_MMAPABLE,
     F_RDONLY_PROG,
     INSN_BYTES,
     JUMP_TABLES,
-    PERCPU_ARRAY,
-    STRUCT_OPS,
     STRUCT_OPS_SECTIONS,
     BpfObject,
     Map,
@@ -38,7 +34,13 @@ from pybpftool.gen.bpf_object import (
     object_name,
 )
 from pybpftool.gen.datasecs import collect_externs, ids_of_kind, read_datasecs, skip_modifiers
-from pybpftool.gen.map_defs import read_definition
+from pybpftool.gen.map_defs import (
+    ARENA,
+    ARRAY_MAP,
+    PERCPU_ARRAY,
+    STRUCT_OPS,
+    read_definition,
+)
 from pybpftool.gen.relocations import collect_relocations
 from pybpftool.uapi.btf import DATASEC, STRUCT, VAR
 

@@ -6,8 +6,7 @@ from pybpftool.elf.relocatable import STB_LOCAL, STT_FUNC, STT_SECTION
 from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import ARENA_SECTION, INSN_BYTES, JUMP_TABLES, Relocated
 from pybpftool.gen.datasecs import skip_modifiers
-from pybpftool.gen.map_defs import OF_MAPS, PROG_ARRAY
-from pybpftool.uapi.bpf import MAP_TYPES
+from pybpftool.gen.map_defs import HASH_OF_MAPS, OF_MAPS, PROG_ARRAY
 from pybpftool.uapi.btf import FUNC_PROTO, PTR
 
 TYPE_CHECKING = False
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 _CALL, _LD_IMM64 = 0x85, 0x18  # BPF_JMP | BPF_CALL, BPF_LD | BPF_IMM | BPF_DW
 _PSEUDO_CALL = 1
-_HASH_OF_MAPS = MAP_TYPES.index("hash_of_maps")
 _POINTER_BYTES = 8
 
 
@@ -80,6 +78,14 @@ class _Recorder:
         self.is_swapped = obj.elf.order == ">"
         self.externs = {extern.symbol: extern for extern in obj.externs}
         self.indexes = {name: section.number for name, section in obj.special.items()}
+        # Maps by their places in .maps, and by the sections of their variables.
+        self.defined: dict[int, Map] = {}
+        self.variables: dict[int, Map] = {}
+        for entry in obj.maps:
+            if entry.section_index == obj.maps_index:
+                self.defined.setdefault(entry.offset, entry)
+            if entry.is_internal:
+                self.variables.setdefault(entry.section_index, entry)
 
     def record(self, program: Program, insn: int, name: str, symbol: Symbol) -> Relocated:
         code, registers = program.data[insn * INSN_BYTES : insn * INSN_BYTES + 2]
@@ -133,13 +139,13 @@ class _Recorder:
     def _map(self, program: Program, insn: int, name: str, symbol: Symbol) -> Relocated:
         obj, index = self.obj, symbol.section
         if index in obj.data_kinds:
-            for entry in obj.maps:
-                if entry.is_internal and entry.section_index == index:
-                    return Relocated(insn, "data", entry.name, symbol.value)
+            found = self.variables.get(index)
+            if found is not None:
+                return Relocated(insn, "data", found.name, symbol.value)
         elif index == obj.maps_index:
-            for entry in obj.maps:
-                if entry.section_index == index and entry.offset == symbol.value:
-                    return Relocated(insn, "map", entry.name, 0)
+            found = self.defined.get(symbol.value)
+            if found is not None:
+                return Relocated(insn, "map", found.name, 0)
         where = obj.elf.sections[index].name
         raise FormatError(
             f"the program '{program.name}' refers to '{name}' in '{where}', where no map is"
@@ -171,7 +177,7 @@ def _check_value(obj: BpfObject, entry: Map, symbol: Symbol) -> None:
     if entry.definition.type in OF_MAPS:
         if symbol.section != obj.maps_index or name not in [one.name for one in obj.maps]:
             raise FormatError(f"the map '{entry.name}' has the value '{name}', which is not a map")
-        if entry.definition.type == _HASH_OF_MAPS and entry.definition.key_size != 4:
+        if entry.definition.type == HASH_OF_MAPS and entry.definition.key_size != 4:
             raise FormatError(f"the map '{entry.name}' has initial values, but not int keys")
         return
     if entry.definition.type != PROG_ARRAY:

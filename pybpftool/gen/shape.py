@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.c.identifiers import KEYWORDS
-from pybpftool.btf.c.plain import DeclarationTexts
+from pybpftool.btf.keywords import KEYWORDS
 from pybpftool.errors import FormatError
-from pybpftool.gen.bpf_object import ARENA, STRUCT_OPS, identifier
+from pybpftool.gen.bpf_object import identifier
 from pybpftool.gen.datasecs import skip_modifiers
+from pybpftool.gen.declarations import Declarations
+from pybpftool.gen.map_defs import ARENA, STRUCT_OPS
 from pybpftool.records import Record
 from pybpftool.uapi.btf import ENUM, ENUM64, FLOAT, FUNC_PROTO, INT, PTR
 
@@ -122,7 +123,7 @@ def shown_in_c(section: DataSection) -> list[tuple[Variable, str]]:
     return [*zip(variables, c_names([variable.name for variable in variables]))]
 
 
-def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]:
+def fields(btf: Btf, texts: Declarations, section: DataSection) -> list[str]:
     """C members for a section's variables, with padding that puts each in its place."""
     lines = []
     end = pads = 0
@@ -147,7 +148,7 @@ def fields(btf: Btf, texts: DeclarationTexts, section: DataSection) -> list[str]
 
 def shadow_fields(btf: Btf, type_id: int) -> list[str]:
     """C members for what a struct_ops map holds: scalars, programs, the rest as bytes."""
-    texts = DeclarationTexts(btf)
+    texts = Declarations(btf)
     lines = []
     end = 0
     members = btf.members(type_id)

@@ -11,8 +11,8 @@ from pybpftool.gen.shape import Shape, fields, shadow_fields, shown_in_c
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.btf.c.plain import DeclarationTexts
     from pybpftool.gen.bpf_object import BpfObject
+    from pybpftool.gen.declarations import Declarations
 
 # '@' stands for the skeleton's name in all of these.
 LICENSE = "/* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */\n"
@@ -209,6 +209,7 @@ def skeleton(obj: BpfObject, name: str, libbpf: tuple[int, int] = NEWEST) -> str
     if libbpf < _HAS_LINKS_OF_MAPS:
         # Programs ask for the macro to know.
         beginning = _HEAD[: _HEAD.index("/* Attaching")] + _HEAD[_HEAD.index("struct @ {") :]
+    before, _, after = _BYTES.partition("LITERAL")
     parts = [
         beginning.replace("GUARD", macro).replace("@", name),
         *pointers("maps", "bpf_map", [entry.ident for entry in shape.entries]),
@@ -222,17 +223,19 @@ def skeleton(obj: BpfObject, name: str, libbpf: tuple[int, int] = NEWEST) -> str
         maps_table(shape, True, has_links=libbpf >= _HAS_LINKS_OF_MAPS),
         programs_table(shape, True),
         _CREATED,
-        _BYTES.replace("@", name).replace("LITERAL", c_string(obj.elf.bytes)),
+        before.replace("@", name),
+        c_string(obj.elf.bytes),
+        after.replace("@", name),
         assertions(shape, name),
         f"\n#endif /* {macro} */\n",
     ]
     return "".join(parts)
 
 
-def _texts(obj: BpfObject) -> DeclarationTexts | None:
-    from pybpftool.btf.c.plain import DeclarationTexts
+def _texts(obj: BpfObject) -> Declarations | None:
+    from pybpftool.gen.declarations import Declarations
 
-    return None if obj.btf is None else DeclarationTexts(obj.btf)
+    return None if obj.btf is None else Declarations(obj.btf)
 
 
 def linked(shape: Shape, has_maps: bool) -> list[str]:
@@ -278,7 +281,7 @@ def shadow_values(shape: Shape) -> str:
     return "".join(lines)
 
 
-def memory(shape: Shape, name: str, texts: DeclarationTexts | None) -> list[str]:
+def memory(shape: Shape, name: str, texts: Declarations | None) -> list[str]:
     """Structs of the variables that are seen in memory."""
     btf = shape.obj.btf
     parts = []

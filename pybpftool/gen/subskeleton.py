@@ -150,9 +150,9 @@ def subskeleton(obj: BpfObject, name: str) -> str:
 def _pointers_to_variables(
     btf: Btf, sections: list[tuple[str, DataSection]], name: str
 ) -> list[str]:
-    from pybpftool.btf.c.plain import DeclarationTexts
+    from pybpftool.gen.declarations import Declarations
 
-    texts = DeclarationTexts(btf)
+    texts = Declarations(btf)
     parts = []
     for ident, section in sections:
         lines = []

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pybpftool.btf.c.identifiers import Identifiers, is_identifier
+from pybpftool.btf.c.identifiers import Identifiers
+from pybpftool.btf.keywords import is_identifier
 from pybpftool.btf.load import from_file
 from tests.support.bpfc import bpf_clang
 from tests.support.btfbuild import BOOL, SIGNED, BtfBuilder, Member

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.btf.c.identifiers import Identifiers, is_identifier
+from pybpftool.btf.c.identifiers import Identifiers
+from pybpftool.btf.keywords import is_identifier
 from pybpftool.btf.table import Btf
 from tests.support.bpfc import find_clang
 from tests.support.btfbuild import SIGNED, BtfBuilder, Member

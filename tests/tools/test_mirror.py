@@ -72,6 +72,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_version.py": "control.libbpf_version",
     "control/test_linker.py": "control.apart",
     "control/test_run_loader.py": "control.signing",
+    "gen/test_declarations.py": "btf.keywords",
     "gen/test_min_core_btf.py": "btf.core.compat",
     "gen/test_opening.py": (
         "gen.bpf_object gen.datasecs gen.map_defs gen.relocations gen.section_names"

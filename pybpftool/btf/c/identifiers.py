@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import compress
 
+from pybpftool.btf.keywords import KEYWORDS, is_identifier
 from pybpftool.uapi.btf import ENUM, ENUMS, FUNC, INT, NUMBERS, TYPEDEF
 
 TYPE_CHECKING = False
@@ -17,22 +18,6 @@ if TYPE_CHECKING:
     from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
 
-# Of C17 and GNU C, and what clang knows for BPF besides; then the macros of a dump's head.
-_KEYWORDS = (
-    "auto break case char const continue default do double else enum extern float for goto if"
-    " inline int long register restrict return short signed sizeof static struct switch typedef"
-    " union unsigned void volatile while asm typeof _Alignas _Alignof _Atomic _BitInt _Bool"
-    " _Complex _Decimal128 _Decimal32 _Decimal64 _ExtInt _Float16 _Generic _Imaginary _Noreturn"
-    " _Nonnull _Nullable _Null_unspecified _Static_assert _Thread_local __alignof __alignof__"
-    " __asm __asm__ __attribute __attribute__ __auto_type __bf16 __builtin_offsetof"
-    " __builtin_types_compatible_p __builtin_va_arg __complex __complex__ __const __const__"
-    " __extension__ __float128 __fp16 __func__ __FUNCTION__ __PRETTY_FUNCTION__ __ibm128 __imag"
-    " __imag__ __inline __inline__ __int128 __label__ __null __real __real__ __restrict"
-    " __restrict__ __signed __signed__ __thread __typeof __typeof__ __volatile __volatile__"
-    " __FILE__ __LINE__ __DATE__ __TIME__ __COUNTER__ __BPF__ __bpf__"
-    " __VMLINUX_H__ __ksym __weak __bpf_fastcall"
-)
-KEYWORDS = frozenset(_KEYWORDS.split())
 _MAX_LENGTH = 200
 """Characters of a made-up identifier, from which others are told apart by a number."""
 # What a byte of a string section is: of a word, a digit, an underscore, the end, or none of them.
@@ -42,11 +27,6 @@ _CLASSES = bytes(
 )
 _CLASSES = _CLASSES[:0x30] + b"0" * 10 + _CLASSES[0x3A:]
 _WORD = {c: chr(c) if chr(c).isalnum() else "_" for c in range(128)}
-
-
-def is_identifier(name: str) -> bool:
-    """Whether C takes a name as it is."""
-    return name.isidentifier() and name.isascii() and name not in KEYWORDS
 
 
 def _word(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.c.identifiers import is_identifier
+from pybpftool.btf.keywords import is_identifier
 from pybpftool.uapi.btf import INT, INT_BOOL, INT_SIGNED
 
 TYPE_CHECKING = False
