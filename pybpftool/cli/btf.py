@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.objects.btf import Types
+    from pybpftool.output.jsontext import JsonStream
 
 HELP = """\
 Usage: pybpftool btf { show | list } [id BTF_ID]
@@ -125,11 +126,24 @@ def _dump(ctx: Context, args: Args) -> None:
     json.name("types")
     json.begin_array()
     depth = json.depth if json.is_pretty else None
-    if roots or btf.has(btf.start_id):
-        json.raw("")  # what follows is the array's elements
-    _write(ctx, btf, roots, lambda part: rawdump.json_blocks(btf, roots, depth, part))
+
+    def blocks_of(part: Part | None) -> Iterator[str]:
+        elements = rawdump.json_blocks(btf, roots, depth, part)
+        return _begun(json, elements) if part is None or not part[1] else elements
+
+    _write(ctx, btf, roots, blocks_of)
     json.end()
     json.end()
+
+
+def _begun(json: JsonStream, blocks: Iterator[str]) -> Iterator[str]:
+    """Blocks of an array's elements; the array has none before the first is made."""
+    for block in blocks:
+        if block:
+            json.raw("")  # what follows is the array's elements
+            yield block
+            break
+    yield from blocks
 
 
 # Type sections of fewer words are dumped before a second process has begun.

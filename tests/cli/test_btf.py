@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pybpftool.btf.load import VMLINUX
+from pybpftool.errors import FormatError
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
 from tests.support import btfsamples as samples
@@ -196,3 +198,30 @@ def test_vmlinux(tmp_path: Path) -> None:
 def test_show_of_this_kernel() -> None:
     shown = run("-j", "btf", "show").json
     assert any(entry.get("name") == "vmlinux" for entry in shown)
+
+
+@pytest.mark.parametrize("option", ["-j", "-p"])
+@pytest.mark.parametrize("whole", [0, 1])
+def test_a_refusal_among_the_types(
+    option: str, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What turns up while the types are written stands in the document, first or not."""
+    from pybpftool.btf import rawdump
+
+    def blocks(*_: object) -> Iterator[str]:
+        if whole:
+            yield '{"id":1}'
+        raise FormatError("a name beyond its strings")
+
+    monkeypatch.setattr(rawdump, "json_blocks", blocks)
+    done = run(option, "btf", "dump", "id", "7", kernel=kernel())
+    assert done.status == 255
+    assert done.json["types"][whole:] == [{"error": "a name beyond its strings"}]
+
+
+@pytest.mark.parametrize("option", ["-j", "-p"])
+def test_no_types_at_all(option: str, tmp_path: Path) -> None:
+    path = tmp_path / "empty.btf"
+    path.write_bytes(BtfBuilder().build())
+    done = run(option, "btf", "dump", "file", str(path))
+    assert (done.status, done.json) == (0, {"types": []})
