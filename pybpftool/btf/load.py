@@ -45,6 +45,7 @@ SYSFS = "/sys/kernel/btf/"
 # a file claiming more is refused rather than pulled into memory.
 _MAX_FILE = 1 << 30
 _SECTIONS = (".BTF", ".BTF.base")
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def from_file(path: str, base: Btf | None = None) -> Btf:
@@ -170,8 +171,6 @@ def _is_split(data: bytes) -> bool:
 
 def _read(path: str) -> bytes | mmap:
     """A file's contents; refuses what is not a regular file or too large."""
-    import stat
-
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
@@ -180,7 +179,7 @@ def _read(path: str) -> bytes | mmap:
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
         status = posix.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if status.st_mode & _S_IFMT != _S_IFREG:
             raise BpfError(f"cannot read BTF from '{path}': not a regular file")
         if status.st_size > _MAX_FILE:
             head = posix.pread(descriptor, HEADER_BYTES, 0)

@@ -91,8 +91,8 @@ class Names(dict[int, str]):
         at = self._start
         # Each string takes its terminator too.
         if strings.isascii():
+            from _operator import add  # operator itself is Python and takes as long as 100 names
             from itertools import accumulate, count
-            from operator import add
 
             texts = strings.decode("ascii").split("\0")
             ends = accumulate(map(len, texts), initial=at)

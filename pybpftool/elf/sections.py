@@ -8,8 +8,7 @@ left to pyelftools.
 
 from __future__ import annotations
 
-import os
-import stat
+import posix
 import struct
 
 from pybpftool.errors import BpfError, FormatError
@@ -24,6 +23,7 @@ _SHT_STRTAB = 3
 _SHN_XINDEX = 0xFFFF
 _SHF_COMPRESSED = 0x800
 _MAX_SECTION = 1 << 30
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def read_sections(path: str, names: tuple[str, ...]) -> tuple[int, dict[str, bytes]]:
@@ -34,7 +34,7 @@ def read_sections(path: str, names: tuple[str, ...]) -> tuple[int, dict[str, byt
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            if posix.fstat(file.fileno()).st_mode & _S_IFMT != _S_IFREG:
                 raise BpfError(f"cannot read BTF from '{path}': not a regular file")
             return sections(file, names)
     except (OSError, ValueError) as error:
@@ -59,9 +59,9 @@ def sections(file: BinaryIO, names: tuple[str, ...]) -> tuple[int, dict[str, byt
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    data = os.pread(file.fileno(), size, offset)
+    data = posix.pread(file.fileno(), size, offset)
     while len(data) < size:
-        more = os.pread(file.fileno(), size - len(data), offset + len(data))
+        more = posix.pread(file.fileno(), size - len(data), offset + len(data))
         if not more:
             raise FormatError(f"the ELF file ends before byte {offset + size}")
         data += more
@@ -77,8 +77,8 @@ def check_extent(offset: int, size: int, file_size: int) -> None:
 
 
 def _by_hand(file: BinaryIO, names: tuple[str, ...]) -> tuple[int, dict[str, bytes]] | None:
-    file_size = os.fstat(file.fileno()).st_size
-    ident = os.pread(file.fileno(), 64, 0)
+    file_size = posix.fstat(file.fileno()).st_size
+    ident = posix.pread(file.fileno(), 64, 0)
     if len(ident) < 52 or ident[:4] != b"\x7fELF" or ident[4] not in (1, 2):
         raise FormatError("the file is not ELF, or its header is cut off")
     if ident[5] not in (1, 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pybpftool.btf.load import SYSFS, VMLINUX, from_file, from_id, vmlinux
 from pybpftool.errors import BpfError
-from pybpftool.kernel.interface import BTF_INFO
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -93,6 +92,8 @@ class BtfReader:
 
     def read(self, obj: BpfObject) -> BtfObject:
         """The record of an open object."""
+        from pybpftool.kernel.interface import BTF_INFO
+
         info = BTF_INFO.decode(obj.info, self._kernel.byteorder)
         id = obj.id
         return BtfObject(
@@ -124,6 +125,8 @@ def load(
     if base is None and id:
         obj = kernel.open("btf", id)
         try:
+            from pybpftool.kernel.interface import BTF_INFO
+
             is_kernel = BTF_INFO.decode(obj.info, kernel.byteorder)["kernel_btf"]
             if is_kernel and kernel.btf_name(id) != "vmlinux":
                 if say is not None:

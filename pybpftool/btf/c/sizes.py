@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import mod
+from _operator import mod  # without the Python of operator
 
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import ARRAY, COMPOSITE, INT, MODIFIERS, NUMBERS, TYPEDEF

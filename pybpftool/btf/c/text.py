@@ -7,18 +7,10 @@ writes definitions ahead of their turn, in bulk, and leaves gaps for such names.
 
 from __future__ import annotations
 
+from _operator import add, gt, mod  # without the Python of operator
 from itertools import repeat
-from operator import add, gt, mod
 
-from pybpftool.btf.c import exact
-from pybpftool.btf.c.declare import (
-    DEFERRED,
-    MAX_TEXT,
-    Early,
-    Inline,
-    TooLong,
-    bounded_sum,
-)
+from pybpftool.btf.c.declare import DEFERRED, MAX_TEXT, Early, Inline, TooLong, bounded_sum
 from pybpftool.btf.c.enums import ENUM_GAP, NEWLINES, VALUE_GAP
 from pybpftool.btf.c.members import (
     Members,
@@ -290,6 +282,8 @@ class Texts(ExactTexts):
         types, places, widths = members.types, members.places, members.widths
         parts = [head, " {"]
         align, packed = self.aligns.of_struct(type_id, types, places, widths, size)
+        from pybpftool.btf.c import exact  # what is plain has no need of it
+
         # pahole knows no members of transparent unions, which are only passed to functions.
         is_transparent = not (vlen or is_struct or level or words[at - 1])
         if not is_transparent and (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from itertools import compress
 
 from pybpftool.btf.c.enums import EnumTexts
@@ -39,6 +38,8 @@ class Wide(set[int]):
         self.update(id for id in kinds.of(ENUMS) if not words[offsets[id]] & 0xFFFFFF)
         if not self:
             return
+        from bisect import bisect_left, bisect_right
+
         ids = kinds.of(MODIFIERS | {TYPEDEF})
         targets = [words[offsets[id] + 1] for id in ids]
         arrays = kinds.of((ARRAY,))
