@@ -17,6 +17,7 @@ LONG_MODULES = {
     "btf/merge.py": "one algorithm whose steps share the table of classes",
     "cfg/graph.py": "one algorithm: blocks, edges, dominators and loops of the same arrays",
     "insn/disasm.py": "one table of all opcodes and the loop over them",
+    "kernel/interface.py": "every question of a kernel, with its answer in words: one class",
     "kernel/live.py": "one method a question, three lines each, and the walk that all lists share",
     "uapi/bpf.py": "generated",
 }

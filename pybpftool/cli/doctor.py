@@ -23,7 +23,7 @@ Looks for what is wrong with programs, maps and links, all checks or those named
        twice        the same program several times at one place
        full         maps that are full, or nearly; elements are counted
        tail-call    slots of program arrays that are empty while programs jump there
-       stats        statistics that are left on
+       stats        statistics that are left on, by the sysctl or a descriptor of a process
        hidden       objects that /proc, bpf file systems, links, kallsyms or iterators show
                     and the listing of bpf(2) does not, or the other way round
 

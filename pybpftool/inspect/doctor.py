@@ -21,6 +21,7 @@ _NEAR_FULL = 90  # percent
 # Maps whose elements somebody adds and nobody throws out.
 _FILLING = ("hash", "percpu_hash", "hash_of_maps", "lpm_trie")
 _STATS = "/proc/sys/kernel/bpf_stats_enabled"
+STATS_INODE = "bpf-stats"  # bpf_enable_runtime_stats() in kernel/bpf/syscall.c, v5.8
 
 CHECKS = {
     "unheld": "programs, maps and links that nothing holds which can be seen",
@@ -221,6 +222,19 @@ class Doctor:
                 "stats", "", 0, "kernel.bpf_stats_enabled",
                 "is on: the kernel takes the time of every run of every program",
                 "sysctl -w kernel.bpf_stats_enabled=0",
+            )  # fmt: skip
+        try:
+            holding = kernel.holding(STATS_INODE)
+        except BpfError:
+            if kernel.is_live:
+                raise
+            return  # a recording that is older than the question
+        for pid, comm in holding:
+            yield Finding(
+                "stats", "pid", pid, f"process {pid} ({comm})",
+                "keeps run-time statistics on (a descriptor of BPF_ENABLE_STATS): the kernel"
+                " takes the time of every run of every program",
+                "nothing, if somebody reads them; else end it, or have it close the descriptor",
             )  # fmt: skip
 
     def _hidden(self) -> Iterator[Finding]:

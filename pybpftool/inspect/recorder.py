@@ -42,6 +42,8 @@ def record(kernel: Kernel, elements: bool = True) -> None:
     def without_elements(kernel: Kernel) -> None:
         record_maps(kernel, False)
 
+    from pybpftool.inspect.doctor import STATS_INODE
+
     listings = (
         record_programs,
         record_maps if elements else without_elements,
@@ -57,6 +59,7 @@ def record(kernel: Kernel, elements: bool = True) -> None:
         raise refused[0]
     for kind in ("prog", "map", "link"):
         _tried(kernel.iterated, kind)
+    _tried(kernel.holding, STATS_INODE)
     others = (record_files, record_perf, record_cgroups, record_networks, record_features)
     for collect in others:
         _tried(collect, kernel)

@@ -108,13 +108,7 @@ def find_holders(
     Processes that end meanwhile, and those that we may not look at, are left out.
     """
     holders: dict[int, list[tuple[int, str]]] = {}
-    own = 0
-    if not_ours:
-        try:
-            # Our pid as this /proc has it, which may be that of an outer pid namespace.
-            own = int(posix.readlink("/proc/self"))
-        except (OSError, ValueError):
-            own = posix.getpid()
+    own = _own_pid() if not_ours else 0
     for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
         skipped = not_ours if pid == own else frozenset()
         ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
@@ -133,6 +127,46 @@ def find_holders(
         for id in dict.fromkeys(ids):
             holders.setdefault(id, []).append(holder)
     return holders
+
+
+def find_holding(name: str, same_files: Callable[[int, int], bool]) -> list[tuple[int, str]]:
+    """(pid, comm) of the processes, but for ours, with a descriptor that is a link to ``name``.
+
+    Those that end meanwhile, and those that we may not look at, are left out.
+    """
+    own = _own_pid()
+    found = []
+    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
+        if pid == own:
+            continue
+        threads = [f"/proc/{pid}"]
+        try:
+            # "." and ".." and one link for each thread
+            if posix.stat(f"/proc/{pid}/task").st_nlink > 3:
+                threads += [
+                    f"/proc/{pid}/task/{tid}"
+                    for tid in map(int, posix.listdir(f"/proc/{pid}/task"))
+                    if tid != pid and not same_files(pid, tid)
+                ]
+        except OSError:
+            pass
+        for thread in threads:
+            try:
+                numbers = posix.listdir(thread + "/fd")
+            except OSError:
+                continue
+            if _linking(thread, numbers, (name,)):
+                found.append((pid, _comm(pid)))
+                break
+    return found
+
+
+def _own_pid() -> int:
+    """Our pid as this /proc has it, which may be that of an outer pid namespace."""
+    try:
+        return int(posix.readlink("/proc/self"))
+    except (OSError, ValueError):
+        return posix.getpid()
 
 
 def _ids_in(

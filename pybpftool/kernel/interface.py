@@ -260,6 +260,13 @@ class Kernel:
         """Processes that hold a file descriptor of an object: id -> [(pid, comm), …]."""
         raise NotImplementedError
 
+    def holding(self, name: str) -> list[tuple[int, str]]:
+        """Other processes, (pid, comm), that hold a descriptor to an anonymous inode of a name.
+
+        ``bpf-stats`` is what BPF_ENABLE_STATS opens.
+        """
+        raise NotImplementedError
+
     def listing(self, kind: str) -> Listing:
         """Begin a listing of all objects of ``kind`` with their holders."""
         return Listing(self, kind)
@@ -421,6 +428,7 @@ QUESTIONS = (
     "map_hash",
     "pinned",
     "holders",
+    "holding",
     "iterated",
     "file",
     "boot_time_ns",

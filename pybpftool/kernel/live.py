@@ -401,6 +401,11 @@ class LiveKernel(Kernel):
     def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
         return self._find_holders(kind, {}, {})
 
+    def holding(self, name: str) -> list[tuple[int, str]]:
+        from pybpftool.kernel.holders import find_holding
+
+        return find_holding(f"anon_inode:{name}", same_files)
+
     def _find_holders(
         self, kind: str, infos: dict[int, bytes], texts: dict[int, bytes]
     ) -> dict[int, list[tuple[int, str]]]:

@@ -35,6 +35,7 @@ def well() -> Host:
     kernel.held["map"][8] = [(50, "agent")]
     kernel.files["/proc/kallsyms"] = b"ffffffff81000000 T __bpf_call_base\n"
     kernel.btf(1)
+    kernel.holding = lambda name: []  # type: ignore[method-assign]
     kernel.namespaces = [("", 1, "", 1, "init")]
     return kernel
 
@@ -165,6 +166,18 @@ def test_statistics() -> None:
     kernel.files[STATS] = b"1\n"
     assert findings(kernel, "stats") == [("stats", 0)]
     assert "sysctl -w kernel.bpf_stats_enabled=0" in doctor(kernel, "stats").text
+
+
+def test_processes_that_keep_statistics_on() -> None:
+    kernel = well()
+    kernel.holding = lambda name: [(70, "top\x1b[2J")] if name == "bpf-stats" else []  # type: ignore[method-assign]
+    assert findings(kernel, "stats") == [("stats", 70)]
+    (found,) = run("-j", "doctor", "stats", kernel=kernel).json["findings"]
+    assert (found["kind"], found["label"]) == ("pid", "process 70 (top\x1b[2J)")
+    text = doctor(kernel, "stats").text
+    assert text.startswith("stats: process 70 (top\\x1b[2J): keeps run-time statistics on")
+    del kernel.holding
+    assert findings(kernel, "stats") == []  # a recording that was not asked
 
 
 def test_hidden_from_the_walk() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import posix
+import signal
 import threading
 from pathlib import Path
 from unittest import mock
@@ -12,7 +13,7 @@ from unittest import mock
 import pytest
 
 from pybpftool.kernel import holders
-from pybpftool.kernel.holders import find_holders
+from pybpftool.kernel.holders import find_holders, find_holding
 from pybpftool.kernel.syscall import same_files
 
 CLONE_FILES = 0x400
@@ -34,6 +35,32 @@ def watched() -> object:
 def find(key: bytes = b"eventfd-count:") -> dict[int, list[tuple[int, str]]]:
     # fdinfo shows the count in hexadecimal; the tests' counts have decimal digits only
     return find_holders(("anon_inode:[eventfd]",), key, same_files)
+
+
+def test_processes_with_a_descriptor_of_a_name() -> None:
+    name = "anon_inode:[eventfd]"
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        eventfd(1)
+        os.write(write, b"1")
+        signal.pause()  # until it is killed
+        os._exit(0)
+    try:
+        os.read(read, 1)
+        real = posix.listdir
+
+        def listdir(path: str = ".") -> list[str]:
+            return [str(pid), str(os.getpid())] if path == "/proc" else real(path)
+
+        with mock.patch.object(posix, "listdir", listdir):
+            assert find_holding(name, same_files) == [(pid, _comm())]
+            assert find_holding("anon_inode:[none]", same_files) == []
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(read)
+        os.close(write)
 
 
 def ours(found: dict[int, list[tuple[int, str]]], id: int) -> list[tuple[int, str]]:

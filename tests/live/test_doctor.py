@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +66,26 @@ def test_what_is_wrong() -> None:
         # With the slot filled, all is well.
         load.map_update(jumps, struct.pack("=I", 2), struct.pack("=I", target.fd))
         assert ("tail-call", "map", map_id(jumps)) not in findings("tail-call")
+
+
+def test_statistics_that_another_process_keeps_on() -> None:
+    from pybpftool.control.stats import RunTimeStats
+    from pybpftool.kernel.live import LiveKernel
+
+    def told() -> bool:
+        return ("stats", "pid", os.getpid()) in findings("stats")
+
+    with RunTimeStats(LiveKernel()):
+        # The descriptor of a process that asks is its own matter: `top` of another is found.
+        assert not told()
+        command = [sys.executable, "-m", "pybpftool", "-j", "doctor", "stats"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = [row for row in json.loads(done.stdout)["findings"] if row.get("id") == os.getpid()]
+        assert [row["check"] for row in found] == ["stats"]
+        comm = Path("/proc/self/comm").read_text().strip()
+        assert found[0]["label"] == f"process {os.getpid()} ({comm})"
+        assert done.returncode == 1
+    assert not told()
 
 
 def test_nothing_hides_while_objects_come_and_go() -> None:
