@@ -21,8 +21,11 @@ def _library() -> ctypes.CDLL:
     for name in _NAMES:
         try:
             library = ctypes.CDLL(name)
-        except OSError:
-            continue
+        except OSError as error:
+            # dlerror(3) has a sentence for what is not there, and others for the rest.
+            if "No such file" in str(error):
+                continue
+            raise BpfError(f"libpcap cannot be loaded: {error}") from None
         library.pcap_open_dead.restype = ctypes.c_void_p
         library.pcap_geterr.restype = ctypes.c_char_p
         return library

@@ -322,7 +322,10 @@ def library() -> Libbpf:
     if _library is None:
         try:
             dll = ctypes.CDLL(SONAME, use_errno=True)
-        except OSError:
+        except OSError as error:
+            # dlerror(3) has a sentence for what is not there, and others for the rest.
+            if SONAME not in str(error) or "No such file" not in str(error):
+                raise LibbpfError(f"the library {SONAME} cannot be loaded: {error}") from None
             raise LibbpfError(
                 f"this needs the library {SONAME}: install the package libbpf1"
                 " (Debian, Ubuntu, openSUSE) or libbpf (Fedora, Arch, Alpine)"

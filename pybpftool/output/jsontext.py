@@ -137,8 +137,9 @@ class JsonStream:
 
     def value(self, value: object) -> None:
         """Write a whole value: an array's next element, a named value or the document."""
+        text = self.text(value)  # first: where that fails, no comma waits for a value
         self._begin_value()
-        self._out.write(self.text(value))
+        self._out.write(text)
 
     def raw(self, text: str) -> None:
         """Write one value (or several, with their commas) that is JSON text already."""

@@ -146,6 +146,17 @@ def test_compile_without_libpcap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_one_sentence(run("cbpf", "compile", "ip"), "needs libpcap, which is not installed")
 
 
+def test_compile_with_a_libpcap_that_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pybpftool.adapters import libpcap
+
+    damaged = tmp_path / "libpcap.so"
+    damaged.write_bytes(b"no ELF")
+    monkeypatch.setattr(libpcap, "_NAMES", (str(damaged),))
+    assert_one_sentence(run("cbpf", "compile", "ip"), "libpcap cannot be loaded: ")
+
+
 class TestProcesses:
     def test_sockets(self, child: int) -> None:
         rows = run("-j", "cbpf", "sockets").json

@@ -249,3 +249,21 @@ class TestStream:
         os.close(read)
         os.close(end)
         assert seen.startswith(b'["xxx')
+
+
+def test_a_value_that_cannot_be_made_leaves_no_comma() -> None:
+    """Whatever fails while a value is made, memory included: its error takes its place."""
+    file = os.memfd_create("json")
+    out = Output(file)
+    stream = JsonStream(out)
+    stream.begin_array()
+    for value in (1, object()):
+        try:
+            stream.value(value)
+        except TypeError as error:
+            stream.error(str(error))
+    stream.finish()
+    out.flush()
+    data = os.pread(file, 1000, 0)
+    os.close(file)
+    assert [type(each) for each in json.loads(data)] == [int, dict]
