@@ -117,8 +117,8 @@ class Doctor:
                     continue  # before we looked who holds it
                 yield self._finding(
                     "unheld", item, "loaded, and nothing holds it that can be seen",
-                    "look for its pin in other mount namespaces (findmnt -N PID -t bpf) and for"
-                    " processes that /proc does not show",
+                    "look for its pin in mount namespaces that no process is in, and for processes"
+                    " that /proc does not show",
                 )  # fmt: skip
 
     def _without_effect(self) -> Iterator[Finding]:

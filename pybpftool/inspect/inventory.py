@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pybpftool.objects.portable_code import CodeReader
 
     T = TypeVar("T")
+    Elsewhere = dict[tuple[str, int], list[tuple[str, int, str]]]
 
 KINDS = ("prog", "map", "link")
 _ATTACH_BTF_END = 4 + next(at for name, at, _ in BPF_PROG_INFO if name == "attach_btf_obj_id")
@@ -107,6 +108,7 @@ class Inventory(Names):
         self._items: dict[str, dict[int, Item]] = {}
         self._held: dict[str, dict[int, list[tuple[int, str]]]] = {}
         self._pins: dict[str, dict[int, list[str]]] = {}
+        self._elsewhere: tuple[Elsewhere, bool] | None = None
         self._places: Places | None = None
         self._code: CodeReader | None = None
         self._users: dict[int, list[Item]] | None = None
@@ -203,6 +205,34 @@ class Inventory(Names):
             found = self._pins[kind] = self.kernel.pinned(kind)
         return found
 
+    def elsewhere(self) -> tuple[Elsewhere, bool]:
+        """What other mount namespaces alone have pinned, and whether some may not be looked at.
+
+        (kind, id) -> (path, pid, comm) of each pin, as :meth:`Kernel.pinned_elsewhere` tells
+        them; nothing for a recording that was not asked.
+        """
+        if self._elsewhere is None:
+            found: Elsewhere = {}
+            is_refused = False
+            try:
+                rows, is_refused = self.kernel.pinned_elsewhere()
+            except BpfError:
+                if self.kernel.is_live:
+                    raise
+                rows = []
+            for kind, id, path, pid, comm in rows:
+                found.setdefault((kind, id), []).append((path, pid, comm))
+            self._elsewhere = found, is_refused
+        return self._elsewhere
+
+    def owner_elsewhere(self, pid: int, comm: str, pin: str) -> str:
+        """Whose a pin of another mount namespace is: of the unit or container that it is of.
+
+        ``pin`` is ``pin:PATH``. A process without either may be in there by chance.
+        """
+        found = self.owners.of_process(pid, comm)
+        return pin if found.startswith("comm:") else found
+
     @property
     def places(self) -> Places:
         """Where programs are attached."""
@@ -249,10 +279,10 @@ class Inventory(Names):
         key = item.kind, item.id
         found = self._owned.get(key)
         if found is None:
-            found = self._owned[key] = self._owner(item)
+            found = self._owned[key] = self._owner(item, key)
         return found
 
-    def _owner(self, item: Item) -> tuple[str, ...]:
+    def _owner(self, item: Item, key: tuple[str, int]) -> tuple[str, ...]:
         holders = self.held(item.kind).get(item.id)
         found = self.owners.of(holders) if holders else ()
         if found:
@@ -263,7 +293,12 @@ class Inventory(Names):
             found = self._owner_of_all(self.users(item.id))
         if found:
             return found
-        return tuple(sorted(f"pin:{path}" for path in self.pins(item.kind).get(item.id, ())))
+        pins = self.pins(item.kind).get(item.id)
+        if pins:
+            return tuple(sorted(f"pin:{path}" for path in pins))
+        rows = self.elsewhere()[0].get(key, ())
+        words = {self.owner_elsewhere(pid, comm, f"pin:{path}") for path, pid, comm in rows}
+        return tuple(sorted(words))
 
     def _owner_of_all(self, items: Iterable[Item]) -> tuple[str, ...]:
         return tuple(sorted({owner for item in items for owner in self.owner(item)}))

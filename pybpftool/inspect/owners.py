@@ -47,8 +47,8 @@ class Graph:
     """
 
     __slots__ = (
-        *("_edges", "_owners", "_roots", "at", "attachments", "btfs", "down", "inventory"),
-        *("missing", "owned", "processes", "slots", "up"),
+        *("_edges", "_owners", "_pinners", "_roots", "at", "attachments", "btfs", "down"),
+        *("inventory", "missing", "owned", "processes", "slots", "up"),
     )
 
     def __init__(self, inventory: Inventory) -> None:
@@ -58,6 +58,8 @@ class Graph:
         self._edges: set[Edge] = set()
         self._roots: Roots | None = None
         self._owners: Roots | None = None
+        # Pin of another mount namespace -> a process that is in there.
+        self._pinners: dict[str, tuple[int, str]] = {}
         self.processes: dict[int, Process] = {}
         self.btfs: dict[int, str] = {}
         """The names of BTF objects; empty for those of programs and maps."""
@@ -82,6 +84,7 @@ class Graph:
         hidden = processes_hidden(inventory.kernel)
         if hidden:
             self.missing.add(hidden)
+        self._tried(lambda: self._pinned_elsewhere(bool(hidden)))
 
     # --- what is asked of it ---
 
@@ -117,7 +120,12 @@ class Graph:
         if kind == "pid":
             return self.processes[int(id)].owner
         word = f"{kind}:{id}"
-        return directory(word) if kind == "pin" else word
+        if kind != "pin":
+            return word
+        pinner = self._pinners.get(str(id))
+        if pinner is not None:
+            word = self.inventory.owner_elsewhere(*pinner, word)
+        return directory(word) if word.startswith("pin:") else word
 
     def effective(self, path: str) -> list[Attachment]:
         """The programs that run for a cgroup, in the order of execution, inherited ones too."""
@@ -276,6 +284,20 @@ class Graph:
         for id, paths in self.inventory.pins(kind).items():
             for path in paths:
                 self._edge(("pin", path), (kind, id))
+
+    def _pinned_elsewhere(self, lacks_rights: bool) -> None:
+        found, is_refused = self.inventory.elsewhere()
+        for key, pins in found.items():
+            for path, pid, comm in pins:
+                self._pinners[path] = pid, comm
+                how = f"in the mount namespace of process {pid}{f' ({comm})' if comm else ''}"
+                self._edge(("pin", path), key, how)
+        # With all rights it is one process that is out of reach, whose descriptors are, too.
+        if is_refused and lacks_rights:
+            self.missing.add(
+                "cannot look for pins in all mount namespaces of other processes: this needs the"
+                " capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (try as root)"
+            )
 
     def _attached(self) -> None:
         for row in self.attachments.rows:

@@ -60,6 +60,7 @@ def record(kernel: Kernel, elements: bool = True) -> None:
     for kind in ("prog", "map", "link"):
         _tried(kernel.iterated, kind)
     _tried(kernel.holding, STATS_INODE)
+    _tried(record_pins_elsewhere, kernel)
     others = (record_files, record_perf, record_cgroups, record_networks, record_features)
     for collect in others:
         _tried(collect, kernel)
@@ -149,6 +150,12 @@ def record_btf(kernel: Kernel) -> None:
 
     _every(kernel, "btf", collect)
     _tried(kernel.has_file, VMLINUX)
+
+
+def record_pins_elsewhere(kernel: Kernel) -> None:
+    """What is pinned in other mount namespaces, and in which units and containers these are."""
+    for pid in {row[3] for row in kernel.pinned_elsewhere()[0]}:
+        _tried(kernel.file, f"/proc/{pid}/cgroup")
 
 
 def record_files(kernel: Kernel) -> None:

@@ -256,6 +256,15 @@ class Kernel:
         """Paths in all mounted bpf file systems at which objects of ``kind`` are pinned, by id."""
         raise NotImplementedError
 
+    def pinned_elsewhere(self) -> tuple[list[tuple[str, int, str, int, str]], bool]:
+        """What is pinned in bpf file systems that other mount namespaces alone have.
+
+        (kind, id, path, pid, comm) of each: the path leads there from our own namespace, through
+        ``/proc/PID/root`` of a process that is in the other one. And whether some namespace or
+        directory may not be looked at.
+        """
+        raise NotImplementedError
+
     def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
         """Processes that hold a file descriptor of an object: id -> [(pid, comm), …]."""
         raise NotImplementedError
@@ -427,6 +436,7 @@ QUESTIONS = (
     "btf_name",
     "map_hash",
     "pinned",
+    "pinned_elsewhere",
     "holders",
     "holding",
     "iterated",

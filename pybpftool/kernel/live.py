@@ -398,6 +398,26 @@ class LiveKernel(Kernel):
                 posix.close(fd)
         return table.paths
 
+    def pinned_elsewhere(self) -> tuple[list[tuple[str, int, str, int, str]], bool]:
+        from pybpftool.kernel.mount_namespaces import Elsewhere
+
+        elsewhere = Elsewhere()
+        found = []
+        for pid, comm, path in elsewhere.files():
+            fd = self._open_path(path)
+            if fd < 0:
+                elsewhere.is_refused |= fd in (-EPERM, -EACCES)
+                continue
+            try:
+                kind = _fd_kind(fd)
+                if kind is not None:
+                    found.append((kind, self._describe(kind, fd, 0).id, path, pid, comm))
+            except KernelError:
+                continue
+            finally:
+                posix.close(fd)
+        return found, elsewhere.is_refused
+
     def holders(self, kind: str) -> dict[int, list[tuple[int, str]]]:
         return self._find_holders(kind, {}, {})
 

@@ -9,6 +9,7 @@ from errno import EACCES, EINVAL, ENODEV, ENXIO, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.syscall import Buffer, bpf, setns
+from pybpftool.kernel.tasks import tasks
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -255,7 +256,7 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
             continue
         if status.st_dev == own.st_dev:
             names.setdefault(status.st_ino, name)
-    for pid, task in _tasks():
+    for pid, task in tasks():
         try:
             text = posix.readlink(f"{task}/ns/net")
             inode = int(text[text.index("[") + 1 : -1])
@@ -273,23 +274,6 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
         _, _, _, pid, comm = found.pop(inode, ("", 0, "", 0, ""))
         rows.append((f"{NAMED_NAMESPACES}/{name}", inode, name, pid, comm))
     return rows + list(found.values())
-
-
-def _tasks() -> Iterator[tuple[int, str]]:
-    """(pid or tid, directory of /proc) of all processes and threads."""
-    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
-        task = f"/proc/{pid}"
-        yield pid, task
-        try:
-            # "." and ".." and one link for each thread
-            if posix.stat(task + "/task").st_nlink <= 3:
-                continue
-            tids = sorted(map(int, posix.listdir(task + "/task")))
-        except OSError:
-            continue
-        for tid in tids:
-            if tid != pid:
-                yield tid, f"{task}/task/{tid}"
 
 
 def namespace_path(word: str) -> str:

@@ -40,11 +40,11 @@ def mount_points(fs_type: bytes = b"bpf") -> list[str]:
     for line in lines:
         fields = line.split(b" ")
         if len(fields) > 2 and fields[2].startswith(fs_type):
-            points.append(path_text(_unescape(fields[1])))
+            points.append(path_text(unescape(fields[1])))
     return points
 
 
-def _unescape(field: bytes) -> bytes:
+def unescape(field: bytes) -> bytes:
     """Undo the octal escapes of /proc/mounts (blank, tab, newline, backslash)."""
     if b"\\" not in field:
         return field

@@ -36,6 +36,7 @@ def well() -> Host:
     kernel.files["/proc/kallsyms"] = b"ffffffff81000000 T __bpf_call_base\n"
     kernel.btf(1)
     kernel.holding = lambda name: []  # type: ignore[method-assign]
+    kernel.pinned_elsewhere = lambda: ([], False)  # type: ignore[method-assign]
     kernel.namespaces = [("", 1, "", 1, "init")]
     return kernel
 

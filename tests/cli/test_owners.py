@@ -9,7 +9,8 @@ import pytest
 from pybpftool.inspect.owners import processes_hidden
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
-from tests.support.hosts import add_tcx, host, twin
+from tests.support.fakeprogs import add_prog
+from tests.support.hosts import Host, add_tcx, host, twin
 from tests.support.owners_golden import KERNELS, answer, cases
 
 TABLES = [row for row in cases() if "owners" in row[1].split()]
@@ -96,3 +97,35 @@ def test_why_processes_are_not_seen(files: dict[str, bytes], sentence: str) -> N
     kernel.is_live = True
     found = processes_hidden(kernel)
     assert sentence in found and bool(found) == bool(sentence)
+
+
+def test_pins_of_another_mount_namespace_belong_to_its_container() -> None:
+    kernel = Host()
+    add_prog(kernel, 40, b"", name=b"inside", type=6)
+    add_prog(kernel, 41, b"", name=b"chance", type=6)
+    kernel.pinned_elsewhere = lambda: (  # type: ignore[method-assign]
+        [("prog", 40, "/proc/70/root/run/bpf/a", 70, "agent"),
+         ("prog", 41, "/proc/71/root/run/bpf/b\x1b", 71, "sh")], True
+    )  # fmt: skip
+    kernel.files["/proc/70/cgroup"] = b"0::/docker-" + b"ab" * 32 + b".scope\n"
+    kernel.files["/proc/71/cgroup"] = b"0::/\n"
+    owners = {row["owner"][0]: row["progs"] for row in run("-j", "owners", kernel=kernel).json}
+    assert owners == {"container:abababababab": 1, "pin:/proc/71/root/run/bpf": 1}
+    result = run("why", "prog", "41", kernel=kernel)
+    assert "pin /proc/71/root/run/bpf/b\\x1b (in the mount namespace of process 71 (sh))" in (
+        result.text
+    )
+    # A table asks only where nothing else tells.
+    row = run("-j", "prog", "show", "--columns", "id,owner", "--filter", "id=40", kernel=kernel)
+    assert row.json[0]["owner"] == ["container:abababababab"]
+
+
+def test_mount_namespaces_that_may_not_be_looked_at_are_named() -> None:
+    kernel = Host()
+    kernel.is_live = True
+    kernel.files["/proc/self/status"] = b"Name:\tx\nCapEff:\t0000000000000000\n"
+    kernel.pinned_elsewhere = lambda: ([], True)  # type: ignore[method-assign]
+    result = run("owners", kernel=kernel)
+    assert result.status == 2
+    text = result.err.decode()
+    assert text.count("cannot look for pins in all mount namespaces") == 1

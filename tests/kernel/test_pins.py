@@ -40,8 +40,8 @@ def test_mount_points(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_escapes_are_undone_once() -> None:
-    assert pins._unescape(b"/a\\134040b") == b"/a\\040b"
-    assert pins._unescape(b"/a\\0401") == b"/a 1"
+    assert pins.unescape(b"/a\\134040b") == b"/a\\040b"
+    assert pins.unescape(b"/a\\0401") == b"/a 1"
 
 
 def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,22 @@ def child(code: str) -> Iterator[int]:
             child.wait()
 
 
+@contextlib.contextmanager
+def told_child(code: str) -> Iterator[tuple[int, list[str]]]:
+    """As :func:`child`, whose code prints a line before; its pid and the words of that line."""
+    lines = "".join([f"    {line}\n" for line in code.strip().splitlines()])
+    words = [sys.executable, "-c", CHILD.format(root=str(ROOT), code=lines)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            told = child.stdout.readline().split()
+            assert child.stdout.readline() == "ready\n"
+            yield child.pid, told
+        finally:
+            child.kill()
+            child.wait()
+
+
 def node(branch: dict[str, Any]) -> Node:
     which = next(branch[word] for word in ("id", "pid", "path", "name") if word in branch)
     return branch["kind"], which
@@ -402,3 +418,48 @@ def test_recorded_it_says_the_same(tmp_path: Path) -> None:
                 replayed = run("--snapshot", path, *options, "why", *each)
                 assert (replayed.status, replayed.text) == (live.status, live.text)
                 assert live.status == 0
+
+
+ELSEWHERE = """
+load.own_mounts()
+place = stack.enter_context(load.mounted_bpffs())
+os.mkdir(place + "/in side")
+prog = stack.enter_context(load.prog_load("raw_tracepoint", asm.ret(0), name="pybt_elsewhere"))
+load.obj_pin(prog, place + "/in side/prog")
+print(place, load.object_id(prog), flush=True)
+prog.close()
+"""
+
+
+def test_a_pin_in_another_mount_namespace(tmp_path: Path) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    with told_child(ELSEWHERE) as (pid, words):
+        place, id = words[0], int(words[1])
+        assert Path("/proc/self/mounts").read_text() == mounts
+        path = f"/proc/{pid}/root{place}/in side/prog"
+        tree = why("prog", "id", id)
+        (pin,) = tree["held_by"]
+        assert (pin["kind"], pin["path"]) == ("pin", path)
+        assert pin["how"].startswith(f"in the mount namespace of process {pid} (")
+        assert why("pin", path)["holds"][0]["only_here"] is True
+        rows = run("-j", "doctor", "unheld", "unattached").json["findings"]
+        assert [row["check"] for row in rows if row.get("id") == id] == ["unattached"]
+        owners = [row["owner"] for row in run("-j", "owners").json]
+        assert [f"pin:/proc/{pid}/root{place}/in side"] in owners
+        snapshot = tmp_path / "host.zip"
+        assert run("snapshot", "save", str(snapshot)).status == 0
+    replayed = run("-j", "--snapshot", str(snapshot), "why", "prog", "id", str(id)).json
+    assert replayed["held_by"] == tree["held_by"]
+
+
+def test_mounts_that_namespaces_share_are_told_once() -> None:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(load.temp_bpffs())
+        prog = stack.enter_context(load.prog_load("raw_tracepoint", asm.ret(0)))
+        load.obj_pin(prog, folder + "/prog")
+        stack.enter_context(child("load.own_mounts()"))
+        stack.enter_context(child("load.own_mounts()"))
+        tree = why("prog", "id", load.object_id(prog))
+        assert [each["path"] for each in tree["held_by"] if each["kind"] == "pin"] == [
+            folder + "/prog"
+        ]

@@ -586,6 +586,30 @@ def _mount(source: str, target: str, fs_type: str, flags: int = 0) -> None:
         raise OSError(number, "mount of %s at %s: %s" % (fs_type, target, os.strerror(number)))
 
 
+def own_mounts() -> None:
+    """Give this process a mount namespace of its own, of which others see nothing."""
+    if _libc.unshare(ctypes.c_int(_CLONE_NEWNS)):
+        number = ctypes.get_errno()
+        raise OSError(number, "unshare of the mounts: %s" % os.strerror(number))
+    if _libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None):
+        number = ctypes.get_errno()
+        raise OSError(number, "private mounts: %s" % os.strerror(number))
+
+
+@contextlib.contextmanager
+def mounted_bpffs() -> Iterator[str]:
+    """A bpf file system that is mounted for the time."""
+    place = tempfile.mkdtemp(prefix="pybt-bpffs-")
+    try:
+        _mount("bpf", place, "bpf")
+        try:
+            yield place
+        finally:
+            _libc.umount2(place.encode(), _MNT_DETACH)
+    finally:
+        os.rmdir(place)
+
+
 @contextlib.contextmanager
 def temp_bpffs(is_open: bool = False) -> Iterator[str]:
     """A fresh directory in a bpffs: a mounted one, else one mounted for the time.
@@ -635,6 +659,8 @@ def temp_cgroup() -> Iterator[str]:
                 os.rmdir(folder)
 
 
+_CLONE_NEWNS = 0x20000
+_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _CLONE_NEWNET = 0x40000000
 
 

@@ -1,0 +1,108 @@
+"""Pinned files of other mount namespaces, which a container or a service has to itself.
+
+One process of each namespace is asked for its mounts, and its bpf file systems are read through
+``/proc/PID/root``. Most namespaces are copies of ours and have the file systems that we have
+(the same device number): those, and what two of them share, are read once.
+"""
+
+from __future__ import annotations
+
+import posix
+from errno import EACCES, EPERM
+
+from pybpftool.kernel.pins import unescape
+from pybpftool.kernel.syscall import path_text
+from pybpftool.kernel.tasks import comm_of, tasks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REFUSED = (EACCES, EPERM)
+
+
+class Elsewhere:
+    """One walk; afterwards ``is_refused`` tells whether something may not be looked at."""
+
+    __slots__ = ("_files", "_mounts", "is_refused")
+
+    def __init__(self) -> None:
+        self.is_refused = False
+        self._mounts: dict[bytes, list[bytes]] = {}  # device -> the directories in it that are seen
+        self._files: set[tuple[int, int]] = set()
+
+    def files(self) -> Iterator[tuple[int, str, str]]:
+        """(pid, comm, path) of each regular file; the path leads there from our namespace.
+
+        A pid is that of the first task in its namespace.
+        """
+        seen = set()
+        try:
+            seen.add(posix.stat("/proc/self/ns/mnt").st_ino)
+            self._unseen("/proc/self")
+        except OSError:
+            return
+        for pid, task in tasks():
+            try:
+                inode = posix.stat(f"{task}/ns/mnt").st_ino
+                if inode in seen:
+                    continue
+                mounts = self._unseen(task)
+            except OSError as error:
+                self._note(error)
+                continue
+            seen.add(inode)
+            if not mounts:
+                continue
+            comm = comm_of(task)
+            for device, point in mounts:
+                path = f"{task}/root" + path_text(point).rstrip("/")
+                try:
+                    # Another mount may lie over it, or it has gone meanwhile.
+                    if posix.stat(path).st_dev != device:
+                        continue
+                except OSError as error:
+                    self._note(error)
+                    continue
+                for name in self._below(path):
+                    yield pid, comm, name
+
+    def _note(self, error: OSError) -> None:
+        self.is_refused |= error.errno in _REFUSED
+
+    def _unseen(self, task: str) -> list[tuple[int, bytes]]:
+        """(device, mount point) of a task's bpf file systems that no namespace before has."""
+        with open(f"{task}/mountinfo", "rb") as stream:
+            lines = (stream.read() or b"").split(b"\n")
+        found = []
+        for line in lines:
+            fields, _, rest = line.partition(b" - ")
+            if not rest.startswith(b"bpf "):
+                continue
+            _, _, device, root, point = fields.split(b" ")[:5]
+            known = self._mounts.setdefault(device, [])
+            if any(root == each or root.startswith(each.rstrip(b"/") + b"/") for each in known):
+                continue
+            known.append(root)
+            major, _, minor = device.partition(b":")
+            found.append((posix.makedev(int(major), int(minor)), unescape(point)))
+        return found
+
+    def _below(self, directory: str) -> Iterator[str]:
+        try:
+            entries = list(posix.scandir(directory))
+        except OSError as error:
+            self._note(error)
+            return
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._below(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    file = status.st_dev, status.st_ino
+                    if file not in self._files:
+                        self._files.add(file)
+                        yield entry.path
+            except OSError:
+                continue
