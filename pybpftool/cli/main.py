@@ -8,7 +8,7 @@ import sys
 from pybpftool.cli.commands import dispatch, show_help
 from pybpftool.cli.context import Context
 from pybpftool.cli.options import HelpWanted, Options, parse
-from pybpftool.errors import BpfError, UsageError
+from pybpftool.errors import BpfError
 from pybpftool.output.stream import ClosedPipe, Output, open_standard
 
 TYPE_CHECKING = False
@@ -32,11 +32,11 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
     """
     options = Options()
     out = Output()
-    stop: BaseException | None = None
+    stop: Exception | None = None
     words: list[str] = []
     try:
         words = parse(argv, options)
-    except (HelpWanted, UsageError) as error:
+    except Exception as error:  # told below, as what goes wrong later
         stop = error
     ctx = Context(options, out, kernel)
     try:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
             if isinstance(stop, HelpWanted):
                 if not (stop.words and show_help(ctx, stop.words)):
                     dispatch(ctx, ["help"])
-            elif isinstance(stop, UsageError):
+            elif stop is not None:
                 raise stop
             else:
                 if options.base_btf:

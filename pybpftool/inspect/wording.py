@@ -58,7 +58,10 @@ def nearest(word: str, words: Iterable[str], likeness: float = 0.6) -> str:
 
     ``likeness`` is what difflib calls the ratio of two words, from 0 to 1.
     """
-    from difflib import get_close_matches
+    try:
+        from difflib import get_close_matches
+    except ImportError:  # part of a Python that its user may not read: no remark then
+        return ""
 
     found = get_close_matches(word, list(words), 1, likeness)
     return f"; did you mean '{found[0]}'?" if found else ""

@@ -248,15 +248,26 @@ class TestErrors:
     def test_the_last_resort(
         self, error: Exception, sentence: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        with mock.patch.object(entry, "dispatch", side_effect=error):
-            assert entry.main(["version"], is_last_resort=True) == 255
+        for place in ("parse", "dispatch"):
+            with mock.patch.object(entry, place, side_effect=error):
+                assert entry.main(["version"], is_last_resort=True) == 255
             told = capfd.readouterr()
             assert told.out == "" and told.err.count("\n") == 1 and sentence in told.err
+        with mock.patch.object(entry, "dispatch", side_effect=error):
             assert entry.main(["-j", "version"], is_last_resort=True) == 255
             assert sentence in json.loads(capfd.readouterr().out)["error"]
             for words, kept in (["-d", "version"], True), (["version"], False):
                 with pytest.raises(type(error)):
                     entry.main(words, is_last_resort=kept)
+
+    def test_a_wrong_word_without_difflib(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where a part of Python is missing, only the remark is."""
+        assert "did you mean 'prog'?" in run("prgo").errors
+        monkeypatch.setitem(sys.modules, "difflib", None)
+        for words in (["prgo"], ["--jsno", "prog"]):
+            done = run(*words)
+            assert done.status == 255 and done.errors.count("\n") <= 2
+            assert "did you mean" not in done.errors
 
     def test_a_module_that_fails_while_it_is_loaded(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
