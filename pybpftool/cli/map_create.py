@@ -105,7 +105,10 @@ def create(ctx: Context, args: Args) -> None:
         try:
             pin_fd(kernel, fd, request.path, may_mount=not ctx.options.nomount)
         finally:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # it is gone all the same, and the pin stays
     finally:
         if request.inner is not None:
             kernel.close(request.inner)

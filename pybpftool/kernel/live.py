@@ -270,7 +270,10 @@ class LiveKernel(Kernel):
 
     def close(self, obj: BpfObject) -> None:
         if obj.fd >= 0:
-            posix.close(obj.fd)
+            try:
+                posix.close(obj.fd)
+            except OSError:
+                pass  # the descriptor is gone all the same, and what was asked is done
             self._open.discard(obj.fd)
             obj.fd = -1
 
