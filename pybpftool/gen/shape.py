@@ -42,7 +42,8 @@ def c_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        name = identifier(name)
+        if not name.isidentifier():  # compilers take letters of all languages
+            name = identifier(name)
         if name[:1].isdigit():
             name = f"_{name}"
         while name in KEYWORDS or (name and name in taken):
@@ -155,6 +156,13 @@ def shadow_fields(btf: Btf, type_id: int) -> list[str]:
     names = c_names([member.name for member in members])
     for index, (member, name) in enumerate(zip(members, names)):
         start = member.bit_offset // 8
+        if member.bit_size:
+            # As bytes, those that it is the first to reach into.
+            last = -(-(member.bit_offset + member.bit_size) // 8)
+            if end < last:
+                lines.append(f"char __unsupported_{index}[{last - end}];")
+                end = last
+            continue
         if end < start:
             lines.append(f"char __padding_{index}[{start - end}];")
         target = skip_modifiers(btf, member.type_id)

@@ -19,7 +19,7 @@ from pybpftool.gen.skeleton import (
     shadow_values,
     shadows,
 )
-from pybpftool.uapi.btf import ARRAY, FUNC_PROTO, PTR
+from pybpftool.uapi.btf import ARRAY, PTR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,8 +161,9 @@ def _pointers_to_variables(
             target = skip_modifiers(btf, variable.type_id)
             words, at = btf.at(target)
             kind = words[at] >> 24 & 0x7F
-            # A pointer to these is not simply the type and an asterisk.
-            if kind == ARRAY or (kind == PTR and btf.kind(words[at + 1]) == FUNC_PROTO):
+            # A pointer to arrays and functions, and to pointers to them, is not simply the type
+            # and an asterisk.
+            if kind == ARRAY or (kind == PTR and text.endswith((")", "]"))):
                 text = f"__typeof__({text})"
             lines.append(f"\t\t{text} *{member};\n")
         parts.append(f"\tstruct {name}__{ident} {{\n{''.join(lines)}\t}} {ident};\n")

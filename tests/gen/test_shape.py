@@ -22,6 +22,8 @@ def test_c_names() -> None:
     assert c_names(["plain", "class", "int", "int_", "9", "a.b", "a_b", "a b"]) == [
         "plain", "class", "int_", "int__", "_9", "a_b", "a_b_", "a_b__"
     ]  # fmt: skip
+    # Letters of other languages are C's, too; what is no text is not.
+    assert c_names(["höhe", "größe\u20ac", "\udcff", "9é"]) == ["höhe", "gr____e___", "_", "_9__"]
 
 
 def test_skeletons(tmp_path: Path) -> None:

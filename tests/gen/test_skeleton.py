@@ -100,6 +100,27 @@ def test_struct_ops(tmp_path: Path) -> None:
     assert "map->link = &obj->links.mine;" in text
 
 
+def test_bit_fields_of_struct_ops(tmp_path: Path) -> None:
+    source = """
+    struct ops { char a; int b : 3, c : 7, d : 20; short e; unsigned long f : 40; long g; };
+    SEC(".struct_ops.link") struct ops mine = { .a = 1 };
+    """
+    text = skeleton(open_file(compile_object(tmp_path, source)), "t")
+    _, _, body = text.partition("struct t__mine__ops {\n")
+    # Places as in C: b begins in byte 1, d in byte 4, e in 8, f in 10.
+    assert [line.strip() for line in body.split("\t}")[0].splitlines() if line.strip()] == [
+        "char a;",
+        "char __unsupported_1[1];",
+        "char __unsupported_2[1];",
+        "char __unsupported_3[4];",
+        "char __padding_4[1];",
+        "short e;",
+        "char __unsupported_5[5];",
+        "char __padding_6[1];",
+        "long g;",
+    ]
+
+
 def test_no_btf_no_maps() -> None:
     from tests.support.objbuild import EXEC, FUNC, RETURN, ObjBuilder
 

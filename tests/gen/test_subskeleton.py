@@ -19,6 +19,8 @@ int (*handler)(int) = (void *)1;
 const char *text = "x";
 const volatile struct pair limit = { 1 };
 static int own = 1;
+int (*rows)[3];
+int (**handlers)(int);
 int seen SEC(".data.more") = 1;
 SEC("xdp") int f(void *ctx) { return own++ + limit.a; }
 """
@@ -31,7 +33,9 @@ def test_pointers(tmp_path: Path) -> None:
     assert "__typeof__(int (*)(int)) *handler;" in lines
     assert "char * *text;" in lines
     assert "struct pair *limit;" in lines
-    assert "s->var_cnt = 5;" in lines
+    assert "__typeof__(int(*)[3]) *rows;" in lines
+    assert "__typeof__(int (**)(int)) *handlers;" in lines
+    assert "s->var_cnt = 7;" in lines
     assert "s->vars[0].addr = (void **)&obj->data.handler;" in lines or "handler" in text
     assert 'map->name = ".data";' in lines
     assert 'map->name = ".data.more";' in lines
