@@ -43,7 +43,7 @@ def run(ctx: Context, args: Args) -> None:
 
     view = View(ctx, "attachments")
     inventory = Inventory(ctx.kernel)
-    found = Attachments(inventory)
+    found = Attachments(inventory, of_loaded=True)
     owners = _Owners(inventory, found.unseen)
     rows = [_row(each, owners) for each in found.rows]
     view.show([row.get for row in rows])

@@ -31,16 +31,19 @@ REGISTERED = "in use"  # the state of a map of struct_ops that is registered wit
 class Attachments(Names):
     """All attachments of the kernel of an inventory: ``rows``, sorted.
 
-    ``unseen`` holds a sentence for each part that could not be asked for.
+    ``unseen`` holds a sentence for each part that could not be asked for. ``of_loaded``: ask
+    cgroups for programs of the types alone that the kernel lists, which costs thousands of
+    cgroups a third, and misses programs that something hides from listings.
     """
 
     __slots__ = (
-        *("_cgroups", "_inventory", "_netns", "_open", "by_link", "implementations", "rows"),
-        "unseen",
+        *("_cgroups", "_inventory", "_netns", "_of_loaded", "_open", "by_link"),
+        *("implementations", "rows", "unseen"),
     )
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, of_loaded: bool = False) -> None:
         self._inventory = inventory
+        self._of_loaded = of_loaded
         self.unseen: list[str] = []
         self.rows: list[Attachment] = []
         self.implementations: dict[int, Implementation] = {}
@@ -203,7 +206,7 @@ class Attachments(Names):
         except BpfError:
             ids = {}  # a recording that is older than the question: links meet by what they run
         self._cgroups = {id: below(path, root) for id, path in ids.items()}
-        for cgroup in tree(kernel, root):
+        for cgroup in tree(kernel, root, types=self._cgroup_types()):
             path = below(cgroup.path, root)
             if cgroup.error and cgroup.error not in self.unseen:
                 self.unseen.append(cgroup.error)
@@ -215,6 +218,17 @@ class Attachments(Names):
                 row = Attachment(hook, "cgroup", path, prog.id, self._name(prog.id), 0, 0, "",
                                  position, prog.flags_text, symbol, (), (), False)  # fmt: skip
                 self._add(row, (hook, path, prog.id), (hook, prog.id))
+
+    def _cgroup_types(self) -> tuple[int, ...]:
+        from pybpftool.objects.cgroup import SHOWN_TYPES, attach_types
+
+        if not (self._of_loaded and self._inventory.kernel.is_live):
+            return SHOWN_TYPES
+        try:
+            items = self._inventory.items("prog").values()
+        except BpfError:
+            return SHOWN_TYPES
+        return attach_types({item.type for item in items})
 
     # --- perf events ---
 

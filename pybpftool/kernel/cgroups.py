@@ -91,6 +91,9 @@ def cgroup_ids(root: str) -> dict[int, str]:
         path, id = waiting.pop()
         found.setdefault(id, path)
         try:
+            # One link for each directory in it, besides its own two: most have none.
+            if posix.stat(path).st_nlink == 2:
+                continue
             with posix.scandir(path) as entries:
                 waiting += [
                     (entry.path, entry.inode())

@@ -14,7 +14,7 @@ from pybpftool.uapi.bpf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -55,6 +55,23 @@ SHOWN_TYPES = tuple(
     )
 )
 """The attach types of cgroups in the order in which they are listed."""
+
+# Which programs they take (bpf_prog_attach_check_attach_type() in kernel/bpf/syscall.c); those
+# that are not here take programs of type cgroup_sock_addr.
+_TAKEN = {
+    "cgroup_inet_ingress": "cgroup_skb",
+    "cgroup_inet_egress": "cgroup_skb",
+    "cgroup_inet_sock_create": "cgroup_sock",
+    "cgroup_inet_sock_release": "cgroup_sock",
+    "cgroup_inet4_post_bind": "cgroup_sock",
+    "cgroup_inet6_post_bind": "cgroup_sock",
+    "cgroup_sock_ops": "sock_ops",
+    "cgroup_device": "cgroup_device",
+    "cgroup_sysctl": "cgroup_sysctl",
+    "cgroup_getsockopt": "cgroup_sockopt",
+    "cgroup_setsockopt": "cgroup_sockopt",
+    "lsm_cgroup": "lsm",
+}
 
 # What attach types were called before they were called as in the header; by these
 # a word may be short for them.
@@ -264,10 +281,25 @@ def programs_of(kernel: Kernel, path: str, is_effective: bool = False) -> list[A
     return CgroupReader(kernel).read(rows, is_effective)
 
 
-def tree(kernel: Kernel, root: str, is_effective: bool = False) -> list[Cgroup]:
-    """The cgroups from ``root`` down that have programs, each above those inside it."""
+def attach_types(prog_types: Collection[str]) -> tuple[int, ...]:
+    """Those of :data:`SHOWN_TYPES` that take programs of some of these types."""
+    return tuple(
+        number
+        for number in SHOWN_TYPES
+        if _TAKEN.get(ATTACH_TYPES[number], "cgroup_sock_addr") in prog_types
+    )
+
+
+def tree(
+    kernel: Kernel, root: str, is_effective: bool = False, types: tuple[int, ...] = SHOWN_TYPES
+) -> list[Cgroup]:
+    """The cgroups from ``root`` down that have programs, each above those inside it.
+
+    ``types`` are the attach types that each is asked for. A recording has answers for all
+    of them together.
+    """
     reader = CgroupReader(kernel)
-    found = kernel.cgroup_tree(root, SHOWN_TYPES, _query_flags(is_effective))
+    found = kernel.cgroup_tree(root, types, _query_flags(is_effective)) if types else []
     return [
         Cgroup(path, level, reader.read(rows, is_effective), error)
         for path, level, rows, error in found

@@ -173,3 +173,17 @@ def test_attach_types() -> None:
     names = [ATTACH_TYPES[number] for number in SHOWN_TYPES]
     missing = [name for name in ATTACH_TYPES if name.startswith("cgroup_") and name not in names]
     assert missing == [] and names[-1] == "lsm_cgroup" and len(set(names)) == len(names)
+
+
+def test_every_attach_type_takes_some_type_of_programs() -> None:
+    """What `attachments` asks cgroups for, by the programs that are loaded."""
+    from pybpftool.objects.cgroup import SHOWN_TYPES, attach_types
+    from pybpftool.uapi.bpf import ATTACH_TYPES, PROG_TYPES
+
+    every = [attach_types({name}) for name in PROG_TYPES]
+    assert sorted(number for each in every for number in each) == sorted(SHOWN_TYPES)
+    assert attach_types(PROG_TYPES) == SHOWN_TYPES
+    assert attach_types(()) == ()
+    names = [ATTACH_TYPES[number] for number in attach_types({"cgroup_skb", "xdp", "lsm"})]
+    assert names == ["cgroup_inet_ingress", "cgroup_inet_egress", "lsm_cgroup"]
+    assert len(attach_types({"cgroup_sock_addr"})) == 17
