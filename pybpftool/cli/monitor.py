@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 import time
 
 from pybpftool.errors import BpfError, UsageError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pybpftool.cli.grammar import Args
     from pybpftool.cli.stopping import Stopping
     from pybpftool.control.bpf_calls import BpfCalls
-    from pybpftool.kernel.bpf_events import BpfEvents
+    from pybpftool.kernel.bpf_events import BpfEvents, ProgEvent
 
     Row = dict[str, Any]
 
@@ -112,6 +113,8 @@ class _Watch:
         self._programs = Programs(ctx.kernel, self._tasks)
         self._links = Links(ctx.kernel, self._tasks)
         self._lost = self._lost_calls = 0
+        self._pid = posix.getpid()
+        self._ours: set[int] = set()
 
     def run(self, stopping: Stopping, lasts: float | None) -> None:
         """Watch until a signal comes, or so long."""
@@ -167,13 +170,22 @@ class _Watch:
                         "cpu": event.cpu,
                     }
                 )
-            else:
+            elif not self._is_ours(event):
                 rows.append(self._programs.row(event))
         if self._calls is not None:
             rows += self._called(self._calls)
             rows.sort(key=lambda row: row["time"])
         for row in rows:
             self._write(row)
+
+    def _is_ours(self, event: ProgEvent) -> bool:
+        """Whether a program is one that this process has loaded to watch."""
+        if event.is_load and event.pid == self._pid:
+            self._ours.add(event.id)
+            return True
+        is_ours = event.id in self._ours  # and goes: the kernel may tell another pid then
+        self._ours.discard(event.id)
+        return is_ours
 
     def _called(self, calls: BpfCalls) -> Iterator[Row]:
         from pybpftool.inspect.bpf_calls import row
