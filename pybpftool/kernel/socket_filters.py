@@ -70,8 +70,9 @@ def _of_process(pid: int, found: dict[int, FilteredSocket], seen: set[int]) -> b
             return False
         except OSError:
             continue  # closed meanwhile
-        if target.startswith("socket:["):
-            inode = int(target[8:-1])
+        digits = target[8:-1]
+        if target.startswith("socket:[") and digits.isdecimal():
+            inode = int(digits)
             if inode not in seen:
                 seen.add(inode)
                 inodes[int(name)] = inode

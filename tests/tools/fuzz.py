@@ -28,6 +28,7 @@ from pybpftool.cli.main import main as command
 from pybpftool.errors import BpfError
 from pybpftool.kernel.interface import Kernel
 from pybpftool.kernel.snapshot import SnapshotKernel
+from tests.tools import fuzz_host
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 LIMIT = 10.0  # seconds of processor time that one command may take
@@ -394,6 +395,21 @@ def initializer_case(rng: random.Random, folder: str) -> tuple[list[Words], Kern
     return [], None
 
 
+def host_case(rng: random.Random, folder: str) -> tuple[list[Words], Kernel | None]:
+    """Damaged texts of the running kernel: /proc, /sys."""
+    return fuzz_host.host_case(rng, damaged_text), None
+
+
+def load_case(rng: random.Random, folder: str) -> tuple[list[Words], Kernel | None]:
+    """A damaged object in the hands of libbpf."""
+    return fuzz_host.load_case(rng, folder, damaged), None
+
+
+def kept_case(rng: random.Random, folder: str) -> tuple[list[Words], Kernel | None]:
+    """Damaged files of an earlier run."""
+    return fuzz_host.kept_case(rng, folder, damaged_text, rng.choice(recordings())), None
+
+
 KINDS: dict[str, Callable[[random.Random, str], tuple[list[Words], Kernel | None]]] = {
     "btf": btf_case,
     "object": object_case,
@@ -401,6 +417,9 @@ KINDS: dict[str, Callable[[random.Random, str], tuple[list[Words], Kernel | None
     "snapshot": snapshot_case,
     "text": text_case,
     "initializer": initializer_case,
+    "host": host_case,
+    "load": load_case,
+    "kept": kept_case,
 }
 
 
