@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,9 @@ from pybpftool.control import libbpf
 from pybpftool.errors import BpfError
 from pybpftool.gen.opening import open_bytes, open_file
 from pybpftool.gen.python_module import python_module
+from tests.support import load
 from tests.support.bpfc import compile_object
+from tests.support.cli import run
 from tests.support.objbuild import small_object
 
 ROOT = Path(__file__).parent.parent.parent
@@ -241,3 +245,48 @@ def check_maps(found: ModuleType, skel: object) -> None:
         maps.queue.pop()
     maps.class_[0] = skel.progs.entry.fd  # type: ignore[attr-defined]
     assert dict(maps.class_.items()) == {0: skel.progs.entry.id}  # type: ignore[attr-defined]
+
+
+PLACES = """
+SEC("xdp") int pass_xdp(void *ctx) { return 2; }
+SEC("cgroup_skb/egress") int pass_all(void *ctx) { return 1; }
+"""
+
+
+@pytest.mark.live
+def test_attaching_to_a_device_and_a_cgroup(tmp_path: Path) -> None:
+    try:
+        libbpf.library()
+    except libbpf.LibbpfError as error:
+        pytest.skip(str(error))
+    (tmp_path / "t_skel.py").write_text(python_module(open_file(compile_object(tmp_path, PLACES))))
+    found = module(tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(load.temp_netns())
+        path = stack.enter_context(load.temp_cgroup())
+        cgroup = os.open(path, os.O_RDONLY)
+        stack.callback(os.close, cgroup)
+        skel = stack.enter_context(found.Skel.open())
+        with pytest.raises(BpfError, match="is not loaded"):
+            skel.progs.pass_xdp.attach_xdp(1)
+        skel.load()
+        links = [skel.progs.pass_xdp.attach_xdp(1), skel.progs.pass_all.attach_cgroup(cgroup)]
+        rows = {row["link_id"]: row for row in run("-j", "attachments").json if "link_id" in row}
+        device, group = (rows[load.object_id(link.fd, "link")] for link in links)
+        assert (device["hook"], device["dev"]) == ("xdp", "lo")
+        assert device["prog_id"] == skel.progs.pass_xdp.id
+        assert group["hook"] == "cgroup_inet_egress"
+        assert path.endswith(group["cgroup"])
+        # Again: the link before is given back.
+        again = skel.progs.pass_all.attach_cgroup(cgroup)
+        assert again.fd > 0 and skel.progs.pass_all.link is again
+        wrong: list[tuple[Any, int]] = [
+            (skel.progs.pass_xdp.attach_xdp, 9999),
+            (skel.progs.pass_all.attach_xdp, 1),
+            (skel.progs.pass_all.attach_cgroup, -1),
+        ]
+        for attach, place in wrong:
+            with pytest.raises(BpfError, match=r"cannot attach|cannot be attached"):
+                attach(place)
+    held = [row for row in run("-j", "attachments").json if row.get("link_id") in rows]
+    assert not {row["link_id"] for row in held} & {device["link_id"], group["link_id"]}
