@@ -107,6 +107,8 @@ def find_holders(
 
     Processes that end meanwhile, and those that we may not look at, are left out.
     """
+    from pybpftool.kernel.tasks import comm_of  # not needed where an iterator answers
+
     holders: dict[int, list[tuple[int, str]]] = {}
     own = _own_pid() if not_ours else 0
     for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
@@ -123,7 +125,7 @@ def find_holders(
             pass
         if not ids:
             continue
-        holder = (pid, _comm(pid))
+        holder = (pid, comm_of(f"/proc/{pid}"))
         for id in dict.fromkeys(ids):
             holders.setdefault(id, []).append(holder)
     return holders
@@ -134,6 +136,8 @@ def find_holding(name: str, same_files: Callable[[int, int], bool]) -> list[tupl
 
     Those that end meanwhile, and those that we may not look at, are left out.
     """
+    from pybpftool.kernel.tasks import comm_of
+
     own = _own_pid()
     found = []
     for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
@@ -156,7 +160,7 @@ def find_holding(name: str, same_files: Callable[[int, int], bool]) -> list[tupl
             except OSError:
                 continue
             if _linking(thread, numbers, (name,)):
-                found.append((pid, _comm(pid)))
+                found.append((pid, comm_of(f"/proc/{pid}")))
                 break
     return found
 
@@ -281,11 +285,3 @@ def _texts_in(
             if directory >= 0:
                 posix.close(directory)
     return held
-
-
-def _comm(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as comm:
-            return (comm.read() or b"").removesuffix(b"\n").decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""

@@ -9,7 +9,7 @@ from errno import EACCES, EINVAL, ENODEV, ENXIO, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.syscall import Buffer, bpf, setns
-from pybpftool.kernel.tasks import tasks
+from pybpftool.kernel.tasks import comm_of, tasks
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -262,12 +262,10 @@ def network_namespaces() -> list[tuple[str, int, str, int, str]]:
             inode = int(text[text.index("[") + 1 : -1])
             if inode in found:
                 continue
-            with open(f"{task}/comm", "rb") as stream:
-                comm = (stream.read() or b"").removesuffix(b"\n").decode("utf-8", "surrogateescape")
         except (OSError, ValueError):
             continue
         path = "" if inode == own.st_ino else f"{task}/ns/net"
-        found[inode] = (path, inode, names.get(inode, ""), pid, comm)
+        found[inode] = (path, inode, names.get(inode, ""), pid, comm_of(task))
     rows = [found.pop(own.st_ino, ("", own.st_ino, names.get(own.st_ino, ""), 0, ""))]
     names.pop(own.st_ino, None)
     for inode, name in names.items():

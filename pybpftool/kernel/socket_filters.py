@@ -7,6 +7,7 @@ import socket
 from errno import EPERM
 
 from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd
+from pybpftool.kernel.tasks import comm_of
 from pybpftool.records import Record
 
 _SO_GET_FILTER = 26  # include/uapi/asm-generic/socket.h
@@ -116,11 +117,7 @@ def _look(
             device = one.getsockname()[0]
         except OSError:
             pass
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            comm = (file.read() or b"").rstrip(b"\n").decode("utf-8", "surrogateescape")
-    except OSError:
-        comm = ""
+    comm = comm_of(f"/proc/{pid}")
     found[inode] = FilteredSocket(
         pid, comm, number, inode, numbers[0], numbers[1], numbers[2], device, data
     )  # fmt: skip
