@@ -1,7 +1,7 @@
 """The control flow of a function as SVG: its basic blocks below one another, jumps beside them.
 
 Blocks stand in the order of the code, so that going on to the next one is the line straight
-down. Jumps run at the right, those back (loops) at the left; all jumps to one block share a
+down. Jumps run at the right, those back at the left; all jumps to one block share a
 line, and lines side by side take lanes of their own, the short ones near the blocks. So a
 drawing costs what its blocks and jumps cost.
 """
@@ -82,7 +82,6 @@ def _edges(
 
     What leads to a block that is not drawn leads to the row below all others.
     """
-    _, retreating = function.cycles()
     straight: list[int] = []
     jumps: dict[int, dict[tuple[int, str], list[int]]] = {-1: {}, 1: {}}
     for source, target, kind in function.arcs:
@@ -95,7 +94,8 @@ def _edges(
             straight.append(at)
             continue
         side = 1 if to > at else -1
-        name = "l" if (source, target) in retreating else _CLASSES.get(kind, "")
+        # A compiler may have turned a loop: what leads back in the code stands out, in any case.
+        name = _CLASSES.get(kind, "") if side > 0 else "l"
         jumps[side].setdefault((to, name), []).append(at)
     return straight, jumps
 
