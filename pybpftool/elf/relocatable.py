@@ -17,7 +17,7 @@ from pybpftool.records import Record
 SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA = 0, 1, 2, 3, 4
 SHT_NOBITS, SHT_REL = 8, 9
 SHT_LLVM_ADDRSIG = 0x6FFF4C03
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 1, 2, 4, 0x800
 SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 0, 1, 2, 3, 4
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
@@ -155,6 +155,8 @@ class Relocatable:
         rows = [header.unpack_from(data, table + at * header.size) for at in range(count)]
         if not 0 < names_index < count or rows[names_index][1] != SHT_STRTAB:
             raise FormatError("the ELF file has no section names")
+        if rows[names_index][2] & SHF_COMPRESSED:  # libelf reads no strings out of such
+            raise FormatError("the ELF file's section names are compressed")
         self.names_index = names_index
         start, size = rows[names_index][4:6]
         if start + size > len(data):
@@ -186,17 +188,21 @@ class Relocatable:
         data = self.content(table)
         if table.entry_size != _SYMBOL_BYTES or len(data) % _SYMBOL_BYTES:
             raise FormatError("the symbol table is not made of whole symbols")
-        names = b""
+        self._symbol_names = names = b""
         if 0 < table.link < len(self.sections):
             strings = self.sections[table.link]
-            if strings.type == SHT_STRTAB:
-                names = self.content(strings)
+            if strings.type == SHT_STRTAB and not strings.flags & SHF_COMPRESSED:
+                self._symbol_names = names = self.content(strings)
         found = []
         rows = struct.iter_unpack(f"{self.order}IBBHQQ", data)
         for index, (name_at, info, other, section, value, size) in enumerate(rows):
             name = text_at(names, name_at)
             found.append(Symbol(index, name or "", name_at, value, size, section, info, other))
         return found
+
+    def has_name(self, symbol: Symbol) -> bool:
+        """Whether the table of names has one at the symbol's place, be it empty."""
+        return text_at(self._symbol_names, symbol.name_offset) is not None
 
     def relocations(self, section: Section) -> list[Relocation]:
         """The entries of a SHT_REL section."""

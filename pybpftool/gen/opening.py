@@ -153,7 +153,7 @@ class _Opener:
         for symbol in self.elf.symbols:
             if symbol.section != index or symbol.type != STT_FUNC:
                 continue
-            if symbol.name_offset and not symbol.name:
+            if not symbol.name and not self.elf.has_name(symbol):
                 raise FormatError(f"a program in the section '{name}' has no name")
             start, size = symbol.value, symbol.size
             if start + size > len(data):

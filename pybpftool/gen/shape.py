@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = (".data", ".rodata", ".percpu", ".bss", ".kconfig")
 _SCALARS = frozenset((INT, FLOAT, ENUM, ENUM64))
+_MOST_OFFSET = (1 << 31) - 1
 _MOST_ALIGN = 4  # that of a 32-bit host, on which a skeleton may be compiled as well
 
 
@@ -130,7 +131,7 @@ def fields(btf: Btf, texts: Declarations, section: DataSection) -> list[str]:
     end = pads = 0
     for variable, name in shown_in_c(section):
         start = variable.offset
-        if end > start:
+        if end > start or start > _MOST_OFFSET:
             raise FormatError(
                 f"'{variable.name}' of {section.name} is at {start}, where the one before it"
                 f" reaches to {end}"

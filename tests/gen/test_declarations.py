@@ -9,6 +9,7 @@ import pytest
 
 from pybpftool.btf.c.plain import DeclarationTexts
 from pybpftool.btf.table import Btf
+from pybpftool.errors import FormatError
 from pybpftool.gen import map_defs
 from pybpftool.gen.declarations import Declarations
 from pybpftool.gen.opening import open_file
@@ -110,3 +111,12 @@ def test_numbers_of_map_types() -> None:
         "array prog_array percpu_array array_of_maps hash_of_maps"
         " struct_ops ringbuf user_ringbuf arena"
     )
+
+
+def test_strange_types() -> None:
+    """The return type of a prototype is not checked when BTF is opened."""
+    build = BtfBuilder()
+    pointer = build.add_ptr(build.add_func_proto(999))
+    btf = Btf.from_bytes(build.build())
+    with pytest.raises(FormatError, match="type that it does not have"):
+        Declarations(btf).of(pointer, "x", 0)

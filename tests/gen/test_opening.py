@@ -202,3 +202,22 @@ def test_program_types() -> None:
     assert program_type("xdp/eth0") == ""
     assert program_type("cgroup/dev") == "cgroup_device"
     assert program_type("kprobes") == program_type("") == ""
+
+
+def test_names_that_are_empty_and_tables_that_are_compressed(tmp_path: Path) -> None:
+    data = bytearray(Path(compile_object(tmp_path, "int x = 1;" + WHOLE)).read_bytes())
+    elf = Relocatable(bytes(data))
+    symbol = next(one for one in elf.symbols if one.name == "second")
+    names = elf.sections[elf.symbol_table.link]
+    place = elf.symbol_table.offset + 24 * symbol.number
+    word, long = struct.Struct(f"{elf.order}I"), struct.Struct(f"{elf.order}Q")
+    # The end of another name: an empty one, which is a name all the same.
+    word.pack_into(data, place, bytes(data[names.offset :]).index(b"\0", 1))
+    assert "" in [one.name for one in open_bytes(bytes(data), "t").programs]
+    word.pack_into(data, place, names.size + 8)
+    with pytest.raises(FormatError, match="has no name"):
+        open_bytes(bytes(data), "t")
+    (table,) = long.unpack_from(data, 40)
+    long.pack_into(data, table + 64 * elf.names_index + 8, 0x800)
+    with pytest.raises(FormatError, match="names are compressed"):
+        Relocatable(bytes(data))

@@ -121,6 +121,18 @@ def test_bit_fields_of_struct_ops(tmp_path: Path) -> None:
     ]
 
 
+def test_place_before_the_section(tmp_path: Path) -> None:
+    """A place of 2 GiB and more is a negative one to libbpf."""
+    data = bytearray(Path(compile_object(tmp_path, 'int a SEC(".data.x") = 1;')).read_bytes())
+    elf = open_bytes(bytes(data), "t").elf
+    symbol = next(one for one in elf.symbols if one.name == "a")
+    assert elf.has_name(symbol)
+    at = elf.symbol_table.offset + 24 * symbol.number + 8
+    data[at : at + 8] = (0xFFFFFF00).to_bytes(8, "little" if elf.order == "<" else "big")
+    with pytest.raises(FormatError, match=r"'a' of \.data\.x is at"):
+        skeleton(open_bytes(bytes(data), "t"), "t")
+
+
 def test_no_btf_no_maps() -> None:
     from tests.support.objbuild import EXEC, FUNC, RETURN, ObjBuilder
 

@@ -77,4 +77,7 @@ class DeclarationTexts:
     def of(self, type_id: int, name: str, level: int, is_exact: bool = False) -> str:
         """``int *name`` on a line indented by ``level``; with modifiers if ``is_exact``."""
         texts = self._exact if is_exact else self._plain
-        return texts.declaration(type_id, name, level)
+        try:
+            return texts.declaration(type_id, name, level)
+        except IndexError:
+            raise FormatError("the BTF refers to a type that it does not have") from None
