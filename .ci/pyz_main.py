@@ -87,8 +87,13 @@ def start(blob, name):
     foreign += ["", ".", here, name]
     sys.path[:] = [place for place in sys.path if place not in foreign]
     sys.meta_path.insert(0, Modules(blob, name))
-    from pybpftool.cli.main import run
-
+    try:
+        from pybpftool.cli.main import run
+    except Exception as error:
+        sys.stderr.write(
+            "Error: a part of Python or of pybpftool cannot be loaded: %r\n" % (error,)
+        )
+        sys.exit(255)
     run()
 
 

@@ -34,6 +34,10 @@ def _read_names_as_bytes() -> None:
 if __name__ == "__main__":
     _forget_working_directory()
     _read_names_as_bytes()
-    from pybpftool.cli.main import run
-
+    try:
+        from pybpftool.cli.main import run
+    except Exception as error:
+        told = f"a part of Python or of pybpftool cannot be loaded: {error!r}"
+        print("Error:", told, file=sys.stderr)
+        sys.exit(255)
     run()

@@ -136,6 +136,20 @@ class TestPlaces:
         assert done.stderr.startswith(b"Error: the package pybpftool cannot be read from ")
         assert done.stderr.count(b"\n") == 1
 
+    def test_a_module_that_cannot_be_loaded(self, tmp_path: Path) -> None:
+        """Its file cannot be read, or memory is short: a sentence, whoever starts it."""
+        command = install(tmp_path / "v")
+        package = tmp_path / "v" / SITE / "pybpftool"
+        package.unlink()
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+        (package / "errors.py").write_text("raise OSError(12, 'Cannot allocate memory')\n")
+        module = [tmp_path / "v" / "bin" / "python", "-m", "pybpftool"]
+        for words in ([command], module):
+            done = run(*words, "-j", "version", cwd=tmp_path)
+            assert (done.returncode, done.stdout) == (255, b"")
+            assert b"cannot be loaded: OSError(12, 'Cannot allocate memory')" in done.stderr
+            assert done.stderr.count(b"\n") == 1
+
     def test_no_process_for_following_a_link(self, command: Path, tmp_path: Path) -> None:
         """As where a cgroup has no room for one: the shell's fork(2) fails."""
         if os.geteuid() == 0:
