@@ -104,7 +104,6 @@ class _Copier:
         self.types = bytearray(data[header + type_at :][:type_size])
         self.strings = bytearray(data[header + text_at :][:text_size])
         self.header = data[:header]
-        self.dropped: set[tuple[int, int]] = set()  # sections and places of relocations
         self.is_changed = False
 
     def made(self, is_one: bool, members_of: Callable[[str], set[str] | None]) -> Copy | None:
@@ -112,16 +111,16 @@ class _Copier:
         needed: set[str] = set()
         unneeded: set[str] = set()
         for entry in maps:
-            gone = self._pass_over(entry, members_of)
-            used = {name for index, name in entry.slots.items() if index not in gone}
-            (needed if entry.autocreate else unneeded).update(used)
-            unneeded.update(entry.slots[index] for index in gone if index in entry.slots)
+            self._pass_over(entry, members_of)
+            (needed if entry.autocreate else unneeded).update(entry.slots.values())
         sleepable: set[str] = set()
         if is_one:
             sleepable = self._wake()
-            self._gather()
-        elif self.dropped:
-            self._rewrite_relocations()
+            # Maps alone that nobody wants are not shown to it: then it would not look for the
+            # kernel's types and crash without them.
+            if any(entry.autocreate for entry in maps):
+                self._gather()
+            self.is_changed |= bool(unneeded - needed)
         if not self.is_changed:
             return None
         self._place_btf()
@@ -133,18 +132,17 @@ class _Copier:
             frozenset(unneeded - needed),
         )
 
-    def _pass_over(self, entry: Map, members_of: Callable[[str], set[str] | None]) -> set[int]:
+    def _pass_over(self, entry: Map, members_of: Callable[[str], set[str] | None]) -> None:
         """Turn members that are not set and that the kernel lacks into pointers that it has.
 
-        libbpf passes over pointers without a function. The indexes of those members.
+        libbpf passes over pointers without a function.
         """
         btf, type_id = self.btf, entry.definition.value_type_id
         own = btf.name(type_id)
         name = essential(own)
         known = members_of(name)
-        gone: set[int] = set()
         if known is None:
-            return gone
+            return
         _, at = btf.at(type_id)  # of the word behind the name
         if name != own:
             self._put(at - 1, self._string(name))
@@ -154,23 +152,21 @@ class _Copier:
             words, where = btf.at(skip_modifiers(btf, member.type_id))
             if member.name in known and words[where] >> 24 & 0x7F == PTR and not member.bit_size:
                 model = index
-        contents = [one.data or b"" for one in self.maps if one.definition.value_type_id == type_id]
+        alike = [one for one in self.maps if one.definition.value_type_id == type_id]
+        contents = [one.data or b"" for one in alike]
+        functions = {index for one in alike for index in one.slots}
         for index, member in enumerate(members):
-            if member.name in known or member.bit_size or model < 0:
+            if member.name in known or index in functions or member.bit_size or model < 0:
                 continue
             start = member.bit_offset // 8
             end = start + (btf.size_of(member.type_id) or 1)
             if any(any(content[start:end]) for content in contents):
                 continue
-            gone.add(index)
             row, like = at + 2 + 3 * index, at + 2 + 3 * model
             self._put(row, self._word(like))
             self._put(row + 1, self._word(like + 1))
             if start + 8 > len(contents[0]) and index:
                 self._put(row + 2, self._word(row - 1))
-            if index in entry.slots:
-                self.dropped.add((entry.section_index, entry.offset + start))
-        return gone
 
     def _word(self, at: int) -> int:
         word: int = struct.unpack_from("=I", self.types, 4 * at)[0]
@@ -211,8 +207,6 @@ class _Copier:
         """Put all maps of struct_ops into one section of the first name."""
         sections = self.obj.struct_ops_sections
         if [one.name for one in sections] == [SECTION]:
-            if self.dropped:
-                self._rewrite_relocations()
             return
         self.is_changed = True
         content = b""
@@ -243,12 +237,7 @@ class _Copier:
         return b"".join(
             struct.pack("=QQ", row.offset + start, row.symbol << 32 | row.type)
             for row in self.elf.relocations(section)
-            if (section.info, row.offset) not in self.dropped
         )
-
-    def _rewrite_relocations(self) -> None:
-        for section in self._relocations():
-            self._place(section.number, self._rows(section, 0))
 
     def _merge_relocations(self, starts: dict[int, int], first: int) -> int:
         """All in one section; its number, 0 where there is none."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from pybpftool.elf.relocatable import Relocatable
 from pybpftool.elf.struct_ops import Copy
 from pybpftool.gen.bpf_object import BpfObject, Map
@@ -93,6 +91,14 @@ class TestSections:
         assert copy is not None
         assert copy.linked == {"one", "two"}
 
+    def test_maps_that_nobody_wants_alone(self, tmp_path: Path) -> None:
+        """libbpf 1.1 would crash."""
+        copy = copied(tmp_path, MAYBE)
+        obj, _ = opened(copy)
+        assert [one.name for one in obj.struct_ops_sections] == ["?.struct_ops.link"]
+        assert copy is not None
+        assert copy.unneeded == {"newer"}
+
     def test_btf_knows_one_section_of_this_name(self, tmp_path: Path) -> None:
         btf = opened(copied(tmp_path, PLAIN + LINKED))[0].btf
         assert btf is not None
@@ -139,23 +145,18 @@ class TestMembers:
         assert all(one.bit_offset // 8 + 8 <= size for one in found[3:])
         assert members(obj, maps["plain"]) == {1: "first", 4: "second"}
 
-    @pytest.mark.parametrize("version", [(1, 1), (1, 3)])
-    def test_functions_that_the_kernel_does_not_know(
-        self, tmp_path: Path, version: tuple[int, ...]
-    ) -> None:
-        text = PLAIN.replace(".first = ", ".newer = (void *)newer, .first = ")
-        copy = copied(tmp_path, text, ALL - {"newer"}, version)
-        _, maps = opened(copy)
-        assert copy is not None
-        assert copy.unneeded == {"newer"}
-        assert list(maps["plain"].slots.values()) == ["first", "second"]
-
     def test_what_is_set_stays(self, tmp_path: Path) -> None:
         """libbpf says that the kernel does not have it."""
         obj, maps = opened(copied(tmp_path, LINKED, ALL - {"number"}))
         assert obj.btf is not None
         found = obj.btf.members(maps["two"].definition.value_type_id)
         assert found[2].name == "number"
+        text = LINKED.replace(".number = 7", ".newer = (void *)newer")
+        obj, maps = opened(copied(tmp_path, text, ALL - {"newer", "number"}))
+        assert obj.btf is not None
+        found = obj.btf.members(maps["one"].definition.value_type_id)
+        assert found[3].name == "newer"
+        assert found[2].name != "number"
 
 
 def test_no_need(tmp_path: Path) -> None:
