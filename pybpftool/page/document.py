@@ -103,6 +103,8 @@ addEventListener('hashchange',open);open();
 
 _TREE_LINES = 40
 _TREE_BRANCHES = 2 * _TREE_LINES  # looked at for them: where there are more, the lines are cut
+# Of all sheets together, and the least that a sheet has of them.
+_ALL_TREE_LINES, _LEAST_TREE_LINES = 20_000, 8
 
 
 def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> bytes:
@@ -113,6 +115,7 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
     sheets = Sheets(graph, code)
     why = Why(graph, _TREE_BRANCHES)
     layout = of_graph(graph)
+    most = _tree_lines(len(progs) + len(maps))
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -126,10 +129,17 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
         _owners(graph),
         "<h2>Places, in the order of execution</h2>\n",
         _places(graph),
+    ]
+    of_maps = [sheets.map(item, _tree(why, item, most)) for item in maps.values()]
+    heads = [sheets.head(item, _tree(why, item, most)) for item in progs.values()]
+    # Code has what room all else leaves.
+    rest = (*parts, *of_maps, *heads, _SCRIPT)
+    sheets.leave_room(sum(len(part.encode("utf-8", "replace")) for part in rest))
+    parts += [
         "<h2>Programs</h2>\n",
-        *[sheets.program(item, _tree(why, item)) for item in progs.values()],
+        *[sheets.program(item, head) for item, head in zip(progs.values(), heads)],
         "<h2>Maps</h2>\n",
-        *[sheets.map(item, _tree(why, item)) for item in maps.values()],
+        *of_maps,
     ]
     missing = "".join([f"<li>{html_text(sentence)}\n" for sentence in unseen])
     if missing:
@@ -157,12 +167,17 @@ def _left_out(layout: Layout) -> str:
     )
 
 
-def _tree(why: Why, item: Item) -> list[str]:
+def _tree_lines(sheets: int) -> int:
+    """How many lines of a tree a sheet shows, where a page has so many sheets."""
+    return max(min(_TREE_LINES, _ALL_TREE_LINES // max(sheets, 1)), _LEAST_TREE_LINES)
+
+
+def _tree(why: Why, item: Item, most: int) -> list[str]:
     tree = why.of_object((item.kind, item.id))
-    lines = list(islice(tree.lines(), 1, _TREE_LINES + 2))
-    if len(lines) <= _TREE_LINES:
+    lines = list(islice(tree.lines(), 1, most + 2))
+    if len(lines) <= most:
         return lines
-    return [*lines[:_TREE_LINES], f"… (pybpftool why {item.kind} id {item.id})"]
+    return [*lines[:most], f"… (pybpftool why {item.kind} id {item.id})"]
 
 
 def _owners(graph: Graph) -> str:

@@ -25,27 +25,39 @@ if TYPE_CHECKING:
 
 _MOST_ELEMENTS = 20
 _MOST_LETTERS = 400  # of one element
-TOTAL = 8_000_000
-"""Letters of code on a page; the sheets after that say where theirs is."""
+_MOST_LINKS = 40
+TOTAL = 9_500_000
+"""Bytes of a page: code fills what all else leaves; the sheets after that say where theirs is."""
+LEAST = 2_000_000
+"""Letters of code that a page has in any case."""
+ELEMENTS = 1_000_000
+"""Letters of the elements of maps; the sheets after that say where theirs are."""
 
 
 class Sheets:
     """Writes the sheets of one machine."""
 
-    __slots__ = ("_code", "_decoder", "_graph", "_left", "_letters", "_read_bytes")
+    __slots__ = (
+        *("_code", "_decoder", "_elements_left", "_graph", "_left", "_letters", "_read_bytes"),
+    )
 
     def __init__(self, graph: Graph, code: CodeReader) -> None:
         self._graph = graph
         self._code = code
-        self._left = TOTAL
+        self._left = LEAST
+        self._elements_left = ELEMENTS
         self._decoder: Any = None
         # Of the listings by now: how much page comes of how many bytes of instructions.
         self._letters = self._read_bytes = 0
 
+    def leave_room(self, taken: int) -> None:
+        """Give code what is left of a page that has so many bytes without it."""
+        self._left = max(TOTAL - taken, LEAST)
+
     # --- programs ---
 
-    def program(self, item: Item, why: Iterable[str]) -> str:
-        """The sheet of a program; ``why`` are lines on what keeps it alive."""
+    def head(self, item: Item, why: Iterable[str]) -> str:
+        """The sheet of a program but for its code; ``why`` are lines on what keeps it alive."""
         prog = item.record
         facts = [
             ("type", item.type),
@@ -58,21 +70,27 @@ class Sheets:
              if prog.run_cnt else ""),
             ("loaded by uid", str(prog.created_by_uid)),
         ]  # fmt: skip
-        return _sheet(f"prog-{item.id}", f"prog {item.id} {item.type} {item.name}", [
+        return "\n".join([
             _facts(facts),
             *self._links("maps", "map", prog.map_ids),
             _lines("What keeps it alive, and where it acts", why),
             *self._calls(item),
-            *self._listing(item),
         ])  # fmt: skip
+
+    def program(self, item: Item, head: str) -> str:
+        """The sheet of a program, which begins with its :meth:`head`."""
+        title = f"prog {item.id} {item.type} {item.name}"
+        return _sheet(f"prog-{item.id}", title, [head, *self._listing(item)])
 
     def _links(self, title: str, kind: str, ids: Iterable[int]) -> Iterator[str]:
         known = self._graph.items(kind)
+        found = [id for id in ids if id in known]
         links = [
             f'<a href="#{kind}-{id}">{id} {html_text(known[id].name or known[id].type)}</a>'
-            for id in ids
-            if id in known
+            for id in found[:_MOST_LINKS]
         ]
+        if len(found) > len(links):
+            links.append(f"and {len(found) - len(links)} more")
         if links:
             yield f"<p>{title}: {', '.join(links)}</p>"
 
@@ -165,6 +183,9 @@ class Sheets:
             return
         if traits.is_queue or not traits.order or item.type == "struct_ops":
             return
+        if self._elements_left <= 0:
+            yield _elsewhere(f"pybpftool map dump id {item.id}", "elements")
+            return
         rows = []
         more = False
         try:
@@ -180,7 +201,9 @@ class Sheets:
         except (BpfError, TypeError, ValueError) as error:
             yield _refused(error)
         if rows:
-            yield _table(("key", "value"), rows)
+            table = _table(("key", "value"), rows)
+            self._elements_left -= len(table)
+            yield table
         if more:
             yield _elsewhere(f"pybpftool map dump id {item.id}", "more elements")
 

@@ -100,13 +100,34 @@ def test_control_flow_is_drawn(tmp_path: Path) -> None:
 def test_a_page_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = report(tmp_path, snapshot=KERNELS["host"])
     assert "the code: <code>pybpftool prog dump joined" not in whole
-    monkeypatch.setattr("pybpftool.page.sheets.TOTAL", 6_000)
+    monkeypatch.setattr("pybpftool.page.sheets.TOTAL", 0)
+    monkeypatch.setattr("pybpftool.page.sheets.LEAST", 6_000)
     part = report(tmp_path, snapshot=KERNELS["host"])
     left_out = part.count("the code: <code>pybpftool prog dump joined")
     tables = [text.count("<th>source<th>translated") for text in (whole, part)]
     assert 0 < tables[1] < tables[0]
     assert 0 < left_out < part.count('class="sheet" id="prog-')
     assert len(part) < len(whole)
+    assert "map dump id" not in whole
+    monkeypatch.setattr("pybpftool.page.sheets.ELEMENTS", 0)
+    bare = report(tmp_path, snapshot=KERNELS["host"])
+    assert "elements: <code>pybpftool map dump id" in bare
+
+
+def test_code_has_what_room_all_else_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(total: int) -> int:
+        monkeypatch.setattr("pybpftool.page.sheets.TOTAL", total)
+        return len(report(tmp_path, snapshot=KERNELS["host"]).encode())
+
+    whole = written(1_000_000)
+    monkeypatch.setattr("pybpftool.page.sheets.LEAST", 0)
+    without = written(0)
+    between = (whole + without) // 2
+    assert without < written(between) < whole
+    # The sentences that stand in place of code, and what is around the sheets, are small.
+    assert written(between) < between + 1_500
 
 
 HOSTILE = "</text></svg><script>alert(1)</script>\" onload='x' \x1b[2J\u202e&lt;"
