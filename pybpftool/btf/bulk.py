@@ -56,6 +56,8 @@ class Bulk:
         """The values of ``count`` records, one sequence for each place of the format."""
         if self._groups is None:
             self._groups = self._grouped()
+        if offset + stride * count > len(data):
+            raise FormatError(f"{count} values of {stride} bytes are more than there are")
         columns: list[Sequence[object]] = []
         for number, (codes, end, pieces) in enumerate(self._groups):
             if end > stride:

@@ -64,6 +64,8 @@ class Elsewhere:
                 except OSError as error:
                     self._note(error)
                     continue
+                except ValueError:
+                    continue  # a null byte in it
                 for name in self._below(path):
                     yield pid, comm, name
 
@@ -79,13 +81,17 @@ class Elsewhere:
             fields, _, rest = line.partition(b" - ")
             if not rest.startswith(b"bpf "):
                 continue
-            _, _, device, root, point = fields.split(b" ")[:5]
+            try:
+                _, _, device, root, point = fields.split(b" ")[:5]
+                major, minor = map(int, device.split(b":"))
+                number = posix.makedev(major, minor)
+            except (ValueError, OverflowError):
+                continue  # not the kernel's words
             known = self._mounts.setdefault(device, [])
             if any(root == each or root.startswith(each.rstrip(b"/") + b"/") for each in known):
                 continue
             known.append(root)
-            major, _, minor = device.partition(b":")
-            found.append((posix.makedev(int(major), int(minor)), unescape(point)))
+            found.append((number, unescape(point)))
         return found
 
     def _below(self, directory: str) -> Iterator[str]:

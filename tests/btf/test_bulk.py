@@ -97,3 +97,6 @@ def test_values_shorter_than_their_type() -> None:
     bulk.value(ids["struct"], 0, 0)
     with pytest.raises(FormatError, match="fewer than its type"):
         bulk.columns(bytes(300), 0, 30, 10)
+    for stride, count in ((40, 8), (40, 1 << 40), (9_663_676_416, 1)):
+        with pytest.raises(FormatError, match="more than there are"):
+            bulk.columns(bytes(300), 0, stride, count)

@@ -67,3 +67,12 @@ def test_tasks_of_this_process() -> None:
     assert (os.getpid(), f"/proc/{os.getpid()}") in set(tasks())
     assert comm_of("/proc/self") == Path("/proc/self/comm").read_text().removesuffix("\n")
     assert comm_of("/proc/none") == ""
+
+
+def test_lines_that_are_not_the_kernels(tmp_path: Path) -> None:
+    """A recording tool, a sandbox's own /proc: what cannot be read is left out."""
+    odd = b"".join(
+        b"30 1 " + device + b" / /x rw - bpf bpf rw\n"
+        for device in (b"0", b"x:1", b"0:1:2", b"0:" + b"9" * 40)
+    )
+    assert Elsewhere()._unseen(task(tmp_path, "1", b"- bpf \n30 - bpf x\n" + odd)) == []
