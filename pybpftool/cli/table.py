@@ -101,16 +101,32 @@ class View:
 
     def _write_table(self, rows: Sequence[Row]) -> None:
         hidden: dict[str, str] = {}
-        cells = [[self._cell(name, row(name), hidden) for name in self.columns] for row in rows]
+        by_column = [
+            self._column(name, [row(name) for row in rows], hidden) for name in self.columns
+        ]
+        cells = list(map(list, zip(*by_column)))
         right = [self._kinds[name] in _RIGHT for name in self.columns]
         headers = [name.removeprefix("bytes_") for name in self.columns]
         write_table(self._ctx, headers, cells, right, self._color)
         for name, reason in hidden.items():
             self._ctx.say(f"'{name}' is hidden (?): {reason}")
 
+    def _column(self, name: str, values: list[Any], hidden: dict[str, str]) -> list[str]:
+        known: dict[str, str] = {}  # most columns say few things again and again
+        found = []
+        for value in values:
+            if value is None:
+                text = "-"
+            elif type(value) is str and value:
+                text = known.get(value, "")
+                if not text:
+                    text = known[value] = shown(value)
+            else:
+                text = self._cell(name, value, hidden)
+            found.append(text)
+        return found
+
     def _cell(self, name: str, value: Any, hidden: dict[str, str]) -> str:
-        if value is None:
-            return "-"
         if isinstance(value, Hidden):
             hidden[name] = value.reason
             return "?"
