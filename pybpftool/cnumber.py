@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+_MOST_DIGITS = 20  # of 64 bits; int() of Python 3.11 refuses more than 4300, and takes long before
+
+
+def decimal(text: str) -> int | None:
+    """A decimal number of at most 20 digits and nothing else; None when it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
 
 def c_number(text: str) -> int | None:
     """``text`` as ``strtoull(text, …, 0)`` reads it: decimal, 0x hexadecimal or 0 octal.

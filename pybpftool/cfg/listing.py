@@ -6,6 +6,7 @@ from _bisect import bisect_left
 from operator import le
 
 from pybpftool.cfg.graph import Cfg, Function
+from pybpftool.cnumber import decimal
 from pybpftool.errors import BpfError
 from pybpftool.insn.dump import insn_texts
 from pybpftool.insn.lines import SPACES
@@ -73,9 +74,9 @@ class Listing:
         names = self.names
         if name in names:
             return names.index(name)
-        number = name.removeprefix("func_")
-        if number.isdecimal() and int(number) < len(names):
-            return int(number)
+        number = decimal(name.removeprefix("func_"))
+        if number is not None and number < len(names):
+            return number
         shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         raise BpfError(f"the program has no function '{name}'; it has {shown}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
+from pybpftool.cnumber import decimal
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -96,11 +97,11 @@ def _libbpf(ctx: Context) -> tuple[int, int]:
     version = NEWEST
     for name, value in ctx.options.of_object:
         if name == "libbpf":
-            major, _, minor = value.removeprefix("v").partition(".")
-            minor = minor.partition(".")[0]
-            if not (major.isdecimal() and minor.isdecimal()):
+            first, _, rest = value.removeprefix("v").partition(".")
+            major, minor = decimal(first), decimal(rest.partition(".")[0])
+            if major is None or minor is None:
                 raise UsageError(f"cannot read '{value}' as a version of libbpf, like 1.1")
-            version = int(major), int(minor)
+            version = major, minor
     return version
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pybpftool.cli.grammar import nearest
+from pybpftool.cnumber import decimal
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -32,9 +33,9 @@ def terminal_width(ctx: Context) -> int:
     """The columns of the terminal that standard output is; 0 where it is none."""
     if not ctx.out.is_terminal:
         return 0
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdigit() and int(given):
-        return int(given)
+    given = decimal(os.environ.get("COLUMNS", ""))
+    if given:
+        return given
     try:
         return os.get_terminal_size(1).columns
     except OSError:

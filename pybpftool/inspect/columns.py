@@ -157,7 +157,8 @@ def number(text: str, kind: str = NUMBER) -> float | None:
             text, unit = text[: -len(name)], factor
             break
     if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text) * unit if "." in text else int(text) * unit
+        # The most digits that can matter; more are as good as without end.
+        return float(text) * unit if "." in text or len(text) > 24 else int(text) * unit
     if text[:2] in ("0x", "0X"):
         try:
             return int(text, 16) * unit

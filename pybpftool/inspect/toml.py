@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _MAX_DEPTH = 32
+_MOST_DIGITS = 40  # of an integer; TOML promises 64 bits
 _LARGEST_FILE = 1 << 24
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
@@ -393,7 +394,8 @@ def _number(word: str) -> int | float | None:
     if digits in ("inf", "nan"):
         return float(word)
     if _is_whole(digits):
-        return int(sign + digits.replace("_", ""))
+        digits = digits.replace("_", "")
+        return int(sign + digits) if len(digits) <= _MOST_DIGITS else None
     mantissa, mark, exponent = digits.replace("E", "e").partition("e")
     whole, point, fraction = mantissa.partition(".")
     if not _is_whole(whole) or (point and not _are_digits(fraction, 10)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybpftool.cnumber import decimal
 from pybpftool.errors import FormatError
 from pybpftool.records import Record
 
@@ -121,14 +122,13 @@ def read(text: str) -> list[Verdict]:
 
 def _from_row(row: dict[str, str]) -> Verdict:
     def number(name: str) -> int | None:
-        cell = row.get(name) or ""
-        return int(cell) if cell.isdecimal() else None
+        return decimal(row.get(name) or "")
 
     depths = (row.get("stack_depth") or "").split("+")
     return Verdict(
         row["file_name"] or "", row["prog_name"] or "", row["verdict"] or "",
         number("total_insns"), number("total_states"), number("peak_states"),
-        tuple(int(depth) for depth in depths if depth.isdecimal()), number("duration"),
+        tuple(depth for depth in map(decimal, depths) if depth is not None), number("duration"),
     )  # fmt: skip
 
 

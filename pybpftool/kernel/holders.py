@@ -277,7 +277,10 @@ def _texts_in(
                 continue
             _, key, rest = text.partition(id_key)
             if key:
-                held.append((int(rest.split(None, 1)[0]), text))
+                try:
+                    held.append((int(rest.split(None, 1)[0]), text))
+                except (ValueError, IndexError):
+                    continue  # cut off
     except OSError:
         pass
     finally:

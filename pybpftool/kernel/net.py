@@ -34,6 +34,7 @@ _CLONE_NEWNET = 0x40000000
 # prog_attach_flags, link_ids, link_attach_flags, revision
 _QUERY = struct.Struct("=IIIIQIxxxxQQQQ")
 _FLOW_DISSECTOR = uapi.ATTACH_TYPES.index("flow_dissector")
+_PID_DIGITS = 10
 _MOST = 64  # BPF_MPROG_MAX: programs of one type on one device
 
 _TRIES = 4  # for a dump that a change of the list interrupted
@@ -282,7 +283,7 @@ def namespace_path(word: str) -> str:
     from os.path import exists
 
     candidates = [word] if "/" in word else [f"{NAMED_NAMESPACES}/{word}"]
-    if word.isdecimal():
+    if word.isdecimal() and len(word) <= _PID_DIGITS:
         candidates.append(f"/proc/{int(word)}/ns/net")
     for path in candidates:
         if word not in ("", ".", "..") and exists(path):

@@ -47,5 +47,7 @@ def _ids(own: Descriptors, kind: str) -> set[int]:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
             text = file.read() or b""  # None: EAGAIN
         if _FDINFO[kind] in text:
-            found.add(int(text.partition(f"{kind}_id:\t".encode())[2].split()[0]))
+            digits = text.partition(f"{kind}_id:\t".encode())[2].split(None, 1)
+            if digits and digits[0].isdigit():
+                found.add(int(digits[0]))
     return found

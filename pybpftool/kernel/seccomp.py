@@ -28,7 +28,7 @@ def status_of(pid: int) -> tuple[str, int]:
             raise KernelError(f"there is no process {pid}", ESRCH) from None
         raise KernelError.of(f"cannot read /proc/{pid}/status", error.errno or 0) from None
     fields = dict(line.partition(":\t")[::2] for line in lines)
-    if "Seccomp" not in fields:
+    if not fields.get("Seccomp", "").isdecimal():
         raise BpfError("this kernel has no seccomp (CONFIG_SECCOMP)")
     return fields.get("Name", ""), int(fields["Seccomp"])
 

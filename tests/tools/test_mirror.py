@@ -39,7 +39,6 @@ TESTED_IN: dict[str, str] = {
     "cli/test_owners.py": "inspect.ownership",
     "cli/test_event_pipe.py": "kernel.rings",
     "cli/test_feature.py": "inspect.feature_diff objects.feature objects.kfunc",
-    "cli/test_grammar.py": "cnumber",
     "cli/test_iter.py": "control.iterators",
     "cli/test_link.py": (
         "objects.links.functions objects.links.network objects.links.probes objects.links.source"

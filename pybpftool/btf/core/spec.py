@@ -6,6 +6,7 @@ are steps of it that mean nothing elsewhere: :attr:`Spec.accessors` leaves them 
 
 from __future__ import annotations
 
+from pybpftool.cnumber import decimal
 from pybpftool.errors import FormatError
 from pybpftool.records import Record
 from pybpftool.uapi.btf import ARRAY, COMPOSITE, ENUMS, MODIFIERS, TYPEDEF
@@ -121,7 +122,8 @@ def parse(btf: Btf, relocation: Relocation) -> Spec:
     """A relocation's way through its own types; raises :class:`CoreError`."""
     spec = Spec(btf, relocation.type_id, relocation.kind)
     words = relocation.access.split(":")
-    if not all(word.isascii() and word.isdecimal() for word in words):
+    steps = [step for step in map(decimal, words) if step is not None]
+    if len(steps) < len(words):
         raise CoreError(f"'{relocation.access}' is not a path through a type")
     if spec.kind in TYPES:
         if relocation.access != "0":
@@ -129,7 +131,7 @@ def parse(btf: Btf, relocation: Relocation) -> Spec:
         return spec
     if len(words) > MAX_STEPS:
         raise CoreError("a way through a type has too many steps")
-    spec.steps = [int(word) for word in words]
+    spec.steps = steps
     type_id = skip(btf, relocation.type_id)
     first = spec.steps[0]
     if spec.kind in ENUM_VALUES:
