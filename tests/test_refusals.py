@@ -108,6 +108,29 @@ metrics show
 cbpf sockets
 cbpf seccomp 1
 cbpf dis /nonexistent
+cbpf compile tcp
+cbpf compile tcp link nothing
+feature diff /nonexistent
+gen python /etc/passwd
+gen subskeleton /etc/passwd
+gen object /nonexistent/x /etc/passwd
+obj verify /etc/passwd
+obj verify /nonexistent --compare /etc/passwd
+obj check /nonexistent
+obj relocs /etc/passwd
+monitor --for 50ms
+monitor --calls --for 50ms
+why pin /nonexistent
+why link 4294967290
+metrics write /nonexistent/x
+metrics show --stats --interval 50ms
+report /nonexistent/x
+check --since /nonexistent
+struct_ops dump id 4294967290
+map pin id 4294967290 /nonexistent
+link pin id 4294967290 /nonexistent
+net show all
+prog loadall /etc/passwd /nonexistent
 batch file /nonexistent
 --table prog show
 --table --columns id,nothing prog show
@@ -122,6 +145,7 @@ CALLERS = {
     "root": "",
     "without CAP_SYS_ADMIN": "setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin",
     "CAP_BPF and CAP_PERFMON": f"setpriv {NO_CAPS},+bpf,+perfmon",
+    "CAP_BPF alone": f"setpriv {NO_CAPS},+bpf",
     "no capability": f"setpriv {NO_CAPS}",
     "no /proc": "unshare --mount sh -c 'mount -t tmpfs none /proc; exec \"$@\"' sh",
     "no /sys": "unshare --mount sh -c 'mount -t tmpfs none /sys; exec \"$@\"' sh",
