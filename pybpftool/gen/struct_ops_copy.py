@@ -183,13 +183,16 @@ class _Copier:
         return at
 
     def _wake(self) -> set[str]:
-        """Call sections of programs that may sleep by the name that every libbpf knows."""
+        """Call sections of programs that may sleep by a name that every libbpf knows.
+
+        It is as long as before: names of functions may be the ends of those of their sections.
+        """
         found = [one for one in self.obj.functions if one.section.partition("/")[0] == _SLEEPABLE]
         for number in {one.section_index for one in found}:
             section = self.elf.sections[number]
-            name = (section.name or "").replace(_SLEEPABLE, "struct_ops", 1)
+            name = (section.name or "").replace(_SLEEPABLE, "struct_ops/s", 1)
             old = (section.name or "").encode("utf-8", "surrogateescape") + b"\0"
-            new = name.encode("utf-8", "surrogateescape").ljust(len(old), b"\0")
+            new = name.encode("utf-8", "surrogateescape") + b"\0"
             names = self.elf.sections[self.elf.names_index]
             end = names.offset + names.size
             for before in (b"\0", b".rel"):

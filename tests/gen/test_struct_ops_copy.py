@@ -9,7 +9,7 @@ from pybpftool.elf.struct_ops import Copy
 from pybpftool.gen.bpf_object import BpfObject, Map
 from pybpftool.gen.opening import open_bytes
 from pybpftool.gen.struct_ops_copy import for_libbpf
-from pybpftool.uapi.btf import DATASEC, PTR
+from pybpftool.uapi.btf import DATASEC, FUNC, PTR
 from tests.support.bpfc import compile_object
 
 HEAD = """
@@ -22,7 +22,7 @@ struct tcp_control___old {
     int last;
 };
 SEC("struct_ops/a") __u32 first(unsigned long long *ctx) { return 2; }
-SEC("struct_ops.s/b") void second(unsigned long long *ctx) { }
+SEC("struct_ops.s/second") void second(unsigned long long *ctx) { }
 SEC("struct_ops/c") __u32 newer(unsigned long long *ctx) { return 2; }
 """
 PLAIN = """
@@ -114,10 +114,10 @@ class TestSections:
         assert copy is not None
         assert copy.sleepable == {"second"}
         assert {one.name: one.section for one in obj.functions} == {
-            "first": "struct_ops/a", "second": "struct_ops/b", "newer": "struct_ops/c",
+            "first": "struct_ops/a", "second": "struct_ops/s/second", "newer": "struct_ops/c",
         }  # fmt: skip
         assert obj.btf is not None
-        assert b"struct_ops.s" not in copy.data[Relocatable(copy.data).sections[1].offset :][:8]
+        assert obj.btf.find("second", FUNC) is not None
 
     def test_known_since_1_2(self, tmp_path: Path) -> None:
         copy = copied(tmp_path, PLAIN + LINKED, version=(1, 2))
