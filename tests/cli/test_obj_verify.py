@@ -43,6 +43,17 @@ SEC("SECTION") struct tcp_congestion_ops t_control = {
     .cong_avoid = (void *)more,
 };
 """
+CALLS = """
+static long (*bpf_tail_call)(void *ctx, void *map, __u32 index) = (void *)12;
+SEC("xdp") int first(void *ctx);
+SEC("xdp") int second(void *ctx);
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 4); __type(key, __u32);
+         int (*values[])(void *); } jumps SEC(".maps") = {
+    .values = { [1] = (void *)&first, [2] = (void *)&second } };
+SEC("xdp") int first(void *ctx) { bpf_tail_call(ctx, &jumps, 2); return 1; }
+SEC("xdp") int second(void *ctx) { bpf_tail_call(ctx, &jumps, 1); return *(int *)ctx; }
+SEC("xdp") int third(void *ctx) { bpf_tail_call(ctx, &jumps, 1); return *(int *)8; }
+"""
 FINE = 'SEC("tcx/ingress") int fine(struct __sk_buff *skb) { return 0; }'
 
 
@@ -110,6 +121,13 @@ class TestVerify:
         assert result.status == 2
         assert "success" in result.text
         assert "No such file" in result.errors
+
+    def test_programs_in_slots_of_an_array(self, tmp_path: Path) -> None:
+        """Each is tried alone: it is no fault of one that the array lacks the others."""
+        result = run("-j", "obj", "verify", compile_object(tmp_path, CALLS))
+        verdicts = {record["program"]: record["verdict"] for record in result.json}
+        assert verdicts == {"first": "success", "second": "success", "third": "failure"}
+        assert all(record["insns"] for record in result.json), result.json
 
     def test_compare(self, objects: dict[str, str], tmp_path: Path) -> None:
         base = tmp_path / "base"
