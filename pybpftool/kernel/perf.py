@@ -224,7 +224,7 @@ def _pid_translation() -> Callable[[str], int | None] | None:
             if len(pids) <= level or not _is_inside(process, len(pids) - 1 - level, own):
                 return None
             return pids[level]
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):  # gone, or its status is cut off
             return None
 
     return translate

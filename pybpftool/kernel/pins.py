@@ -62,7 +62,7 @@ def pinned_files() -> Iterator[str]:
 def _files(directory: str) -> Iterator[str]:
     try:
         entries = list(posix.scandir(directory))
-    except OSError:
+    except (OSError, ValueError):  # not there any more, or no path at all
         return
     for entry in entries:
         try:

@@ -241,6 +241,15 @@ class TestPerf:
             (8, "/proc/4001/fd"),
         ]
 
+    def test_a_status_that_is_cut_off(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(posix, "readlink", lambda path: "4000")
+        self.status(proc / "4000", "")
+        for name in ("self", "4000"):
+            (proc / name / "ns" / "pid").write_text("")
+            (proc / name / "status").write_text("Name:\tx\n")
+        monkeypatch.setattr(perf, "_is_inside", lambda process, levels, own: True)
+        assert list(perf._tasks()) == []
+
     def test_proc_of_a_stranger(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def nobody(path: str) -> str:
             raise FileNotFoundError(2, "gone")

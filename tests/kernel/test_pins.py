@@ -50,6 +50,11 @@ def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(pins.pinned_files()) == []
 
 
+def test_what_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mounts(monkeypatch, b"bpf /a\0b bpf rw 0 0\n")
+    assert list(pins.pinned_files()) == []
+
+
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
