@@ -12,7 +12,7 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TypeVar
 
     _T = TypeVar("_T")
@@ -111,18 +111,11 @@ def find_holders(
 
     holders: dict[int, list[tuple[int, str]]] = {}
     own = _own_pid() if not_ours else 0
-    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
+    for pid, threads in _processes(same_files):
         skipped = not_ours if pid == own else frozenset()
         ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
-        try:
-            # "." and ".." and one link for each thread
-            if posix.stat(f"/proc/{pid}/task").st_nlink > 3:
-                for tid in map(int, posix.listdir(f"/proc/{pid}/task")):
-                    if tid != pid and not same_files(pid, tid):
-                        thread = f"/proc/{pid}/task/{tid}"
-                        ids += _ids_in(thread, names, id_key, texts, mark=mark)
-        except OSError:
-            pass
+        for thread in threads:
+            ids += _ids_in(thread, names, id_key, texts, mark=mark)
         if not ids:
             continue
         holder = (pid, comm_of(f"/proc/{pid}"))
@@ -140,29 +133,35 @@ def find_holding(name: str, same_files: Callable[[int, int], bool]) -> list[tupl
 
     own = _own_pid()
     found = []
-    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
+    for pid, threads in _processes(same_files):
         if pid == own:
             continue
-        threads = [f"/proc/{pid}"]
+        for task in (f"/proc/{pid}", *threads):
+            try:
+                numbers = posix.listdir(task + "/fd")
+            except OSError:
+                continue
+            if _linking(task, numbers, (name,)):
+                found.append((pid, comm_of(f"/proc/{pid}")))
+                break
+    return found
+
+
+def _processes(same_files: Callable[[int, int], bool]) -> Iterator[tuple[int, list[str]]]:
+    """Each process, and the directories of its threads that have descriptors of their own."""
+    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
+        threads = []
         try:
             # "." and ".." and one link for each thread
             if posix.stat(f"/proc/{pid}/task").st_nlink > 3:
-                threads += [
+                threads = [
                     f"/proc/{pid}/task/{tid}"
                     for tid in map(int, posix.listdir(f"/proc/{pid}/task"))
                     if tid != pid and not same_files(pid, tid)
                 ]
         except OSError:
             pass
-        for thread in threads:
-            try:
-                numbers = posix.listdir(thread + "/fd")
-            except OSError:
-                continue
-            if _linking(thread, numbers, (name,)):
-                found.append((pid, comm_of(f"/proc/{pid}")))
-                break
-    return found
+        yield pid, threads
 
 
 def _own_pid() -> int:

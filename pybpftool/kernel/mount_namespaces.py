@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 from errno import EACCES, EPERM
 
-from pybpftool.kernel.pins import unescape
+from pybpftool.kernel.pins import files_below, unescape
 from pybpftool.kernel.syscall import path_text
 from pybpftool.kernel.tasks import comm_of, tasks
 
@@ -95,20 +95,13 @@ class Elsewhere:
         return found
 
     def _below(self, directory: str) -> Iterator[str]:
-        try:
-            entries = list(posix.scandir(directory))
-        except OSError as error:
-            self._note(error)
-            return
-        for entry in entries:
+        """The files below a directory that have not been seen by another way."""
+        for entry in files_below(directory, self._note):
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._below(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    file = status.st_dev, status.st_ino
-                    if file not in self._files:
-                        self._files.add(file)
-                        yield entry.path
+                status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
+            file = status.st_dev, status.st_ino
+            if file not in self._files:
+                self._files.add(file)
+                yield entry.path

@@ -11,7 +11,8 @@ from pybpftool.kernel.syscall import file_system_type, path_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Callable, Iterator
 
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 
@@ -56,20 +57,31 @@ def unescape(field: bytes) -> bytes:
 def pinned_files() -> Iterator[str]:
     """The regular files of all bpf file systems, in directory order, without following links."""
     for point in mount_points():
-        yield from _files(point)
+        for entry in files_below(point):
+            yield entry.path
 
 
-def _files(directory: str) -> Iterator[str]:
+def files_below(
+    directory: str, refused: Callable[[OSError], None] | None = None
+) -> Iterator[os.DirEntry[str]]:
+    """The regular files of a directory and those inside it, without following links.
+
+    ``refused`` hears why a directory cannot be listed.
+    """
     try:
         entries = list(posix.scandir(directory))
-    except (OSError, ValueError):  # not there any more, or no path at all
+    except OSError as error:
+        if refused is not None:
+            refused(error)
+        return
+    except ValueError:  # no path at all
         return
     for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
+                yield from files_below(entry.path, refused)
             elif entry.is_file(follow_symlinks=False):
-                yield entry.path
+                yield entry
         except OSError:
             continue
 

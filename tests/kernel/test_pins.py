@@ -77,7 +77,7 @@ def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
             raise FileNotFoundError
 
     monkeypatch.setattr(posix, "scandir", lambda path: iter([Gone()]))
-    assert list(pins._files("/x")) == []
+    assert list(pins.files_below("/x")) == []
 
 
 def test_is_bpffs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
