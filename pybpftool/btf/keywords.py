@@ -1,4 +1,4 @@
-"""Words that C keeps for itself, and so cannot be names."""
+"""Words that C keeps for itself: they cannot be names, and some of them are its numbers."""
 
 from __future__ import annotations
 
@@ -23,3 +23,40 @@ KEYWORDS = frozenset(_KEYWORDS.split())
 def is_identifier(name: str) -> bool:
     """Whether C takes a name as it is."""
     return name.isidentifier() and name.isascii() and name not in KEYWORDS
+
+
+def _spellings() -> dict[str, tuple[int, ...]]:
+    """Sizes in bytes of C's numbers on BPF, by their words in alphabetical order."""
+    sizes: dict[str, tuple[int, ...]] = {
+        "_Bool": (1,),
+        "char": (1,),
+        "char signed": (1,),
+        "double": (8,),
+        "double long": (8,),
+        "float": (4,),
+        "signed": (4,),
+        "char unsigned": (1,),
+        "unsigned": (4,),
+    }
+    # A long has 4 bytes in the BTF of a 32-bit machine.
+    for words, known in (
+        ("__int128", (16,)),
+        ("int", (4,)),
+        ("long", (8, 4)),
+        ("int long", (8, 4)),
+        ("long long", (8,)),
+        ("int long long", (8,)),
+        ("short", (2,)),
+        ("int short", (2,)),
+    ):
+        for sign in ("", " signed", " unsigned"):
+            sizes[" ".join(sorted(f"{words}{sign}".split()))] = known
+    return sizes
+
+
+_SPELLINGS = _spellings()
+
+
+def is_number(name: str, size: int) -> bool:
+    """Whether a name is that of a number of C which has ``size`` bytes on BPF."""
+    return size in (_SPELLINGS.get(name) or _SPELLINGS.get(" ".join(sorted(name.split())), ()))

@@ -7,7 +7,7 @@ C, the loading of which takes longer than all else of a skeleton.
 
 from __future__ import annotations
 
-from pybpftool.btf.keywords import is_identifier
+from pybpftool.btf.keywords import is_identifier, is_number
 from pybpftool.uapi.btf import (
     ARRAY,
     ENUM,
@@ -26,27 +26,6 @@ if TYPE_CHECKING:
     from pybpftool.btf.c.plain import DeclarationTexts
     from pybpftool.btf.table import Btf
 
-# What compilers call the numbers of BPF, and their sizes in bytes.
-_SIZES = {
-    "_Bool": 1,
-    "char": 1,
-    "signed char": 1,
-    "unsigned char": 1,
-    "short": 2,
-    "short int": 2,
-    "unsigned short": 2,
-    "short unsigned int": 2,
-    "int": 4,
-    "unsigned int": 4,
-    "long": 8,
-    "long int": 8,
-    "unsigned long": 8,
-    "long unsigned int": 8,
-    "long long": 8,
-    "long long int": 8,
-    "unsigned long long": 8,
-    "long long unsigned int": 8,
-}
 _TAGS = {STRUCT: "struct ", UNION: "union ", ENUM: "enum ", ENUM64: "enum ", TYPEDEF: ""}
 _MOST_LINKS = 32  # of arrays and pointers around a name
 
@@ -104,7 +83,7 @@ class Declarations:
         words, at = btf.at(type_id)
         name = btf.names[words[at - 1]]
         if kind == INT:
-            return name if _SIZES.get(name) == words[at + 1] else ""
+            return name if is_number(name, words[at + 1]) else ""
         is_forward = kind in ENUMS and not words[at] & 0xFFFFFF
         if kind not in _TAGS or is_forward or not is_identifier(name):
             return ""

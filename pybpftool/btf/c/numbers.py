@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.keywords import is_identifier
+from pybpftool.btf.keywords import is_identifier, is_number
 from pybpftool.uapi.btf import INT, INT_BOOL, INT_SIGNED
 
 TYPE_CHECKING = False
@@ -21,38 +21,6 @@ _ALIASES = {
 _INTEGERS = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
 # BPF has no numbers of 2 and 16 bytes with a fraction.
 _FLOATS = {2: "unsigned short", 4: "float", 8: "double", 16: "__int128"}
-
-
-def _spellings() -> dict[str, tuple[int, ...]]:
-    """Sizes in bytes of C's numbers on BPF, by their words in alphabetical order."""
-    sizes: dict[str, tuple[int, ...]] = {
-        "_Bool": (1,),
-        "char": (1,),
-        "char signed": (1,),
-        "double": (8,),
-        "double long": (8,),
-        "float": (4,),
-        "signed": (4,),
-        "char unsigned": (1,),
-        "unsigned": (4,),
-    }
-    # A long has 4 bytes in the BTF of a 32-bit machine.
-    for words, known in (
-        ("__int128", (16,)),
-        ("int", (4,)),
-        ("long", (8, 4)),
-        ("int long", (8, 4)),
-        ("long long", (8,)),
-        ("int long long", (8,)),
-        ("short", (2,)),
-        ("int short", (2,)),
-    ):
-        for sign in ("", " signed", " unsigned"):
-            sizes[" ".join(sorted(f"{words}{sign}".split()))] = known
-    return sizes
-
-
-_SPELLINGS = _spellings()
 
 
 class Numbers(dict[int, str]):
@@ -79,8 +47,7 @@ class Numbers(dict[int, str]):
         at = self._offsets[type_id]
         name = self._names.true[words[at - 1]]
         size = words[at + 1]
-        sizes = _SPELLINGS.get(name) or _SPELLINGS.get(" ".join(sorted(name.split())), ())
-        if size in sizes:
+        if is_number(name, size):
             found = name
         elif name in _ALIASES:
             found = name
