@@ -5,6 +5,12 @@ from __future__ import annotations
 import posix
 
 _PIECE = 1 << 20
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+
+
+def is_regular(fd: int) -> bool:
+    """Whether a descriptor is that of a plain file (without the module stat). Raises OSError."""
+    return posix.fstat(fd).st_mode & _S_IFMT == _S_IFREG
 
 
 def read_some(fd: int, most: int = _PIECE) -> bytes:
@@ -20,6 +26,12 @@ def read_some(fd: int, most: int = _PIECE) -> bytes:
             import select
 
             select.select([fd], [], [])
+
+
+def contents(path: str, most: int | None = None) -> bytes:
+    """A file as :func:`read_all` gives it. Raises OSError, ValueError for an impossible name."""
+    with open(path, "rb", buffering=0) as file:
+        return read_all(file.fileno(), most)
 
 
 def read_all(fd: int, most: int | None = None) -> bytes:

@@ -45,7 +45,6 @@ SYSFS = "/sys/kernel/btf/"
 # a file claiming more is refused rather than pulled into memory.
 _MAX_FILE = 1 << 30
 _SECTIONS = (".BTF", ".BTF.base")
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def from_file(path: str, base: Btf | None = None) -> Btf:
@@ -171,6 +170,8 @@ def _is_split(data: bytes) -> bool:
 
 def _read(path: str) -> bytes | mmap:
     """A file's contents; refuses what is not a regular file or too large."""
+    from pybpftool.reading import is_regular, read_all
+
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
@@ -178,9 +179,9 @@ def _read(path: str) -> bytes | mmap:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
-        status = posix.fstat(descriptor)
-        if status.st_mode & _S_IFMT != _S_IFREG:
+        if not is_regular(descriptor):
             raise BpfError(f"cannot read BTF from '{path}': not a regular file")
+        status = posix.fstat(descriptor)
         if status.st_size > _MAX_FILE:
             head = posix.pread(descriptor, HEADER_BYTES, 0)
             if head[:4] == b"\x7fELF":
@@ -190,8 +191,6 @@ def _read(path: str) -> bytes | mmap:
             mapped = _map(descriptor, status.st_size)
             if mapped is not None:
                 return mapped
-        from pybpftool.reading import read_all
-
         return read_all(descriptor)
     except OSError as error:
         raise BpfError(f"cannot read '{path}': {error.strerror}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.cli.grammar import select
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.reading import read_all
+from pybpftool.reading import contents, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,11 +189,8 @@ def _dis(ctx: Context, args: Args) -> None:
 
 def _content(path: str) -> bytes:
     try:
-        if path == "-":
-            data = read_all(0, _LARGEST_FILE + 1)
-        else:
-            with open(path, "rb", buffering=0) as file:
-                data = read_all(file.fileno(), _LARGEST_FILE + 1)
+        most = _LARGEST_FILE + 1
+        data = read_all(0, most) if path == "-" else contents(path, most)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BpfError(f"cannot read '{path}': {reason}") from None

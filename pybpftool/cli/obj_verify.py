@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.inspect import verdicts
 from pybpftool.inspect.verdicts import Verdict
-from pybpftool.reading import read_all
+from pybpftool.reading import contents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def _verdict(outcome: Outcome) -> Verdict:
 
 def _read(path: str) -> list[Verdict]:
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = read_all(file.fileno(), _LARGEST_FILE + 1)
+        data = contents(path, _LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot read '{path}': {reason}") from None

@@ -10,7 +10,7 @@ import posix
 import struct
 
 from pybpftool.errors import BpfError, FormatError
-from pybpftool.reading import read_all
+from pybpftool.reading import is_regular, read_all
 from pybpftool.records import Record
 
 # Numbers of include/uapi/linux/elf.h and of the BPF psABI.
@@ -26,7 +26,6 @@ EM_BPF = 247
 ET_REL = 1
 _SYMBOL_BYTES, _REL_BYTES, _HEADER_BYTES = 24, 16, 64
 MAX_FILE = 1 << 30
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 class Section(Record):
@@ -96,10 +95,9 @@ def read_file(path: str) -> bytes:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None
     try:
-        status = posix.fstat(fd)
-        if status.st_mode & _S_IFMT != _S_IFREG:
+        if not is_regular(fd):
             raise BpfError(f"cannot read '{path}': not a regular file")
-        if status.st_size > MAX_FILE:
+        if posix.fstat(fd).st_size > MAX_FILE:
             raise BpfError(f"cannot read '{path}': the file has more than 1 GiB")
         return read_all(fd)
     except OSError as error:

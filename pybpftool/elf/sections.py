@@ -12,6 +12,7 @@ import posix
 import struct
 
 from pybpftool.errors import BpfError, FormatError
+from pybpftool.reading import is_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _SHT_STRTAB = 3
 _SHN_XINDEX = 0xFFFF
 _SHF_COMPRESSED = 0x800
 _MAX_SECTION = 1 << 30
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def read_sections(path: str, names: tuple[str, ...]) -> tuple[int, dict[str, bytes]]:
@@ -34,7 +34,7 @@ def read_sections(path: str, names: tuple[str, ...]) -> tuple[int, dict[str, byt
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            if posix.fstat(file.fileno()).st_mode & _S_IFMT != _S_IFREG:
+            if not is_regular(file.fileno()):
                 raise BpfError(f"cannot read BTF from '{path}': not a regular file")
             return sections(file, names)
     except (OSError, ValueError) as error:

@@ -41,11 +41,10 @@ def parse(text: str, path: str) -> Table:
 def parse_file(path: str) -> Table:
     """As :func:`parse`, of a file. Raises BpfError, too."""
     from pybpftool.errors import BpfError
-    from pybpftool.reading import read_all
+    from pybpftool.reading import contents
 
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = read_all(file.fileno(), _LARGEST_FILE + 1)
+        data = contents(path, _LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BpfError(f"cannot read '{path}': {reason}") from None

@@ -142,11 +142,10 @@ def opened(path: str = "/sys/kernel/btf/vmlinux") -> KernelTypes | None:
     """The running kernel's types, mapped or else read; None where it tells none."""
     types = mapped(path)
     if types is None:
-        from pybpftool.reading import read_all
+        from pybpftool.reading import contents
 
         try:
-            with open(path, "rb", buffering=0) as file:
-                types = KernelTypes(read_all(file.fileno()))
+            types = KernelTypes(contents(path))
         except (OSError, ValueError):
             pass
     return types
