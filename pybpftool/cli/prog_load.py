@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool.cli.refs import one_map
 from pybpftool.control import libbpf, load, require_live
 from pybpftool.errors import BpfError, LoadError, UsageError
-from pybpftool.gen.struct_ops_copy import for_file
+from pybpftool.gen.for_libbpf import for_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ def register(ctx: Context, args: Args) -> None:
     """``struct_ops register OBJ [LINK_DIR]``"""
     from pybpftool.control import libbpf
     from pybpftool.control import register as control
-    from pybpftool.gen.struct_ops_copy import for_file
+    from pybpftool.gen.for_libbpf import for_file
 
     path = args.take("an object file")
     directory = args.take("a directory") if args else None

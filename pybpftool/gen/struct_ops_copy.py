@@ -10,9 +10,8 @@ from __future__ import annotations
 import struct
 
 from pybpftool.btf.core.compat import essential
-from pybpftool.elf.relocatable import SHT_REL, SHT_STRTAB, read_file
+from pybpftool.elf.relocatable import SHT_REL, SHT_STRTAB
 from pybpftool.elf.struct_ops import SECTION, Copy
-from pybpftool.errors import BpfError, FormatError
 from pybpftool.gen.byteorder import is_foreign
 from pybpftool.gen.datasecs import ids_of_kind, skip_modifiers
 from pybpftool.gen.opening import open_bytes
@@ -22,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pybpftool.btf.load import BtfSource
     from pybpftool.elf.relocatable import Section
     from pybpftool.gen.bpf_object import BpfObject, Map
 
@@ -52,40 +50,6 @@ def for_libbpf(
     if obj.btf is None or not maps:
         return None
     return _Copier(obj, maps).made(version < ONE_SECTION, members_of)
-
-
-def for_file(path: str, kernel: BtfSource, version: Callable[[], tuple[int, ...]]) -> Copy | None:
-    """A copy of an object file that libbpf of this version takes; None where there is no need.
-
-    None as well where the file is not one to be copied: what loads it says why not. The version
-    is asked for if the file has maps of struct_ops.
-    """
-    try:
-        data = read_file(path)
-    except BpfError:
-        return None
-    if SECTION.encode() not in data or not kernel.is_live:
-        return None
-    try:
-        return for_libbpf(data, version(), kernel_members(kernel))
-    except FormatError:
-        return None
-
-
-def kernel_members(kernel: BtfSource) -> Callable[[str], set[str] | None]:
-    """What tells the members of a struct of this kernel by the struct's name."""
-
-    def members_of(name: str) -> set[str] | None:
-        from pybpftool.btf.load import vmlinux
-
-        try:
-            btf = vmlinux(kernel)
-        except BpfError:
-            return None
-        type_id = btf.find(name, STRUCT)
-        return None if type_id is None else {one.name for one in btf.members(type_id)}
-
-    return members_of
 
 
 class _Copier:

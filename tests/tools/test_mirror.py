@@ -64,7 +64,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_prog_tracelog.py": "cli.stopping control.tracelog",
     "cli/test_report.py": "page.document page.drawing page.sheets",
     "cli/test_struct_ops.py": "control.struct_ops objects.struct_ops",
-    "cli/test_struct_ops_register.py": "control.register",
+    "cli/test_struct_ops_register.py": "control.register gen.for_libbpf",
     "cli/test_token.py": "objects.token",
     "cli/test_top.py": "cli.durations control.stats",
     "cli/test_why.py": "inspect.attachments inspect.edge inspect.owners inspect.tree inspect.why",
