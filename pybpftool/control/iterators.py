@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pybpftool.control import require_live
+from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import BpfObjectFile, refused
+from pybpftool.control.load import load_object
 from pybpftool.control.pin_set import PinSet
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pybpftool.kernel.interface import Kernel
 
@@ -30,21 +32,46 @@ def pin_iterator(
     Raises BpfError; then nothing stays.
     """
     require_live(kernel)
-    with BpfObjectFile(path, aloud=aloud) as obj:
-        obj.load()
-        if not obj.programs:
-            raise BpfError(f"there is no program in '{path}'")
-        prog = obj.programs[0]
-        link = obj.lib.attach_iterator(prog.handle, map_fd)
-        if not link:
-            what = f"cannot attach the program '{prog.name}' as an iterator"
-            raise refused(what, obj.lib, obj.lib.errno)
-        pins = PinSet(may_mount)
-        try:
-            pins.prepare_file(pin_path)
-            pins.pin(obj.lib.call("bpf_link__fd", link), pin_path)
-        except BaseException:
-            pins.undo()
-            raise
-        finally:
-            obj.lib.call("bpf_link__destroy", link)
+    pins = PinSet(may_mount)
+    try:
+        for _ in apart(
+            path,
+            lambda **there: _pin(path, pin_path, map_fd, may_mount, **there),
+            aloud=aloud,
+            note=pins.note,
+        ):
+            pass
+    except BaseException:
+        pins.undo()
+        raise
+
+
+def _pin(
+    path: str,
+    pin_path: str,
+    map_fd: int | None,
+    may_mount: bool,
+    aloud: Callable[[str], None] | None,
+    note: Callable[..., None],
+) -> Iterator[None]:
+    """Do it, and yield at the end."""
+    pins = PinSet(may_mount, note)
+    try:
+        with BpfObjectFile(path, aloud=aloud) as obj:
+            load_object(obj, pins)
+            if not obj.programs:
+                raise BpfError(f"there is no program in '{path}'")
+            prog = obj.programs[0]
+            link = obj.lib.attach_iterator(prog.handle, map_fd)
+            if not link:
+                what = f"cannot attach the program '{prog.name}' as an iterator"
+                raise refused(what, obj.lib, obj.lib.errno)
+            try:
+                pins.prepare_file(pin_path)
+                pins.pin(obj.lib.call("bpf_link__fd", link), pin_path)
+                yield
+            finally:
+                obj.lib.call("bpf_link__destroy", link)
+    except BaseException:
+        pins.undo()
+        raise

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from pybpftool.control.apart import made_apart
+from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import check_file, refused
 from pybpftool.control.libbpf import Messages, library
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def link(paths: Sequence[str], aloud: Callable[[str], None] | None = None) -> bytes:
@@ -22,7 +22,15 @@ def link(paths: Sequence[str], aloud: Callable[[str], None] | None = None) -> by
     for path in paths:
         check_file(path)
     library()  # fails here, not in the other process
-    return made_apart("', '".join(paths), lambda fd: _link(paths, fd, aloud))
+    made = os.memfd_create("made")  # with no name until it is whole
+    try:
+        for _ in apart("', '".join(paths), lambda aloud: _link(paths, made, aloud), aloud=aloud):
+            pass
+        with open(made, "rb", closefd=False) as file:
+            file.seek(0)
+            return file.read()
+    finally:
+        os.close(made)
 
 
 def link_bytes(
@@ -49,7 +57,7 @@ def link_bytes(
             os.close(fd)
 
 
-def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) -> None:
+def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) -> Iterator[None]:
     lib = library()
     lib.messages = Messages(aloud)
     linker = lib.call("bpf_linker__new", f"/proc/self/fd/{fd}".encode(), None)
@@ -64,3 +72,4 @@ def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) ->
     if error:
         raise refused("cannot finish linking", lib, -error)
     lib.call("bpf_linker__free", linker)
+    yield

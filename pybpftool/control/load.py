@@ -6,6 +6,7 @@ import os
 from errno import EINVAL
 
 from pybpftool.control import require_live
+from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import (
     F_SLEEPABLE,
     LOG_ALL,
@@ -23,7 +24,7 @@ from pybpftool.uapi.prog_sections import ATTACH_BTF, SLEEPABLE, XDP_FRAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pybpftool.control.bpf_object import Map, Program
     from pybpftool.elf.struct_ops import Copy
@@ -86,6 +87,27 @@ def load(
     """
     require_live(kernel)
     common = None if request.type is None else type_of(request.type)
+    pins = PinSet(request.may_mount)
+    try:
+        [loaded] = apart(
+            request.path,
+            lambda **there: _load(request, common, **there),
+            say=say, aloud=aloud, note=pins.note,
+        )  # fmt: skip
+    except BaseException:
+        pins.undo()
+        raise
+    return [Loaded(*prog) for prog in loaded]
+
+
+def _load(
+    request: Request,
+    common: prog_sections.Section | None,
+    say: Callable[[str], None],
+    aloud: Callable[[str], None] | None,
+    note: Callable[..., None],
+) -> Iterator[list[tuple[object, ...]]]:
+    """Load, pin, and yield the loaded programs at the end."""
     with BpfObjectFile(
         request.path,
         request.kernel_btf,
@@ -96,13 +118,9 @@ def load(
     ) as obj:
         attachable = [_set_up(obj, prog, common, request) for prog in obj.programs]
         _replace_maps(obj, request)
-        pins = PinSet(request.may_mount)
-        there = {map.pin_path for map in obj.maps if os.path.lexists(map.pin_path)}
-        obj.load()
+        pins = PinSet(request.may_mount, note)
         try:
-            for map in obj.maps:
-                if map.is_pinned and map.pin_path not in there:
-                    pins.adopt(map.pin_path)
+            load_object(obj, pins)
             _pin_programs(obj, request, pins, attachable, say)
             if request.pin_maps is not None:
                 pins.prepare_directory(request.pin_maps)
@@ -110,14 +128,23 @@ def load(
                     if map.is_wanted:
                         _pin_map(map, request.pin_maps, pins)
             said = logs(obj.lib) if request.with_logs else {}
-            return [
-                Loaded(prog.name, object_id(prog.fd), said.get(prog.name, ""))
+            yield [
+                (prog.name, object_id(prog.fd), said.get(prog.name, ""))
                 for prog in obj.programs
                 if prog.fd >= 0
             ]
         except BaseException:
             pins.undo()
             raise
+
+
+def load_object(obj: BpfObjectFile, pins: PinSet) -> None:
+    """Load; the maps that libbpf pins by itself count among ``pins``."""
+    for map in obj.maps:
+        path = map.pin_path
+        if path and not os.path.lexists(path):
+            pins.adopt(path)  # before, for it may crash after it has pinned
+    obj.load()
 
 
 def type_of(word: str) -> prog_sections.Section:

@@ -6,9 +6,7 @@ libbpf does not load anything then: it writes down the system calls that it woul
 
 from __future__ import annotations
 
-import marshal
-
-from pybpftool.control.apart import made_apart
+from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile, check_file
 from pybpftool.control.libbpf import library
 from pybpftool.control.load import stand_in_unknown
@@ -17,7 +15,7 @@ from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Loader(Record):
@@ -43,13 +41,13 @@ def loader(
     """
     check_file(path)
     library()
-    made = made_apart(path, lambda fd: _generate(path, name, fd, aloud, signed))
-    return Loader(*marshal.loads(made))
+    [made] = apart(path, lambda aloud: _generate(path, name, aloud, signed), aloud=aloud)
+    return Loader(*made)
 
 
 def _generate(
-    path: str, name: str | None, fd: int, aloud: Callable[[str], None] | None, signed: bool
-) -> None:
+    path: str, name: str | None, aloud: Callable[[str], None] | None, signed: bool
+) -> Iterator[tuple[bytes, bytes, dict[str, bytes]]]:
     level = 0 if aloud is None else LOG_ALL
     try:
         opened = BpfObjectFile(path, log_level=level, aloud=aloud, name=name)
@@ -62,6 +60,4 @@ def _generate(
             stand_in_unknown(obj, prog)
         insns, data = obj.make_loader(signed)
         values = [(map.name, map.initial_value) for map in obj.maps]
-    initial = {name: value for name, value in values if value is not None}
-    with open(fd, "wb", closefd=False) as file:
-        file.write(marshal.dumps((insns, data, initial)))
+    yield insns, data, {name: value for name, value in values if value is not None}

@@ -9,17 +9,36 @@ from pybpftool.control.pin import pin_object
 from pybpftool.errors import BpfError
 from pybpftool.kernel.pins import is_bpffs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PIN, _DIRECTORY, _MOUNTS = range(3)  # what was made
+_NOTHING = -1  # all was taken back
+
 
 class PinSet:
-    """Pins, directories and mounts that a command makes; :meth:`undo` takes them all back."""
+    """Pins, directories and mounts that a command makes; :meth:`undo` takes them all back.
 
-    __slots__ = ("_directories", "_may_mount", "_mounts", "_paths")
+    ``tell`` is called with each of them, in a form that passes to another process: what a
+    :meth:`note` of another set takes, which then can take them back as well.
+    """
 
-    def __init__(self, may_mount: bool) -> None:
+    __slots__ = ("_made", "_may_mount", "_tell")
+
+    def __init__(self, may_mount: bool, tell: Callable[..., None] | None = None) -> None:
         self._may_mount = may_mount
-        self._paths: list[str] = []
-        self._directories: list[str] = []
-        self._mounts: list[tuple[str, int]] = []
+        self._tell = tell
+        self._made: list[tuple[int, str, int]] = []
+
+    def note(self, what: int, path: str = "", mounts: int = 0) -> None:
+        """Count what was made among what :meth:`undo` takes back."""
+        if what == _NOTHING:
+            self._made.clear()
+        else:
+            self._made.append((what, path, mounts))
+        if self._tell is not None:
+            self._tell(what, path, mounts)
 
     def prepare_file(self, path: str) -> None:
         """See to it that ``path`` is free and in a bpf file system, by mounting one."""
@@ -57,7 +76,7 @@ class PinSet:
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise BpfError(f"cannot make the directory '{directory}': {error.strerror}") from None
-        self._directories.append(directory)
+        self.note(_DIRECTORY, directory)
 
     def _refuse_mount(self, directory: str) -> None:
         if not self._may_mount:
@@ -68,7 +87,7 @@ class PinSet:
 
     def _mount(self, directory: str) -> None:
         self._refuse_mount(directory)
-        self._mounts.append((directory, mount_bpffs(directory)))
+        self.note(_MOUNTS, directory, mount_bpffs(directory))
 
     def pin(self, fd: int, path: str) -> None:
         """Pin an open program, map or link at a path that was prepared."""
@@ -76,20 +95,20 @@ class PinSet:
         if not os.path.lexists(directory):
             self._make(directory)
         pin_object(fd, path)
-        self._paths.append(path)
+        self.note(_PIN, path)
 
     def adopt(self, path: str) -> None:
-        """Count a pin that somebody else made for us among ours."""
-        self._paths.append(path)
+        """Count a pin that somebody else made for us, or may have made, among ours."""
+        self.note(_PIN, path)
 
     def undo(self) -> None:
         """Take back what was made, the last first."""
-        for path in reversed(self._paths):
-            _quietly(os.unlink, path)
-        for directory, mounts in reversed(self._mounts):
-            unmount(directory, mounts)
-        for directory in reversed(self._directories):
-            _quietly(os.rmdir, directory)
+        for what, path, mounts in reversed(self._made):
+            if what == _MOUNTS:
+                unmount(path, mounts)
+            else:
+                _quietly(os.unlink if what == _PIN else os.rmdir, path)
+        self.note(_NOTHING)
 
 
 def _refuse_null(path: str) -> None:

@@ -6,6 +6,7 @@ import os
 import struct
 
 from pybpftool.control import require_live
+from pybpftool.control.apart import apart, as_bpf_error, as_plain
 from pybpftool.control.bpf_object import (
     F_LINK,
     LOG_ALL,
@@ -15,6 +16,7 @@ from pybpftool.control.bpf_object import (
     refused,
 )
 from pybpftool.control.libbpf import as_numbers
+from pybpftool.control.load import load_object
 from pybpftool.control.pin_set import PinSet
 from pybpftool.errors import BpfError
 from pybpftool.kernel.syscall import Buffer, bpf, checked
@@ -62,18 +64,49 @@ def register(
     pins = PinSet(may_mount)
     count = 0
     try:
+        for is_registered, values in apart(
+            path,
+            lambda **there: _register(path, link_directory, may_mount, copy, **there),
+            aloud=aloud,
+            note=pins.note,
+        ):
+            if is_registered:
+                count += 1
+                yield Registered(*values)
+            else:
+                yield as_bpf_error(*values)
+    finally:
+        if not count:
+            pins.undo()
+
+
+def _register(
+    path: str,
+    link_directory: str | None,
+    may_mount: bool,
+    copy: Copy | None,
+    aloud: Callable[[str], None] | None,
+    note: Callable[..., None],
+) -> Iterator[tuple[bool, tuple[object, ...]]]:
+    """What came of each, whether it was registered, in a plain form."""
+    pins = PinSet(may_mount, note)
+    count = 0
+    try:
         if link_directory is not None:
             pins.prepare_directory(link_directory)
         level = 0 if aloud is None else LOG_ALL
         with BpfObjectFile(path, log_level=level, aloud=aloud, copy=copy) as obj:
-            obj.load()
+            load_object(obj, pins)
             links: list[int] = []
             try:
                 for map in obj.maps:
                     if map.type == _STRUCT_OPS:
                         outcome = _register_one(obj, map, link_directory, pins, links)
-                        count += isinstance(outcome, Registered)
-                        yield outcome
+                        if isinstance(outcome, Registered):
+                            count += 1
+                            yield True, tuple(outcome)
+                        else:
+                            yield False, as_plain(outcome)
             finally:
                 for fd in links:
                     os.close(fd)
@@ -81,7 +114,8 @@ def register(
             if not any(map.type == _STRUCT_OPS for map in obj.maps):
                 raise BpfError(f"there is no struct_ops in '{path}'{more}")
             if more:
-                yield BpfError(f"'{path}' has struct_ops beside those{more}")
+                beside = BpfError(f"'{path}' has struct_ops beside those{more}")
+                yield False, as_plain(beside)
     finally:
         if not count:
             pins.undo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pybpftool.control import require_live
+from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import (
     LOG_STATISTICS,
     BpfObjectFile,
@@ -10,6 +11,7 @@ from pybpftool.control.bpf_object import (
     logs,
     name_of,
 )
+from pybpftool.control.libbpf import library
 from pybpftool.control.load import guess, set_type
 from pybpftool.control.verifier_log import Statistics, statistics
 from pybpftool.elf.relocatable import Relocatable, read_file
@@ -48,14 +50,19 @@ def verify(kernel: Kernel, path: str, kernel_btf: str | None = None) -> Iterator
     """
     require_live(kernel)
     check_file(path)
-    with BpfObjectFile(path, kernel_btf) as obj:
-        names = [prog.name for prog in obj.programs]
+    library()  # once, not in every process
+    [names] = apart(path, lambda: _names(path, kernel_btf))
     elf = Relocatable(read_file(path))
     for index, name in enumerate(names):
         data = uses = None
         if has_struct_ops(elf):
             data, uses = with_one_program(elf.bytes, name)
         yield _verify_one(_Trial(path, kernel_btf, index, data, bool(uses)), name)
+
+
+def _names(path: str, kernel_btf: str | None) -> Iterator[list[str]]:
+    with BpfObjectFile(path, kernel_btf) as obj:
+        yield [prog.name for prog in obj.programs]
 
 
 class _Trial(Record):
@@ -74,7 +81,7 @@ class _Trial(Record):
 def _verify_one(trial: _Trial, name: str) -> Outcome:
     path = trial.path
     try:
-        said = _load_one(trial, LOG_STATISTICS)
+        [said] = apart(path, lambda: _load_one(trial, LOG_STATISTICS))
     except BpfError as error:
         refused = error
     else:
@@ -84,7 +91,7 @@ def _verify_one(trial: _Trial, name: str) -> Outcome:
         # The statistics alone do not say why.
         found = statistics(refused.log) if isinstance(refused, LoadError) else found
         try:
-            _load_one(trial, 0)
+            [_] = apart(path, lambda: _load_one(trial, 0))
         except BpfError as error:
             refused = error
     log = refused.log if isinstance(refused, LoadError) else ""
@@ -93,8 +100,8 @@ def _verify_one(trial: _Trial, name: str) -> Outcome:
     return Outcome(path, name, FAILURE, found, str(refused), log)
 
 
-def _load_one(trial: _Trial, log_level: int) -> str:
-    """Load one program; what the verifier said of it."""
+def _load_one(trial: _Trial, log_level: int) -> Iterator[str]:
+    """Load one program; yield what the verifier said of it."""
     path, index, data = trial.path, trial.number, trial.data
     name = None if data is None else name_of(path)
     with BpfObjectFile(path, trial.kernel_btf, False, log_level, None, name, data) as obj:
@@ -120,4 +127,4 @@ def _load_one(trial: _Trial, log_level: int) -> str:
             # comes after the verifier, which has let the program pass.
             if _EMPTY_SLOT not in str(error):
                 raise
-        return logs(lib).get(chosen.name, "")
+        yield logs(lib).get(chosen.name, "")

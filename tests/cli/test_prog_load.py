@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.control import libbpf
+from pybpftool.control import load as control
 from pybpftool.kernel.pins import is_bpffs
 from tests.support import load
 from tests.support.bpfc import compile_object
@@ -125,6 +126,32 @@ class TestLoad:
         assert (shown["name"], shown["type"]) == ("first", "xdp")
         again = run("prog", "load", objects["two"], f"{bpffs}/p")
         assert_one_sentence(again, "exists already")
+
+    @pytest.mark.parametrize("place", ["load_object", "_pin_programs", "_pin_map", "object_id"])
+    def test_a_library_that_crashes(
+        self,
+        place: str,
+        objects: dict[str, str],
+        bpffs: Path,
+        root_bpffs: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        before = set(Path("/sys/fs/bpf").iterdir())
+        work = getattr(control, place)
+
+        def crash(*args: object) -> None:
+            work(*args)
+            os.kill(os.getpid(), 9)
+
+        monkeypatch.setattr(control, place, crash)
+        paths = (f"{bpffs}/all", "pinmaps", f"{bpffs}/maps")
+        for name in ("two", "by_name"):
+            if name == "by_name":
+                paths = (f"{bpffs}/all", "pinmaps", "/sys/fs/bpf")
+            result = run("prog", "loadall", objects[name], *paths)
+            assert_one_sentence(result, f"cannot digest '{objects[name]}': it ended with SIGKILL")
+            assert list(bpffs.iterdir()) == []
+            assert set(Path("/sys/fs/bpf").iterdir()) == before
 
     def test_all_and_maps(self, objects: dict[str, str], bpffs: Path) -> None:
         words = (objects["two"], f"{bpffs}/all", "pinmaps", f"{bpffs}/maps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,9 @@ def test_said_aloud(tmp_path: Path) -> None:
 def test_a_library_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compile_object(tmp_path, ONE)
 
-    def crash(*_: object) -> None:
+    def crash(*_: object) -> Iterator[None]:
         os.kill(os.getpid(), 9)
+        yield
 
     monkeypatch.setattr(linker, "_link", crash)
     with pytest.raises(BpfError, match="ended with SIGKILL"):
