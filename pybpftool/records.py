@@ -43,21 +43,21 @@ else:
 
     def _completed(cls, values, named):
         """The values of all fields; TypeError where there are too few or too many."""
-        fields = cls._fields
-        if len(values) > len(fields):
-            raise TypeError(f"{cls.__name__} takes {len(fields)} values, not {len(values)}")
-        rest = []
-        for field in fields[len(values) :]:
-            if field in named:
-                rest.append(named.pop(field))
-            elif field in cls._field_defaults:
-                rest.append(cls._field_defaults[field])
-            else:
-                raise TypeError(f"{cls.__name__} needs a value for '{field}'")
-        for field in named:
-            what = "twice a value for" if field in fields else "no field"
-            raise TypeError(f"{cls.__name__} takes {what} '{field}'")
-        return (*values, *rest)
+        following = cls._fields[len(values) :]
+        given = {**cls._field_defaults, **named}
+        if len(values) <= cls._count and named.keys() <= frozenset(following) <= given.keys():
+            return (*values, *[given[field] for field in following])
+        raise TypeError(f"{cls.__name__} {_misfit(cls._fields, len(values), given, named)}")
+
+    def _misfit(fields, count, given, named):
+        """What is wrong with the values of a record, of which ``count`` came without a name."""
+        if count > len(fields):
+            return f"takes {len(fields)} values, not {count}"
+        for field in fields[count:]:
+            if field not in given:
+                return f"needs a value for '{field}'"
+        wrong = next(field for field in named if field not in fields[count:])
+        return f"takes {'twice a value for' if wrong in fields else 'no field'} '{wrong}'"
 
     class Record(tuple, metaclass=_Fields):
         """Base of all records: fields are class annotations, defaults stand last."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pybpftool.errors import BpfError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -61,14 +63,17 @@ class _Owners:
 
     def of(self, row: Attachment) -> tuple[str, ...]:
         """The owners, none where they cannot be told."""
-        from pybpftool.errors import BpfError
-
         inventory = self._inventory
         try:
             if row.holders:
                 pids = dict.fromkeys(pid for pid, _ in row.holders)
                 return inventory.owners.of((pid, inventory.comm(pid)) for pid in pids)
-            for kind, id in (("link", row.link_id), ("map", row.map_id), ("prog", row.prog_id)):
+            if row.link_id:
+                item = inventory.items("link").get(row.link_id)
+                owner = inventory.owner(item) if item is not None else ()
+                if owner:
+                    return owner
+            for kind, id in (("map", row.map_id), ("prog", row.prog_id)):
                 if not id:
                     continue
                 item = inventory.items(kind).get(id)

@@ -112,15 +112,23 @@ class View:
             self._ctx.say(f"'{name}' is hidden (?): {reason}")
 
     def _column(self, name: str, values: list[Any], hidden: dict[str, str]) -> list[str]:
-        known: dict[str, str] = {}  # most columns say few things again and again
+        known: dict[Any, str] = {}  # most columns say few things again and again
+        is_number = self._kinds[name] == columns.NUMBER
         found = []
         for value in values:
+            kind = type(value)
             if value is None:
                 text = "-"
-            elif type(value) is str and value:
+            elif kind is int and is_number:
+                text = str(value)
+            elif kind is str and value:
                 text = known.get(value, "")
                 if not text:
                     text = known[value] = shown(value)
+            elif kind is tuple and len(value) == 1 and type(value[0]) is str:
+                text = known.get(value, "")
+                if not text:
+                    text = known[value] = self._cell(name, value, hidden)
             else:
                 text = self._cell(name, value, hidden)
             found.append(text)

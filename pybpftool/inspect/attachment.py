@@ -22,6 +22,7 @@ _OTHER_ORDER = (
     *("tracepoint", "raw_tracepoint", "perf_event", "iter"),
 )
 _CGROUP_RANK = _OTHER_ORDER.index("cgroup_")
+_ranks: dict[str, int] = {}  # of the hooks that were met, by _OTHER_ORDER
 _NETFILTER_ORDER = ("prerouting", "input", "forward", "output", "postrouting")
 _NETNS_HOOKS = ("flow_dissector", "sk_lookup")
 
@@ -56,10 +57,11 @@ class Attachment(Record):
         """What the program hangs at, on one line."""
         if self.is_detached:
             return "detached"
-        key = f"{self.key} " if self.key and self.key != self.hook else ""
-        text = f"{key}{self.target}"
+        hook, word, target = self[:3]
+        key = f"{word} " if word and word != hook else ""
+        text = f"{key}{target}"
         if self.symbol:
-            text = f"{key}{self.symbol} ({self.target})"
+            text = f"{key}{self.symbol} ({target})"
         if self.targets:
             some = ", ".join(self.targets[:3]) + (", …" if len(self.targets) > 3 else "")
             text = f"{len(self.targets)} {self.key}s: {some}"
@@ -77,10 +79,20 @@ class Attachment(Record):
         json: dict[str, Any] = {"hook": self.hook}
         if self.key:
             json[self.key] = list(self.targets) if self.targets else self.target
-        for name in ("netns", "position", "symbol", "detail", "prog_id", "prog_name"):
-            value = getattr(self, name)
-            if value:
-                json[name] = value
+        netns, position, detail, symbol = self[7:11]
+        # In this order, those that there are; a machine may have thousands of places.
+        if netns:
+            json["netns"] = netns
+        if position:
+            json["position"] = position
+        if symbol:
+            json["symbol"] = symbol
+        if detail:
+            json["detail"] = detail
+        if self.prog_id:
+            json["prog_id"] = self.prog_id
+        if self.prog_name:
+            json["prog_name"] = self.prog_name
         if self.link_id:
             json["link_id"] = self.link_id
         if self.map_id:
@@ -103,7 +115,10 @@ def order(row: Attachment) -> tuple[object, ...]:
         return (0, row.netns, row.target, rank, row.hook, mode, row.position or 0, row.link_id)
     if row.hook.startswith("cgroup_"):
         return (1, _CGROUP_RANK, row.hook, row.target, row.position or 0, row.prog_id, row.link_id)
-    rank = next((n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook)), 99)
+    rank = _ranks.get(row.hook, -1)
+    if rank < 0:
+        found = (n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook))
+        rank = _ranks[row.hook] = next(found, 99)
     where: tuple[object, ...] = (row.target,)
     if row.hook in _NETNS_HOOKS:
         where = row.netns, row.target

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, VanishedError
 from pybpftool.inspect.attachment import Attachment, order
-from pybpftool.inspect.places import Names, of_link
+from pybpftool.inspect.places import Names, Place, of_link
 from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.inventory import Inventory, Item
-    from pybpftool.inspect.places import Place
     from pybpftool.objects.link import Link
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
 
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 SOCKET_MAPS = ("sockmap", "sockhash")
+_NO_PLACE = Place(0, "")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 
 
@@ -327,9 +327,14 @@ class Attachments(Names):
             self._add(row)
             return
         known = self.rows[index]
-        detail = " ".join([word for word in (known.detail, row.detail) if word])
+        hook, key, target, prog_id, prog_name, _, map_id, netns, position = known[:9]
+        told, symbol, targets, _, is_detached = known[9:]
+        detail = f"{told} {row.detail}" if told and row.detail else told or row.detail
         # Whoever holds the link is told with the link.
-        self.rows[index] = known._replace(link_id=row.link_id, detail=detail, holders=())
+        self.rows[index] = Attachment(
+            hook, key, target, prog_id, prog_name, row.link_id, map_id, netns, position, detail,
+            symbol, targets, (), is_detached,
+        )  # fmt: skip
 
     def _of_cgroup_link(self, link: Link) -> tuple[Attachment, list[tuple[object, ...]]]:
         """As :meth:`_of_link`; there may be thousands of these."""
@@ -345,40 +350,42 @@ class Attachments(Names):
 
     def _of_link(self, item: Item) -> tuple[Attachment, list[tuple[object, ...]]]:
         """The row of a link, and the keys under which its place may be known already."""
-        from pybpftool.objects.links import network, tracing
-
-        link, target = item.record, item.record.target
-        places = list(of_link(link, self, self._inventory.targets))
-        row = self._row(link.id, places[0]) if places else Attachment(item.type, "", "", 0)
-        row = row._replace(prog_id=link.prog_id, link_id=link.id)
+        link: Link = item.record
+        target: Any = link.target
+        id, prog_id = link.id, link.prog_id
+        places = of_link(link, self, self._inventory.targets)
+        # Place: of its program, hook, key, target, position, netns, link, detail.
+        _, hook, key, name, position, netns, _, detail = places[0] if places else _NO_PLACE
+        hook = hook or item.type
+        symbol = self._symbol_at(name) if key == "file" else ""
+        targets: tuple[str, ...] = ()
         if len(places) > 1:
-            row = row._replace(target="", targets=tuple([place.target for place in places]))
-        keys: list[tuple[object, ...]] = [("link", link.id), (row.hook, row.target, row.prog_id)]
-        if isinstance(target, network.Device):
+            name, targets = "", tuple([place.target for place in places])
+        map_id, is_detached = 0, False
+        more: tuple[object, ...] = ()
+        kind = type(target).__name__
+        if kind == "Device":
             if not target.ifindex:
-                row = Attachment(str(target.attach_type or item.type), "", "", link.prog_id, "",
-                                 link.id, is_detached=True)  # fmt: skip
-            keys.append(("xdp", target.ifindex, link.prog_id))
-        elif isinstance(target, network.Netns):
+                hook, is_detached = str(target.attach_type or item.type), True
+            more = ("xdp", target.ifindex, prog_id)
+        elif kind == "Netns":
             netns = self._netns.get(target.netns_ino, str(target.netns_ino or ""))
-            row = row._replace(netns=netns, is_detached=not target.netns_ino)
-            keys.append((row.hook, netns, row.prog_id))
-        elif isinstance(target, tracing.Iter):
-            row = row._replace(detail=target.text().split("  ", 1)[1].strip())
-        elif isinstance(target, (network.Sockmap, tracing.StructOps)):
-            keys.append(("sockmap", target.map_id, row.hook, row.prog_id))
-            row = row._replace(map_id=target.map_id, is_detached=not target.map_id)
-        return row, keys
+            is_detached = not target.netns_ino
+            more = (hook, netns, prog_id)
+        elif kind == "Iter":
+            detail = target.text().split("  ", 1)[1].strip()
+        elif kind in ("Sockmap", "StructOps"):
+            map_id, is_detached = target.map_id, not target.map_id
+            more = ("sockmap", map_id, hook, prog_id)
+        keys: list[tuple[object, ...]] = [("link", id), (hook, name, prog_id)]
+        if more:
+            keys.append(more)
+        return Attachment(hook, key, name, prog_id, "", id, map_id, netns, position, detail,
+                          symbol, targets, (), is_detached), keys  # fmt: skip
 
-    def _row(self, link_id: int, place: Place) -> Attachment:
-        symbol = ""
-        if place.key == "file" and place.target.rpartition("+")[2].startswith("0x"):
-            path, _, offset = place.target.rpartition("+")
-            symbol = self._symbol(path, int(offset, 16))
-        return Attachment(
-            place.hook, place.key, place.target, place.prog_id, "", link_id, 0, place.netns,
-            place.position, place.detail, symbol,
-        )  # fmt: skip
+    def _symbol_at(self, place: str) -> str:
+        path, _, offset = place.rpartition("+")
+        return self._symbol(path, int(offset, 16)) if offset.startswith("0x") else ""
 
 
 def below(path: str, root: str) -> str:

@@ -258,83 +258,136 @@ def _of_event(kind: str, name: str, offset: int) -> tuple[str, str]:
     return ("file" if kind in ("uprobe", "uretprobe") else "function"), name + suffix
 
 
-def of_link(link: Link, names: Names, targets: AttachTargets) -> Iterator[Place]:
+def of_link(link: Link, names: Names, targets: AttachTargets) -> list[Place]:
     """The places of a link by what it says itself."""
-    from pybpftool.objects.links import network, probes, tracing
-
     target: Any = link.target
-    rest: dict[str, Any] = {"link_id": link.id}
     cookie = getattr(target, "cookie", None)
-    if cookie:
-        rest["detail"] = f"cookie {cookie}"
-    prog = link.prog_id
-    if isinstance(target, network.Device):
-        hook = str(target.attach_type or link.type)
-        hook = hook.replace("tcx_", "tcx/").replace("netkit_", "netkit/")
-        if target.ifindex:  # else the device is gone, or the link was detached
-            yield Place(prog, hook, "dev", target.devname or "?", **rest)
-    elif isinstance(target, network.Cgroup):
-        if target.cgroup_id:
-            yield Place(prog, str(target.attach_type), "cgroup", "?", **rest)
-    elif isinstance(target, network.Netns):
-        yield Place(prog, str(target.attach_type), **rest)
-    elif isinstance(target, network.Sockmap):
-        yield Place(prog, str(target.attach_type), "map", names.map(target.map_id), **rest)
-    elif isinstance(target, network.Netfilter):
-        hook = "netfilter/" + "/".join(target.text().split()[:2])
-        yield Place(prog, hook, **{**rest, "detail": f"prio {target.priority}"})
-    elif isinstance(target, tracing.RawTracepoint):
-        yield Place(prog, "raw_tracepoint", "tracepoint", target.tp_name, **rest)
-    elif isinstance(target, tracing.Tracing):
-        yield _of_tracing(link, target, names, targets, rest)
-    elif isinstance(target, tracing.Iter):
-        yield Place(prog, "iter", "target", target.target_name, **rest)
-    elif isinstance(target, tracing.StructOps):
-        yield Place(prog, "struct_ops", "map", names.map(target.map_id), **rest)
-    elif isinstance(target, probes.KprobeMulti):
-        hook = "kretprobe.multi" if target.retprobe else "kprobe.multi"
-        yield from _functions(prog, hook, [row[2] for row in target.funcs or ()], rest)
-    elif isinstance(target, tracing.TracingMulti):
-        hook = str(target.attach_type)
-        yield from _functions(prog, hook, [row[3] for row in target.funcs], rest)
-    elif isinstance(target, probes.UprobeMulti):
-        hook = "uretprobe.multi" if target.retprobe else "uprobe.multi"
-        for offset, _, _, _ in target.funcs:
-            yield Place(prog, hook, "file", f"{target.path}+{offset:#x}", **rest)
-    elif isinstance(target, probes.Kprobe):
-        hook = "kretprobe" if target.retprobe else "kprobe"
-        at = f"+{target.offset:#x}" if target.offset else ""
-        yield Place(prog, hook, "function", (target.func or f"{target.addr:#x}") + at, **rest)
-    elif isinstance(target, probes.Uprobe):
-        hook = "uretprobe" if target.retprobe else "uprobe"
-        yield Place(prog, hook, "file", f"{target.file}+{target.offset:#x}", **rest)
-    elif isinstance(target, probes.Tracepoint):
-        yield Place(prog, "tracepoint", "tracepoint", target.tp_name, **rest)
-    elif isinstance(target, probes.PerfEvent):
-        yield Place(prog, "perf_event", "target", f"{target.type}:{target.config}", **rest)
-    else:
-        yield Place(prog, str(link.type), **rest)
+    find: Callable[..., list[Place]] = _OF_TARGET.get(type(target).__name__, _bare)
+    return find(link, target, f"cookie {cookie}" if cookie else "", names, targets)
 
 
-def _functions(
-    prog: Any, hook: str, functions: list[str | None], rest: dict[str, Any]
-) -> Iterator[Place]:
+def _at(link: Link, hook: str, key: str, target: str, detail: str) -> list[Place]:
+    return [Place(link.prog_id, hook, key, target, None, "", link.id, detail)]
+
+
+def _functions(link: Link, hook: str, functions: list[str | None], detail: str) -> list[Place]:
     """A place for each function, None one without a name; one place where none is known."""
     if not functions:
-        yield Place(prog, hook, **rest)
-    for function in functions:
-        yield Place(prog, hook, "function", function or "?", **rest)
+        return _at(link, hook, "", "", detail)
+    id, prog = link.id, link.prog_id
+    return [Place(prog, hook, "function", name or "?", None, "", id, detail) for name in functions]
 
 
-def _of_tracing(
-    link: Link, target: Any, names: Names, targets: AttachTargets, rest: dict[str, Any]
-) -> Place:
+def _bare(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, str(link.type), "", "", detail)
+
+
+def _device(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    if not target.ifindex:  # the device is gone, or the link was detached
+        return []
+    hook = str(target.attach_type or link.type)
+    hook = hook.replace("tcx_", "tcx/").replace("netkit_", "netkit/")
+    return _at(link, hook, "dev", target.devname or "?", detail)
+
+
+def _cgroup(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    if not target.cgroup_id:
+        return []
+    return _at(link, str(target.attach_type), "cgroup", "?", detail)
+
+
+def _netns(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, str(target.attach_type), "", "", detail)
+
+
+def _sockmap(link: Link, target: Any, detail: str, names: Names, *_: Any) -> list[Place]:
+    return _at(link, str(target.attach_type), "map", names.map(target.map_id), detail)
+
+
+def _netfilter(link: Link, target: Any, *_: Any) -> list[Place]:
+    hook = "netfilter/" + "/".join(target.text().split()[:2])
+    return _at(link, hook, "", "", f"prio {target.priority}")
+
+
+def _raw_tracepoint(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, "raw_tracepoint", "tracepoint", target.tp_name, detail)
+
+
+def _tracing(
+    link: Link, target: Any, detail: str, names: Names, targets: AttachTargets
+) -> list[Place]:
     hook = str(target.attach_type)
     object_id, type_id = target.target_obj_id or 0, target.target_btf_id or 0
     if target.prog_type == "ext":
-        return Place(link.prog_id, "freplace", "prog", names.prog(object_id), **rest)
+        return _at(link, "freplace", "prog", names.prog(object_id), detail)
     if names.is_for_program(link.prog_id):
-        return Place(link.prog_id, hook, "prog", names.prog(object_id), **rest)
+        return _at(link, hook, "prog", names.prog(object_id), detail)
     name = targets.name(object_id, type_id)
-    key = "tracepoint" if hook == "trace_raw_tp" else "function"
-    return Place(link.prog_id, hook, key, name or "?", **rest)
+    return _at(link, hook, "tracepoint" if hook == "trace_raw_tp" else "function", name or "?",
+               detail)  # fmt: skip
+
+
+def _iter(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, "iter", "target", target.target_name, detail)
+
+
+def _struct_ops(link: Link, target: Any, detail: str, names: Names, *_: Any) -> list[Place]:
+    return _at(link, "struct_ops", "map", names.map(target.map_id), detail)
+
+
+def _kprobe_multi(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    hook = "kretprobe.multi" if target.retprobe else "kprobe.multi"
+    return _functions(link, hook, [row[2] for row in target.funcs or ()], detail)
+
+
+def _tracing_multi(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _functions(link, str(target.attach_type), [row[3] for row in target.funcs], detail)
+
+
+def _uprobe_multi(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    hook = "uretprobe.multi" if target.retprobe else "uprobe.multi"
+    return [
+        place
+        for offset, _, _, _ in target.funcs
+        for place in _at(link, hook, "file", f"{target.path}+{offset:#x}", detail)
+    ]
+
+
+def _kprobe(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    hook = "kretprobe" if target.retprobe else "kprobe"
+    at = f"+{target.offset:#x}" if target.offset else ""
+    return _at(link, hook, "function", (target.func or f"{target.addr:#x}") + at, detail)
+
+
+def _uprobe(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    hook = "uretprobe" if target.retprobe else "uprobe"
+    return _at(link, hook, "file", f"{target.file}+{target.offset:#x}", detail)
+
+
+def _tracepoint(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, "tracepoint", "tracepoint", target.tp_name, detail)
+
+
+def _perf_event(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
+    return _at(link, "perf_event", "target", f"{target.type}:{target.config}", detail)
+
+
+# By the classes of pybpftool.objects.links, which are imported where one of them is met.
+_OF_TARGET: dict[str, Callable[..., list[Place]]] = {
+    "Cgroup": _cgroup,
+    "Device": _device,
+    "Iter": _iter,
+    "Kprobe": _kprobe,
+    "KprobeMulti": _kprobe_multi,
+    "Netfilter": _netfilter,
+    "Netns": _netns,
+    "PerfEvent": _perf_event,
+    "RawTracepoint": _raw_tracepoint,
+    "Sockmap": _sockmap,
+    "StructOps": _struct_ops,
+    "Tracepoint": _tracepoint,
+    "Tracing": _tracing,
+    "TracingMulti": _tracing_multi,
+    "Uprobe": _uprobe,
+    "UprobeMulti": _uprobe_multi,
+}

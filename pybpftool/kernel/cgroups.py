@@ -153,24 +153,30 @@ def _walk(
 
 
 class _Query:
-    """Queries of all attach types, prepared so that a cgroup costs little more than the calls."""
+    """Queries of all attach types, prepared so that a cgroup costs little more than the calls.
+
+    A query brings the ids along where there is room for all that a cgroup can have, and the
+    kernel tells the flags of each program (v6.0); elsewhere it counts, and a second one asks.
+    """
 
     __slots__ = (
-        *("_answers", "_attrs", "_calls", "_flags", "_function", "_per_program", "_templates"),
-        "_types",
+        *("_answers", "_attrs", "_calls", "_flags", "_function", "_in_one", "_per_program"),
+        *("_room", "_templates", "_types"),
     )
 
     def __init__(self, attach_types: tuple[int, ...], query_flags: int) -> None:
         self._flags = query_flags
         # Kernels before 6.0 know no flags of single programs.
-        self._per_program = not query_flags & QUERY_EFFECTIVE
+        self._per_program = self._in_one = not query_flags & QUERY_EFFECTIVE
         self._answers = [Buffer(_ATTR.size), Buffer(8 * _ROOM), Buffer(8 * _ROOM)]
         self._prepare(attach_types)
 
     def _prepare(self, attach_types: tuple[int, ...]) -> None:
         self._types = attach_types
         self._attrs = Buffer(_ATTR.size * len(attach_types))
-        self._templates: dict[int, bytes] = {}
+        # Of each type the ids, then the flags.
+        self._room = Buffer(8 * _ROOM * len(attach_types) if self._in_one else 8)
+        self._templates: dict[int, tuple[bytes, bytes]] = {}
         self._function: Callable[..., int]
         self._calls = []
         for index in range(len(attach_types)):
@@ -178,25 +184,46 @@ class _Query:
             self._function, arguments = repeated_call(uapi.BPF_PROG_QUERY, address, _ATTR.size)
             self._calls.append(arguments)
 
+    def _template(self, fd: int) -> tuple[bytes, bytes]:
+        """The queries of an open cgroup, and their answers where it has no programs."""
+        at = self._room.address if self._in_one else 0
+        count = _ROOM if at else 0
+        asked: list[bytes] = []
+        empty: list[bytes] = []
+        for type in self._types:
+            addresses = (at, at + 4 * _ROOM) if at else (0, 0)
+            for number, rows in ((count, asked), (0, empty)):
+                attr = _ATTR.pack(fd, type, self._flags, 0, addresses[0], number, addresses[1])
+                rows.append(attr)
+            at += 8 * count
+        return b"".join(asked), b"".join(empty)
+
     def programs(self, fd: int, path: str) -> list[tuple[int, int, int]]:
         """The programs of one open cgroup."""
         while True:
             template = self._templates.get(fd)
             if template is None:
-                rows = (_ATTR.pack(fd, type, self._flags, 0, 0, 0, 0) for type in self._types)
-                template = self._templates[fd] = b"".join(rows)
+                template = self._templates[fd] = self._template(fd)
             data = self._attrs.data
-            data[:] = template
+            data[:] = template[0]
             results = list(starmap(self._function, self._calls))
             if not any(results):
                 break
             self._drop_unknown(fd, path, results)
-        if data == template:
+        if data == template[1]:
             return []
         programs = []
-        for _, type, _, _, _, count, _ in _ATTR.iter_unpack(data):
-            if count:
+        at = 0
+        for _, type, _, common, _, count, _ in _ATTR.iter_unpack(data):
+            if not count:
+                pass
+            elif self._in_one:
+                pair = struct.Struct(f"={count}I").unpack_from
+                ids, flags = pair(self._room.data, at), pair(self._room.data, at + 4 * _ROOM)
+                programs += [(type, id, own or common) for id, own in zip(ids, flags)]
+            else:
                 programs += self._of_type(fd, path, type, count)
+            at += 8 * _ROOM
         return programs
 
     def _drop_unknown(self, fd: int, path: str, results: list[int]) -> None:
@@ -211,6 +238,8 @@ class _Query:
                 if errno > 0:
                     raise _query_error(path, errno)
             known.append(type)
+        # What only counts is answered for all of them: then it is the rest that is refused.
+        self._in_one &= len(known) < len(self._types)
         self._prepare(tuple(known))
 
     def _of_type(self, fd: int, path: str, type: int, count: int) -> list[tuple[int, int, int]]:

@@ -111,12 +111,12 @@ def _c_bytes() -> bytes:
 
 
 def _request(link: BpfObject) -> bytes:
-    struct.pack_into("=IIQ", _attr.data, 0, link.fd, _INFO_SIZE, _info.address)
+    _INFO_ATTR.pack_into(_attr.data, 0, link.fd, _INFO_SIZE, _info.address)
     result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, 16)
     # ENOSPC tells of a name that was cut, as of any other name too long for a page.
     if result < 0 and result != -ENOSPC:
         raise KernelError.of(f"cannot get the details of link {link.id}", -result)
-    length = struct.unpack_from("=I", _attr.data, 4)[0]
+    _, length, _ = _INFO_ATTR.unpack(_attr.data)
     return bytes(_info.data[:length])
 
 

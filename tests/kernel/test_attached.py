@@ -108,6 +108,39 @@ class TestCgroupQuery:
         answering(monkeypatch, cgroups, answer)
         assert query._of_type(9, "/x", 1, 2) == [(1, 70, 2), (1, 71, 2)]
 
+    @pytest.mark.parametrize("tells_flags", [True, False])
+    def test_all_types_of_one_cgroup(
+        self, tells_flags: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = []
+
+        def answer(cmd: int, attr: int, size: int) -> int:
+            _, type, _, _, ids, room, flags = struct.unpack("=IIIIQIxxxxQ", read(attr, 40))
+            calls.append(type)
+            if type == 2 or (flags and not tells_flags):
+                return -errno.EINVAL
+            write(attr + 12, struct.pack("=I", 2))
+            write(attr + 24, struct.pack("=I", 2 * type))
+            if type and ids and room:
+                write(ids, struct.pack("=2I", 70, 71))
+                if flags:
+                    write(flags, struct.pack("=2I", 2, 66))
+            return 0
+
+        answering(monkeypatch, cgroups, answer)
+        monkeypatch.setattr(
+            cgroups, "repeated_call",
+            lambda cmd, attr, size: (lambda at: min(answer(cmd, at, size), 0), (attr,)),
+        )  # fmt: skip
+        query = cgroups._Query((0, 1, 2), 0)
+        last = 66 if tells_flags else 2
+        for _ in range(2):
+            assert query.programs(9, "/x") == [(1, 70, 2), (1, 71, last)]
+        calls.clear()
+        assert query.programs(9, "/x") == [(1, 70, 2), (1, 71, last)]
+        # Where programs come without their flags, who they are is a question of its own.
+        assert calls == ([0, 1] if tells_flags else [0, 1, 1])
+
     def test_more_programs_than_there_was_room_for(
         self, query: cgroups._Query, monkeypatch: pytest.MonkeyPatch
     ) -> None:
