@@ -90,7 +90,7 @@ TESTED_IN: dict[str, str] = {
     "joined/test_html.py": "output.htmltext",
     "joined/test_model.py": "joined.record joined.text",
     "kernel/test_attached.py": "kernel.cgroups kernel.net",
-    "kernel/test_features.py": "kernel.map_probes kernel.prog_probes",
+    "kernel/test_features.py": "kernel.map_probes",
     "kernel/test_mount_namespaces.py": "kernel.tasks",
     "kernel/test_snapshot.py": "kernel.archive",
     "kernel/test_task_iter.py": "kernel.perf",
