@@ -33,6 +33,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
     options = Options()
     out = Output()
     stop: Exception | None = None
+    is_short = False
     words: list[str] = []
     try:
         words = parse(argv, options)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
         except RecursionError:
             ctx.error("the data is nested too deeply")
         except MemoryError:
-            ctx.error("there is not enough memory for this")
+            is_short = True  # of memory, until the exception lets go of what its frames hold
         except ClosedPipe:
             raise
         except Exception as error:
@@ -67,6 +68,8 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
         except KeyboardInterrupt:
             _finish(ctx)
             return EXIT_INTERRUPTED
+        if is_short:
+            ctx.error("there is not enough memory for this")
         _finish(ctx)
     except ClosedPipe:
         return EXIT_CLOSED_PIPE

@@ -302,15 +302,18 @@ def object_id(fd: int) -> int:
 def by_verifier(what: str, program: str, log: str, errno: int) -> LoadError:
     """The error for a program that the verifier refused; ``program`` may be unknown (empty)."""
     found = verifier_log.refusal(log)
+    name = f"the program '{program}'" if program else "a program"
+    if not found.reason:
+        # What comes after the verifier (no memory, no descriptor left) stands in no log.
+        sentence = f"{what}: the kernel refuses {name}: {_strerror(errno)}"
+        return LoadError(sentence, errno, program, log)
     where = ""
     if found.place:
         where += f" at {found.place}"
     if found.source:
         where += f" `{found.source}`"
-    reason = found.reason or _strerror(errno)
-    name = f"the program '{program}'" if program else "a program"
     return LoadError(
-        f"{what}: the verifier refuses {name}{where}: {reason}",
+        f"{what}: the verifier refuses {name}{where}: {found.reason}",
         errno,
         program,
         log,

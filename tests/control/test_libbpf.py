@@ -79,6 +79,9 @@ class FakeLibrary:
           "prog 'p': -- BEGIN PROG LOAD LOG --\n; a = b; @ f.c:7\n0: (95) exit\nR0 !read_ok\n"
           "-- END PROG LOAD LOG --", "prog 'p': failed to load: -22"),
          "cannot load: the verifier refuses the program 'p' at f.c:7 `a = b;`: R0 !read_ok"),
+        (("prog 'p': -- BEGIN PROG LOAD LOG --\n; a = b; @ f.c:7\n0: (95) exit\n"
+          "processed 1 insns (limit 1000000)\n-- END PROG LOAD LOG --",),
+         "cannot load: the kernel refuses the program 'p': Invalid argument"),
     ],
 )  # fmt: skip
 def test_sentences(said: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
