@@ -57,16 +57,20 @@ def unescape(field: bytes) -> bytes:
 def pinned_files() -> Iterator[str]:
     """The regular files of all bpf file systems, in directory order, without following links."""
     for point in mount_points():
-        for entry in files_below(point):
-            yield entry.path
+        # Another file system may be mounted over it, which may be large; and one that is
+        # mounted over / is reached by no path.
+        if file_system_type(point) == BPF_FS_MAGIC:
+            for entry in files_below(point):
+                yield entry.path
 
 
 def files_below(
-    directory: str, refused: Callable[[OSError], None] | None = None
+    directory: str, refused: Callable[[OSError], None] | None = None, device: int = 0
 ) -> Iterator[os.DirEntry[str]]:
     """The regular files of a directory and those inside it, without following links.
 
-    ``refused`` hears why a directory cannot be listed.
+    ``refused`` hears why a directory cannot be listed. What is mounted inside is left out
+    (``device`` is where all is, once it is known).
     """
     try:
         entries = list(posix.scandir(directory))
@@ -79,7 +83,9 @@ def files_below(
     for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from files_below(entry.path, refused)
+                device = device or posix.stat(directory).st_dev
+                if entry.stat(follow_symlinks=False).st_dev == device:
+                    yield from files_below(entry.path, refused, device)
             elif entry.is_file(follow_symlinks=False):
                 yield entry
         except OSError:

@@ -64,9 +64,38 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     point = str(tmp_path).encode()
+    monkeypatch.setattr(pins, "file_system_type", lambda path: pins.BPF_FS_MAGIC)
     with_mounts(monkeypatch, b"bpf %s bpf rw 0 0\nbpf /nonexistent/x bpf rw 0 0\n" % point)
     found = sorted(os.path.relpath(path, tmp_path) for path in pins.pinned_files())
     assert found == ["a/b/three", "a/two", "one", "um\u00e4"]
+
+
+def test_only_bpf_file_systems_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").touch()
+    point = str(tmp_path).encode()
+    with_mounts(monkeypatch, b"bpf %s bpf rw 0 0\next4 %s ext4 rw 0 0\n" % (point, point))
+    assert list(pins.pinned_files()) == []  # another one lies over it
+
+
+def test_what_is_mounted_inside_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own", "mounted"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.path = entry.path
+            self.is_dir, self.is_file = entry.is_dir, entry.is_file
+            self.device = entry.stat().st_dev + (entry.name == "mounted")
+
+        def stat(self, follow_symlinks: bool = True) -> Any:
+            return type("Stat", (), {"st_dev": self.device})
+
+    real = posix.scandir
+    monkeypatch.setattr(posix, "scandir", lambda path: map(Entry, real(path)))
+    assert [entry.path for entry in pins.files_below(str(tmp_path))] == [f"{tmp_path}/own/file"]
 
 
 def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
