@@ -7,7 +7,7 @@ import os
 from pybpftool.cli.refs import one_program
 from pybpftool.cnumber import c_number
 from pybpftool.control import require_live
-from pybpftool.control.run import ROOM, run_program
+from pybpftool.control.run import run_program
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.reading import read_all
 
@@ -51,14 +51,9 @@ class _Plan:
             else:
                 self.texts[word] = args.take(_WORDS[word])
                 self._check(word)
-        for both in ("data", "ctx"):
-            # Room for what does not come: the kernel refuses it for most types of programs.
-            if self.numbers.get(f"{both}_size_out") and not self.gives(both):
-                raise UsageError(f"'{both}_size_out' needs '{both}_in' or '{both}'")
-
-    def gives(self, what: str) -> bool:
-        """Whether there is an input of this kind."""
-        return what in self.texts or f"{what}_in" in self.texts
+        # Room for data that does not come is the kernel's to judge, but this it always refuses.
+        if self.numbers.get("ctx_size_out") and not {"ctx", "ctx_in"} & self.texts.keys():
+            raise UsageError("'ctx_size_out' needs 'ctx_in' or 'ctx'")
 
     def _check(self, word: str) -> None:
         texts = self.texts
@@ -109,7 +104,7 @@ def run(ctx: Context, args: Args) -> None:
             data,
             context,
             numbers.get("repeat", 1),
-            (numbers.get("data_size_out", 0) or ROOM, numbers.get("ctx_size_out", 0) or ROOM),
+            (numbers.get("data_size_out", 0), numbers.get("ctx_size_out", 0)),
         )
     finally:
         kernel.close(prog)

@@ -62,13 +62,15 @@ def run_program(
     data: bytes | None = None,
     ctx: bytes | None = None,
     repeat: int = 1,
-    room: tuple[int, int] = (ROOM, ROOM),
+    room: tuple[int, int] = (0, 0),
 ) -> Outcome:
     """Run an open program ``repeat`` times in the kernel, always on the same input.
 
     :param data: a packet, for types that work on packets.
     :param ctx: the context, as the program's type has it.
-    :param room: most bytes of data and of context that may come back.
+    :param room: most bytes of data and of context that may come back; 0 is :data:`ROOM` for
+        what is given, and nothing for what is not. The kernel hears of room for what is not
+        given, too: some types ignore it, and others refuse it.
 
     Raises BpfError.
     """
@@ -77,23 +79,24 @@ def run_program(
     alone = type in _CONTEXT_ALONE
     if alone:
         _refuse_more(type, data, repeat)
-    data_room, ctx_room = (min(size, _MOST_ROOM) for size in room)
+    data_room = _room(data, room[0])
+    ctx_room = 0 if alone and ctx is not None else _room(ctx, room[1])
     data_in, data_out = _pair(data, data_room)
-    ctx_in, ctx_out = _pair(ctx, 0 if alone else ctx_room)
+    ctx_in, ctx_out = _pair(ctx, ctx_room)
     attr = Buffer.of(
         _ATTR.pack(
             prog.fd, 0,
-            len(data or b""), data_room if data_out else 0,
+            len(data or b""), data_room,
             data_in.address if data_in else 0, data_out.address if data_out else 0,
             0 if alone else repeat, 0,
-            len(ctx or b""), ctx_room if ctx_out else 0,
+            len(ctx or b""), ctx_room,
             ctx_in.address if ctx_in else 0, ctx_out.address if ctx_out else 0,
             0, 0, 0,
         )
     )  # fmt: skip
     result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, len(attr.data))
     if result < 0:
-        raise _refusal(prog, type, -result, data, room)
+        raise _refusal(prog, type, -result, data, (data_room, ctx_room))
     answer = _ATTR.unpack(attr.data)
     given = ctx_in if alone and type == _SYSCALL else ctx_out
     return Outcome(
@@ -102,6 +105,11 @@ def run_program(
         data=bytes(data_out.data[: answer[3]]) if data_out else None,
         ctx=bytes(given.data[: len(ctx or b"") if alone else answer[9]]) if given else None,
     )
+
+
+def _room(given: bytes | None, wanted: int) -> int:
+    """Bytes of room for what comes back; all that is wanted where no memory stands for it."""
+    return wanted if given is None else min(wanted or ROOM, _MOST_ROOM)
 
 
 def _pair(given: bytes | None, room: int) -> tuple[Buffer | None, Buffer | None]:

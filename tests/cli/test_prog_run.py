@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 
 from pybpftool.cli.grammar import Args
 from pybpftool.cli.prog_run import _Plan
+from pybpftool.control.run import run_program
 from pybpftool.errors import UsageError
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.uapi.bpf import PROG_TYPES
 from tests.support.cli import Result, assert_one_sentence, run
 from tests.support.descriptors import descriptors
 from tests.support.fakekernel import FakeKernel
@@ -55,6 +59,44 @@ def test_words() -> None:
 def test_words_that_are_refused(line: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         plan(line)
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "ctx", "room", "sizes"),
+    [
+        # Bytes of room for data and for a context, as the kernel hears of them.
+        ("tracing", None, None, (0, 0), (0, 0)),
+        ("tracing", None, None, (10, 0), (10, 0)),
+        ("xdp", bytes(14), None, (0, 0), (1 << 15, 0)),
+        ("xdp", bytes(14), bytes(24), (9, 8), (9, 8)),
+        ("xdp", bytes(14), bytes(24), (1 << 31, 0), (1 << 22, 1 << 15)),
+        ("syscall", None, bytes(8), (7, 0), (7, 0)),
+    ],
+)
+def test_room(
+    monkeypatch: pytest.MonkeyPatch,
+    type: str,
+    data: bytes | None,
+    ctx: bytes | None,
+    room: tuple[int, int],
+    sizes: tuple[int, int],
+) -> None:
+    """Room for data that is not given is told to the kernel, whose types judge it differently."""
+    asked: list[tuple[int, ...]] = []
+
+    def bpf(cmd: int, address: int, size: int) -> int:
+        asked.append(struct.unpack("=4I2Q4I2Q3I4x", ctypes.string_at(address, size)))
+        return 0
+
+    monkeypatch.setattr("pybpftool.control.run.bpf", bpf)
+    monkeypatch.setattr("pybpftool.control.run.require_live", lambda kernel: None)
+    prog = BpfObject("prog", 7, 3, struct.pack("=I", PROG_TYPES.index(type)))
+    repeat = 0 if type == "syscall" else 1
+    outcome = run_program(FakeKernel(), prog, data, ctx, repeat, room)
+    (attr,) = asked
+    assert (attr[3], attr[9]) == sizes
+    assert (bool(attr[5]), bool(attr[11])) == (data is not None, ctx is not None and bool(sizes[1]))
+    assert (outcome.data is None) == (data is None)
 
 
 def test_a_recorded_kernel_runs_nothing() -> None:
@@ -131,6 +173,7 @@ class TestRuns:
             assert self.go("raw_tp", "ctx", "{40, 2}", "expect", "42").status == 0
         if "syscall" in self.runnable:
             assert self.go("syscall_bare").text.startswith("Return value: 5, ")
+            assert self.go("syscall_bare", "repeat", "0", "data_size_out", "9").status == 0
             (self.place / "ctx").write_bytes(struct.pack("=2I", 3, 8))
             words = ("ctx_in", str(self.place / "ctx"), "ctx_out", "-")
             result = self.go("syscall", *words, mode="-j")
