@@ -51,6 +51,7 @@ _REPEATED = (
 _NEWER = (
     (".addr_space.1", "1.4"),  # globals of arenas
     ("exception_callback:", "1.3"),
+    ("exception callback type id not found", "1.3"),  # says the verifier
     (".struct_ops.link", "1.2"),
     (".percpu", "1.8"),
     ("attr 'map_extra': expected PTR, got enum64", "1.4"),
@@ -238,7 +239,8 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
     for program, log in reversed(_logs(warnings)):
         if log.strip():
             error = by_verifier(what, program, log, errno)
-            return LoadError(f"{error}{_skipped(lib)}", errno, program, log)
+            more = _age(str(error), lib) or _skipped(lib)
+            return LoadError(f"{error}{more}", errno, program, log)
         break
     warnings = [warning for warning in warnings if _LOG_BEGIN not in warning]
     reason = _reason(list(_telling(warnings)), errno)

@@ -31,6 +31,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "libbpf_major_version": ("0.6", _u32, ()),
     "libbpf_minor_version": ("0.6", _u32, ()),
     "libbpf_prog_type_by_name": ("0.0.3", _int, (_Text, _Pointer, _Pointer)),
+    "libbpf_register_prog_handler": ("0.8", _int, (_Text, _int, _int, _Pointer)),
     "libbpf_set_print": ("0.0.1", _Pointer, (_Pointer,)),
     "bpf_object__open_file": ("0.0.5", _Pointer, (_Text, _Pointer)),
     "bpf_object__open_mem": ("0.0.6", _Pointer, (_Text, ctypes.c_size_t, _Pointer)),
@@ -290,6 +291,12 @@ class Libbpf:
     def text(self, name: str, handle: int) -> str:
         """What a function returns that gives a string; empty for none."""
         return os.fsdecode(self.call(name, handle) or b"")
+
+    def forget_section(self, section: str) -> None:
+        """Have programs of a section mean nothing by themselves, in objects opened from now on."""
+        name = os.fsencode(section)
+        what = f"cannot leave the section '{section}' without a meaning"
+        self.checked(what, "libbpf_register_prog_handler", name, 0, 0, None)
 
     def prog_type(self, section: str) -> tuple[int, int] | None:
         """Program and attach type of a section that this library knows."""

@@ -15,6 +15,7 @@ from pybpftool.control.bpf_object import (
     logs,
     object_id,
 )
+from pybpftool.control.libbpf import as_numbers
 from pybpftool.control.pin_set import PinSet
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 # Flags of BPF_PROG_LOAD, include/uapi/linux/bpf.h.
 _F_XDP_HAS_FRAGS = 1 << 5
 _F_XDP_DEV_BOUND_ONLY = 1 << 6
+
+_TYPE_REPLACES_SECTION = (1, 2)  # libbpf's version of bpf_program__set_type() that does
 
 _XDP = PROG_TYPES.index("xdp")
 _PERF_EVENT_ARRAY = MAP_TYPES.index("perf_event_array")
@@ -108,14 +111,7 @@ def _load(
     note: Callable[..., None],
 ) -> Iterator[list[tuple[object, ...]]]:
     """Load, pin, and yield the loaded programs at the end."""
-    with BpfObjectFile(
-        request.path,
-        request.kernel_btf,
-        request.relaxed_maps,
-        LOG_ALL if aloud is not None else LOG_WHOLE if request.with_logs else 0,
-        aloud,
-        copy=request.copy,
-    ) as obj:
+    with _open(request, common, aloud) as obj:
         attachable = [_set_up(obj, prog, common, request) for prog in obj.programs]
         _replace_maps(obj, request)
         pins = PinSet(request.may_mount, note)
@@ -136,6 +132,32 @@ def _load(
         except BaseException:
             pins.undo()
             raise
+
+
+def _open(
+    request: Request,
+    common: prog_sections.Section | None,
+    aloud: Callable[[str], None] | None,
+) -> BpfObjectFile:
+    level = LOG_ALL if aloud is not None else LOG_WHOLE if request.with_logs else 0
+    how = (request.path, request.kernel_btf, request.relaxed_maps, level, aloud)
+    obj = BpfObjectFile(*how, copy=request.copy)
+    if common is None or as_numbers(obj.lib.version) >= _TYPE_REPLACES_SECTION:
+        return obj
+    # Older libraries load a program as one that sleeps, whatever type it was given.
+    sleeping = {
+        prog.section
+        for prog in obj.programs
+        if (own := prog_sections.find(prog.section)) is not None
+        and SLEEPABLE in own.flags
+        and own.prog_type != common.prog_type
+    }
+    if sleeping:
+        obj.close()
+        for section in sleeping:
+            obj.lib.forget_section(section)
+        obj = BpfObjectFile(*how, copy=request.copy)
+    return obj
 
 
 def load_object(obj: BpfObjectFile, pins: PinSet) -> None:

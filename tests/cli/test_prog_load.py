@@ -103,6 +103,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "by_name": BY_NAME,
         "odd": 'SEC("nothing/known") int odd(void *ctx) { return 0; }',
         "empty": "int x = 1;",
+        "sleeps": 'SEC("syscall") int call(void *ctx) { return 0; }\n'
+        'SEC("iter.s/task") int walk(void *ctx) { return 0; }',
         "new": 'SEC("tcx/ingress") int new(struct __sk_buff *skb) { return 0; }',
         "later": 'SEC("?xdp") int later(struct xdp_md *ctx) { return 0; }',
         "tp": 'SEC("raw_tp/sys_enter") int tp(void *ctx) { return 0; }\n'
@@ -251,6 +253,18 @@ class TestLoad:
         assert run("prog", "load", objects["odd"], f"{bpffs}/p", "type", "socket").status == 0
         shown = run("-j", "prog", "show", "pinned", f"{bpffs}/p").json
         assert shown["type"] == "socket_filter"
+
+    @pytest.mark.parametrize("type", ["xdp", "socket"])
+    def test_a_type_takes_what_a_section_means(
+        self, type: str, objects: dict[str, str], bpffs: Path
+    ) -> None:
+        words = (objects["sleeps"], f"{bpffs}/all", "type", type, "autoattach")
+        result = run("prog", "loadall", *words)
+        assert result.status == 0
+        assert result.err.count(b"is pinned instead") == 2
+        for name in ("call", "walk"):
+            shown = run("-j", "prog", "show", "pinned", f"{bpffs}/all/{name}").json
+            assert shown["type"] == {"xdp": "xdp", "socket": "socket_filter"}[type]
 
     def test_a_section_that_older_libraries_do_not_know(
         self, objects: dict[str, str], bpffs: Path

@@ -93,6 +93,12 @@ def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     lib = FakeLibrary("prog 'p': bad map relo against 'x' in section '.addr_space.1'")
     sentence = str(refused("cannot open", lib, 22))  # type: ignore[arg-type]
     assert sentence.endswith(" (this needs libbpf 1.4 or newer, and libbpf 1.1 is installed)")
+    lib = FakeLibrary(
+        "prog 'p': -- BEGIN PROG LOAD LOG --\nexception callback type id not found in func_info\n"
+        "-- END PROG LOAD LOG --"
+    )
+    sentence = str(refused("cannot load", lib, 22))  # type: ignore[arg-type]
+    assert sentence.endswith(" (this needs libbpf 1.3 or newer, and libbpf 1.1 is installed)")
     lib.version = "1.10"
     assert "newer" not in str(refused("cannot open", lib, 22))  # type: ignore[arg-type]
 
