@@ -155,7 +155,9 @@ def _link(map: Map) -> int:
 
 
 def _too_old(obj: BpfObjectFile) -> str:
-    if any(".struct_ops.link" in text for _, text in obj.lib.messages.said):
+    said = obj.lib.messages.said  # newer libraries name the section, too, as they read it
+    is_old = as_numbers(obj.lib.version) < _KNOWS_LINKS
+    if is_old and any(".struct_ops.link" in text for _, text in said):
         return (
             " that this libbpf knows: the section .struct_ops.link needs libbpf 1.2 or newer, and"
             f" libbpf {obj.lib.version} is installed"
