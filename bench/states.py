@@ -32,6 +32,7 @@ TYPED = 200_000
 PER_CPU = 10_000
 LONG = 100_000
 PROCESSES, DESCRIPTORS = 200, 50
+AT_ONCE = 10_000  # programs that one process holds
 
 
 @contextlib.contextmanager
@@ -60,11 +61,25 @@ def _counted(
 @_counted
 def programs(stack: ExitStack, count: int) -> Words:
     """Loaded programs; ``tag``, ``name`` and ``id`` are those of the last."""
-    last = corpus.many_programs(stack, count)[-1]
+    if count <= AT_ONCE:
+        return _words_of(corpus.many_programs(stack, count)[-1], count)
+    # More than a process may have files open: pins keep them.
+    directory = stack.enter_context(load.temp_bpffs())
+    words: Words = {}
+    for first in range(0, count, AT_ONCE):
+        with ExitStack() as held:
+            some = corpus.many_programs(held, min(AT_ONCE, count - first), first=first)
+            for number, program in enumerate(some, first):
+                load.obj_pin(program, f"{directory}/p{number}")
+            words = _words_of(some[-1], count)
+    return words
+
+
+def _words_of(program: load.Fd, count: int) -> Words:
     return {
-        "tag": load.prog_tag(last),
+        "tag": load.prog_tag(program),
         "name": "p%05d" % (count - 1),
-        "id": str(load.object_id(last)),
+        "id": str(load.object_id(program)),
     }
 
 

@@ -1106,12 +1106,16 @@ def many_programs(
     name: str = "p%05d",
     same_tag: bool = False,
     maps: Sequence[Fd] = (),
+    first: int = 0,
 ) -> list[Fd]:
-    """`count` trivial programs: distinct names, and distinct tags unless `same_tag`."""
+    """`count` trivial programs: distinct names, and distinct tags unless `same_tag`.
+
+    They are numbered from `first` on.
+    """
     room_for(count)
     named = b"".join(asm.ld_map_fd(R1, fd.fd) for fd in maps)
     fds = []
-    for index in range(count):
+    for index in range(first, first + count):
         code = named + asm.ret(0 if same_tag else index)
         fds.append(stack.enter_context(load.prog_load(prog_type, code, name=name % index)))
     return fds
