@@ -69,8 +69,8 @@ def files_below(
 ) -> Iterator[os.DirEntry[str]]:
     """The regular files of a directory and those inside it, without following links.
 
-    ``refused`` hears why a directory cannot be listed. What is mounted inside is left out
-    (``device`` is where all is, once it is known).
+    ``refused`` hears why a directory cannot be listed. What is mounted inside is left out,
+    unless it is a bpf file system (``device`` is where all is, once it is known).
     """
     try:
         entries = list(posix.scandir(directory))
@@ -86,6 +86,9 @@ def files_below(
                 device = device or posix.stat(directory).st_dev
                 if entry.stat(follow_symlinks=False).st_dev == device:
                     yield from files_below(entry.path, refused, device)
+                elif file_system_type(entry.path) == BPF_FS_MAGIC:
+                    # Upstream meets such files here and at their own mount point.
+                    yield from files_below(entry.path, refused)
             elif entry.is_file(follow_symlinks=False):
                 yield entry
         except OSError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import os
 import posix
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from pybpftool.errors import KernelError
 from pybpftool.kernel import pins
 from pybpftool.kernel.pins import PinTable
+from tests.support import load
 
 
 def with_mounts(monkeypatch: pytest.MonkeyPatch, text: bytes | None) -> None:
@@ -155,3 +158,35 @@ def test_order_of_several_pins(count: int) -> None:
         theirs.add(number % 3, f"/{number}")
     assert table.paths == theirs.chains
     assert sum(map(len, table.paths.values())) == count
+
+
+@pytest.mark.live
+def test_what_is_mounted_below_or_above_is_left_alone() -> None:
+    with contextlib.ExitStack() as stack:
+        outer = stack.enter_context(load.mounted_bpffs())
+        array = stack.enter_context(load.map_create("array", 4, 4, 1))
+
+        def mount(type: str, place: str) -> None:
+            subprocess.run(["mount", "-t", type, type, place], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", place], check=True)
+
+        def found() -> list[str]:
+            # Kernels may keep iterators of their own there (CONFIG_BPF_PRELOAD).
+            return sorted(
+                path
+                for path in pins.pinned_files()
+                if path.startswith(outer) and not path.endswith(".debug")
+            )
+
+        for name in ("inner", "other"):
+            os.mkdir(f"{outer}/{name}")
+            load.obj_pin(array, f"{outer}/{name}/hidden")
+        mount("bpf", f"{outer}/inner")
+        load.obj_pin(array, f"{outer}/inner/pin")
+        mount("tmpfs", f"{outer}/other")
+        Path(f"{outer}/other/file").touch()
+        # Upstream meets what stands in /proc/mounts twice as often, too.
+        assert found() == [f"{outer}/inner/pin"] * 2
+        mount("tmpfs", outer)
+        Path(f"{outer}/file").touch()
+        assert found() == []
