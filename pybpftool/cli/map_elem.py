@@ -230,8 +230,8 @@ def delete(ctx: Context, args: Args) -> None:
 
 def pop(ctx: Context, args: Args) -> None:
     """``map { pop | dequeue } MAP``."""
+    # Upstream quirk: what follows is not looked at.
     with _Element(ctx, args, True) as element:
-        args.end()
         if element.map.key_size:
             raise BpfError(f"map {element.map.id} is not a queue or stack: its elements have keys")
         try:

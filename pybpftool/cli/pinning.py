@@ -22,7 +22,7 @@ def pin_command(ctx: Context, args: Args, open_one: Callable[[Kernel, Args], Bpf
     obj = open_one(kernel, args)
     try:
         path = args.take("the path to pin the object at")
-        args.end()
+        # Upstream quirk: what follows is not looked at.
         pin(kernel, obj.fd, path, may_mount=not ctx.options.nomount)
     finally:
         kernel.close(obj)

@@ -105,7 +105,6 @@ class TestBytes:
             ("delete key 9 0 0 0", "no element with this key"),
             ("delete", "the key is missing"),
             ("pop", "is not a queue or stack"),
-            ("pop x", "unexpected argument 'x'"),
             ("getnext key 1", "the key has 4 bytes"),
             ("lookup key {.a=1}", "has no BTF to read '{.a=1}' by"),
             ("event_pipe", "is not a perf_event_array"),
@@ -149,7 +148,7 @@ def test_queue_and_stack() -> None:
             assert works(fd, "peek").text == f"value: {order[0]:02x} 00 00 00\n"
             assert works(fd, "peek", mode="-j").json["key"] == []
             assert works(fd, "pop").text == f"value: {order[0]:02x} 00 00 00\n"
-            assert works(fd, "dequeue", mode="-j").json["value"][0] == f"0x0{order[1]}"
+            assert works(fd, "dequeue", "x", mode="-j").json["value"][0] == f"0x0{order[1]}"
             empty = command(fd, "pop")
             assert empty.status and empty.text == "Error: empty map\n"
             empty = command(fd, "pop", mode="-j")
@@ -158,6 +157,12 @@ def test_queue_and_stack() -> None:
             assert empty.status and empty.text == "key:\n\n\nNot found\n"
             assert_one_sentence(command(fd, "peek", "key", "1"), "have no keys")
             assert_one_sentence(command(fd, "delete"), "cannot delete")
+
+
+def test_words_after_the_path_of_a_pin_are_not_looked_at(hash_map: load.Fd) -> None:
+    with load.temp_bpffs() as directory:
+        assert works(hash_map, "pin", f"{directory}/pin", "more", "words").out == b""
+        assert os.path.exists(f"{directory}/pin")
 
 
 def test_values_that_are_maps_and_programs() -> None:
