@@ -9,6 +9,7 @@ import pytest
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.features import features
+from pybpftool.kernel.map_probes import MapProbe
 from pybpftool.kernel.prog_probes import LOUD_HELPERS, MISC, kernel_version
 from pybpftool.kernel.syscall import effective_capabilities, set_effective_capabilities
 from pybpftool.uapi import bpf as uapi
@@ -67,6 +68,26 @@ class TestLive:
         assert found["map_types"] == {"hash": False, "array": False}
         assert found["helpers"] == {"sched_cls": [], "xdp": []}
         assert found["sysctls"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "is_known"),
+    [(-524, True), (-22, False), (-1, False)],  # ENOTSUPP: no such operations; EINVAL: no such type
+)
+def test_struct_ops_maps_of_kernels_before_6_9(
+    monkeypatch: pytest.MonkeyPatch, result: int, is_known: bool
+) -> None:
+    """They refuse a request in which value_type_btf_obj_fd, at byte 72 and v6.9, has a value."""
+    asked: list[int] = []
+
+    def bpf(cmd: int, address: int, size: int) -> int:
+        assert cmd == uapi.BPF_MAP_CREATE
+        asked.append(size)
+        return result
+
+    monkeypatch.setattr("pybpftool.kernel.map_probes.bpf", bpf)
+    assert MapProbe(0).map_type("struct_ops") is is_known
+    assert asked == [72]
 
 
 @pytest.mark.parametrize(
