@@ -119,10 +119,17 @@ def shown(section: DataSection) -> list[Variable]:
     return [variable for variable in section.variables if not variable.is_static]
 
 
-def shown_in_c(section: DataSection) -> list[tuple[Variable, str]]:
-    """Those variables with their names in C."""
+def shown_in_c(section: DataSection, keep_letters: bool = False) -> list[tuple[Variable, str]]:
+    """Those variables with their names in C.
+
+    ``keep_letters``: of other languages, too.
+    """
     variables = shown(section)
-    return [*zip(variables, c_names([variable.name for variable in variables]))]
+    names = [variable.name for variable in variables]
+    if not keep_letters:
+        # Upstream quirk: they stay in all names but those of a skeleton's variables.
+        names = [identifier(name) for name in names]
+    return [*zip(variables, c_names(names))]
 
 
 def fields(btf: Btf, texts: Declarations, section: DataSection) -> list[str]:

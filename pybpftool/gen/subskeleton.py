@@ -156,7 +156,7 @@ def _pointers_to_variables(
     parts = []
     for ident, section in sections:
         lines = []
-        for variable, member in shown_in_c(section):
+        for variable, member in shown_in_c(section, keep_letters=True):
             text = texts.of(variable.type_id, "", 2, section.name == ".kconfig")
             target = skip_modifiers(btf, variable.type_id)
             words, at = btf.at(target)
@@ -175,7 +175,7 @@ def _variables_table(sections: list[tuple[str, DataSection]]) -> str:
     rows = [
         (ident, variable.name, member)
         for ident, one in sections
-        for variable, member in shown_in_c(one)
+        for variable, member in shown_in_c(one, keep_letters=True)
     ]
     if not rows:
         return ""

@@ -11,9 +11,11 @@ from tests.support.cli import run
 
 SOURCE = """\
 #define SEC(name) __attribute__((section(name), used))
-int a asm("register"), b asm("x$y"), c asm("x_y"), d asm("op == z");
+int a asm("register"), b asm("x$y"), c asm("x_y"), d asm("op == z"), e asm("höhe");
 SEC("xdp") int first(void *ctx) asm("default");
-SEC("xdp") int first(void *ctx) { a++; b++; c++; d++; return 2; }
+SEC("xdp") int first(void *ctx) { a++; b++; c++; d++; e++; return 2; }
+SEC("xdp") int second(void *ctx) asm("zähle");
+SEC("xdp") int second(void *ctx) { return 2; }
 char _license[] SEC("license") = "GPL";
 """
 
@@ -37,8 +39,11 @@ def test_skeletons(tmp_path: Path) -> None:
     assert "\t\tstruct bpf_program *default_;\n" in text
     assert 'name = "default";' in text
     assert "\t\tint register_;\n\t\tint x_y;\n\t\tint x_y_;\n\t\tint op____z;\n" in text
+    assert "\t\tint h__he;\n" in text
+    assert "\t\tstruct bpf_program *zähle;\n" in text
     assert "sizeof(s->bss->register_)" in text
     text = run("gen", "subskeleton", str(made)).text
     assert "\t\tint *register_;\n\t\tint *x_y;\n\t\tint *x_y_;\n\t\tint *op____z;\n" in text
     assert 'name = "register";' in text
     assert ".addr = (void **)&obj->bss.x_y_;" in text
+    assert "\t\tint *höhe;\n" in text
