@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 SOCKET_MAPS = ("sockmap", "sockhash")
 _NO_PLACE = Place(0, "")
+# What hangs at devices and namespaces, and is told by these alone where it has no link.
+_OF_NETWORKS = ("xdp", "sched_cls", "sched_act", "flow_dissector")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 
 
@@ -37,7 +39,7 @@ class Attachments(Names):
     """
 
     __slots__ = (
-        *("_cgroups", "_inventory", "_netns", "_of_loaded", "_open", "by_link"),
+        *("_cgroups", "_has_own_devices", "_inventory", "_netns", "_of_loaded", "_open", "by_link"),
         *("implementations", "rows", "unseen"),
     )
 
@@ -49,6 +51,7 @@ class Attachments(Names):
         self.implementations: dict[int, Implementation] = {}
         """Map of struct_ops -> what it implements."""
         self._netns: dict[int, str] = {}
+        self._has_own_devices = False
         self._cgroups: dict[int, str] = {}
         # What has no link yet: key -> indexes in rows.
         self._open: dict[tuple[object, ...], list[int]] = {}
@@ -72,6 +75,12 @@ class Attachments(Names):
     def netns_name(self, inode: int) -> str:
         """How a network namespace is called here; empty for our own."""
         return self._netns.get(inode, str(inode))
+
+    def of_struct_ops(self, map_id: int) -> list[Attachment]:
+        """The places of the programs of a map of struct_ops that is in use."""
+        if map_id not in self.implementations:
+            return []
+        return [row for row in self.rows if row.map_id == map_id and row.hook == "struct_ops"]
 
     def _tried(self, ask: Callable[[], None], part: str = "") -> None:
         try:
@@ -137,13 +146,42 @@ class Attachments(Names):
         own = next((each for each in found if not each.path), None)
         if own is not None:
             self._netns[own.inode] = ""
-        self._tried(lambda: self._network(reader.read(), ""), "network devices")
+        self._tried(lambda: self._own(reader), "network devices")
         for each in found:
             if each.path:
-                name = each.name or (f"of {each.comm}({each.pid})" if each.pid else f"{each.inode}")
-                self._netns[each.inode] = name
-                self._tried(lambda each=each, name=name: self._other(reader, each, name),  # type: ignore[misc]
-                            f"network namespace {name}")  # fmt: skip
+                self._named(reader, each, "of")
+        self._tried(lambda: self._kept(reader))
+
+    def _own(self, reader: NetworkReader) -> None:
+        network = reader.read()
+        self._network(network, "")
+        self._has_own_devices = bool(network.devices)
+
+    def _kept(self, reader: NetworkReader) -> None:
+        """Namespaces that a mount or a descriptor keeps, where a program may hang in one."""
+        kernel = self._inventory.kernel
+        there = {row.prog_id for row in self.rows}
+        try:
+            items = self._inventory.items("prog").values()
+        except BpfError:
+            return  # nothing tells that one is missing
+        if all(item.type not in _OF_NETWORKS or item.id in there for item in items):
+            return
+        try:
+            found = kernel.kept_network_namespaces()
+        except BpfError:
+            if kernel.is_live:
+                raise
+            return  # a recording that is older than the question
+        from pybpftool.objects.net import Namespace
+
+        for row in found:
+            self._named(reader, Namespace(*row), "kept by")
+
+    def _named(self, reader: NetworkReader, each: Namespace, whose: str) -> None:
+        name = each.name or (f"{whose} {each.comm}({each.pid})" if each.pid else f"{each.inode}")
+        self._netns[each.inode] = name
+        self._tried(lambda: self._other(reader, each, name), f"network namespace {name}")
 
     def _other(self, reader: NetworkReader, namespace: Namespace, name: str) -> None:
         kernel = self._inventory.kernel
@@ -324,6 +362,9 @@ class Attachments(Names):
         """Put what a link tells to what is known of its place, or as a row of its own."""
         index = self._take(keys)
         if index is None:
+            if row.key == "dev" and self._has_own_devices:
+                # Its number would name one of ours: it is in a namespace that nothing leads to.
+                row = row._replace(target="?", netns="?")
             self._add(row)
             return
         known = self.rows[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, CutMap
 from pybpftool.inspect.enumeration import disagreements, is_gone
+from pybpftool.inspect.guesses import beyond
 from pybpftool.inspect.tail_calls import empty_slots
 from pybpftool.inspect.unknown import Hidden
 from pybpftool.inspect.why import Why, untold
@@ -118,7 +119,7 @@ class Doctor:
                 yield self._finding(
                     "unheld", item, "loaded, and nothing holds it that can be seen",
                     "look for its pin in mount namespaces that no process is in, and for processes"
-                    " that /proc does not show",
+                    f" that /proc does not show; it may be held by {beyond(item.type)}",
                 )  # fmt: skip
 
     def _without_effect(self) -> Iterator[Finding]:

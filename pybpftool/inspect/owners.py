@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, NotFoundError
+from pybpftool.inspect import guesses
 from pybpftool.inspect.attachment import Attachment
 from pybpftool.inspect.attachments import REGISTERED, Attachments, below
 from pybpftool.inspect.edge import Edge
@@ -85,6 +86,7 @@ class Graph:
         if hidden:
             self.missing.add(hidden)
         self._tried(lambda: self._pinned_elsewhere(bool(hidden)))
+        self._tried(self._guessed)
 
     # --- what is asked of it ---
 
@@ -298,6 +300,17 @@ class Graph:
                 "cannot look for pins in all mount namespaces of other processes: this needs the"
                 " capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (try as root)"
             )
+
+    def _guessed(self) -> None:
+        known: dict[int, bool] = {}
+        for id, item in self.inventory.items("prog").items():
+            key = "prog", id
+            if self.up.get(key):
+                continue
+            for pid, comm in guesses.iterators_of(self.inventory, item):
+                self._edge(self._process(pid, comm), key, "it has an iterator open, maybe of it")
+            for map_id in list(guesses.maps_that_call(self.inventory, item, self.up, known)):
+                self._edge(("map", map_id), key, "a timer or the like in it may call it")
 
     def _attached(self) -> None:
         for row in self.attachments.rows:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.map import Map
-    from pybpftool.objects.net import NetworkReader
+    from pybpftool.objects.net import Namespace, NetworkReader
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
 
@@ -43,6 +43,7 @@ def record(kernel: Kernel, elements: bool = True) -> None:
         record_maps(kernel, False)
 
     from pybpftool.inspect.doctor import STATS_INODE
+    from pybpftool.inspect.guesses import ITERATOR_INODE
 
     listings = (
         record_programs,
@@ -60,6 +61,7 @@ def record(kernel: Kernel, elements: bool = True) -> None:
     for kind in ("prog", "map", "link"):
         _tried(kernel.iterated, kind)
     _tried(kernel.holding, STATS_INODE)
+    _tried(kernel.holding, ITERATOR_INODE)
     _tried(record_pins_elsewhere, kernel)
     others = (record_files, record_perf, record_cgroups, record_networks, record_features)
     for collect in others:
@@ -218,18 +220,28 @@ def record_features(kernel: Kernel) -> None:
 
 def record_networks(kernel: Kernel) -> None:
     """What ``net show`` asks, of all network namespaces and all of their devices."""
-    from pybpftool.objects.net import NetworkReader, namespaces
+    from pybpftool.objects.net import NetworkReader
 
     reader = NetworkReader(kernel, resolve=True)
     _tried(_record_network, kernel, reader, "")
     _tried(reader.netfilter)
-    for namespace in namespaces(kernel):
+    for namespace in _all_namespaces(kernel):
         for word in (namespace.name, str(namespace.pid or ""), namespace.path):
             if word:
                 _tried(kernel.namespace_path, word)
         if namespace.path:
             kernel.has_file(namespace.path)
             _tried(_record_network, kernel, reader, namespace.path)
+
+
+def _all_namespaces(kernel: Kernel) -> list[Namespace]:
+    from pybpftool.objects.net import Namespace, namespaces
+
+    found = namespaces(kernel)
+    try:
+        return found + [Namespace(*row) for row in kernel.kept_network_namespaces()]
+    except BpfError:  # a recording that is older than the question
+        return found
 
 
 def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pybpftool.inspect.attachments import SOCKET_MAPS
 from pybpftool.inspect.edge import ordered
+from pybpftool.inspect.guesses import ON_ITS_WAY, beyond
 from pybpftool.inspect.tree import Branch
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from pybpftool.inspect.attachment import Attachment
     from pybpftool.inspect.edge import Edge, Key
+    from pybpftool.inspect.inventory import Item
     from pybpftool.inspect.owners import Graph
 
 OBJECTS = ("prog", "map", "link", "btf")
@@ -215,6 +217,8 @@ class Why:
                 if edge.holder[0] == "map":
                     yield from self._through(edge)
         elif kind == "map":
+            for row in graph.attachments.of_struct_ops(int(id)):
+                yield place_branch(row), None
             for edge in self._ordered(key):
                 if edge.holder[0] in ("prog", "map"):
                     how = edge.how if edge.holder[0] == "map" else ""
@@ -257,13 +261,14 @@ class Why:
         kind, id = key
         acts = self.acts(key) if kind != "btf" else []
         nowhere = f"acts nowhere{self._limit}"
+        item = self._graph.items(kind).get(int(id)) if kind != "btf" else None
         if not acts and kind in ("prog", "map"):
-            item = self._graph.items(kind).get(int(id))
             what = untold(item.type) if item is not None and kind == "prog" else ""
             if what:
                 nowhere = f"acts nowhere that the kernel tells of: it may be attached to {what}"
                 root.fields["may_act_at"] = what
-        heading = "used by" if kind == "map" else "acts at"
+        is_used = kind == "map" and item is not None and item.type != "struct_ops"
+        heading = "used by" if is_used else "acts at"
         if kind != "btf":
             root.group("acts_at", heading if acts else nowhere, acts)
         self._kept(root, key)
@@ -275,7 +280,19 @@ class Why:
 
     def _kept(self, root: Branch, key: Key) -> None:
         held = self.grow(key, upwards=True)
-        root.group("held_by", "kept alive by" if held else _NOTHING, held)
+        heading = "kept alive by"
+        if not held:
+            heading = _NOTHING
+            item = self._graph.items(key[0]).get(int(key[1])) if key[0] != "btf" else None
+            if item is not None:
+                what = root.fields["may_be_held_by"] = self._may_hold(item)
+                heading += f"; maybe by {what}"
+        root.group("held_by", heading, held)
+
+    @staticmethod
+    def _may_hold(item: Item) -> str:
+        place = untold(item.type) if item.kind == "prog" else ""
+        return f"{place}, or {ON_ITS_WAY}" if place else beyond(item.type)
 
     def of_holder(self, key: Key) -> Branch:
         """About a pin or process: what it keeps alive, and what of that would go with it."""

@@ -383,7 +383,11 @@ class Kernel:
         raise NotImplementedError
 
     def network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
-        """All of them; see :func:`pybpftool.kernel.net.network_namespaces`."""
+        """Those of tasks and names; see :func:`pybpftool.kernel.net.network_namespaces`."""
+        raise NotImplementedError
+
+    def kept_network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
+        """The others; see :func:`pybpftool.kernel.kept_namespaces.kept_network_namespaces`."""
         raise NotImplementedError
 
     def namespace_path(self, word: str) -> str:
@@ -460,6 +464,7 @@ QUESTIONS = (
     "flow_dissector",
     "device_index",
     "network_namespaces",
+    "kept_network_namespaces",
     "namespace_path",
     "features",
 )

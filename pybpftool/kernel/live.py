@@ -598,6 +598,11 @@ class LiveKernel(Kernel):
 
         return network_namespaces()
 
+    def kept_network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
+        from pybpftool.kernel.kept_namespaces import kept_network_namespaces
+
+        return kept_network_namespaces()
+
     def namespace_path(self, word: str) -> str:
         from pybpftool.kernel.net import namespace_path
 

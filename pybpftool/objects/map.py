@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from errno import EACCES, EPERM
 
-from pybpftool.errors import KernelError
+from pybpftool.errors import BpfError, KernelError
 from pybpftool.objects.holders import pids_text
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
@@ -317,3 +317,21 @@ def _kernel_btf(kernel: Kernel, id: int) -> Btf:
     if kernel.is_live:
         return load.vmlinux()
     return load.from_id(id, kernel)
+
+
+# Fields of values that keep a program until they have called it: kernel/bpf/helpers.c, v5.15,
+# v6.10 and v6.18.
+_CALLING = ("bpf_timer", "bpf_wq", "bpf_task_work")
+
+
+def calls_later(map: Map, kernel: Kernel) -> bool:
+    """Whether values of a map may have timers or the like, by the types that it came with."""
+    from pybpftool.btf import load
+
+    if not map.btf_value_type_id:
+        return False
+    try:
+        btf = load.from_id(map.btf_id, kernel)
+        return any(btf.find(name) is not None for name in _CALLING)
+    except BpfError:
+        return False

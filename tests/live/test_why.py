@@ -7,8 +7,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 from tests.support import asm, attachments, load, netdevs
 from tests.support.brute_owners import Edge, Node, all_edges, closure
+from tests.support.children import child, told_child
 from tests.support.cli import run
 
 pytestmark = pytest.mark.live
@@ -23,53 +22,6 @@ pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
 CONTAINER = "0123456789ab" + "c" * 52
 POD = "1234abcd-0000-1111-2222-333344445555"
-
-CHILD = """
-import os, sys
-sys.path.insert(0, {root!r})
-from tests.support import asm, load
-import contextlib
-with contextlib.ExitStack() as stack:
-{code}
-    print("ready", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextlib.contextmanager
-def child(code: str) -> Iterator[int]:
-    """A process that runs some lines and keeps what they leave open; its pid."""
-    lines = "".join([f"    {line}\n" for line in code.strip().splitlines()])
-    words = [sys.executable, "-c", CHILD.format(root=str(ROOT), code=lines)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            yield child.pid
-            # It undoes what it has made; a namespace that only ends may outlive its process.
-            assert child.stdin is not None
-            child.stdin.write("\n")
-            child.stdin.flush()
-            child.wait(10)
-        finally:
-            child.kill()
-            child.wait()
-
-
-@contextlib.contextmanager
-def told_child(code: str) -> Iterator[tuple[int, list[str]]]:
-    """As :func:`child`, whose code prints a line before; its pid and the words of that line."""
-    lines = "".join([f"    {line}\n" for line in code.strip().splitlines()])
-    words = [sys.executable, "-c", CHILD.format(root=str(ROOT), code=lines)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout is not None
-            told = child.stdout.readline().split()
-            assert child.stdout.readline() == "ready\n"
-            yield child.pid, told
-        finally:
-            child.kill()
-            child.wait()
 
 
 def node(branch: dict[str, Any]) -> Node:

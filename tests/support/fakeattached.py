@@ -32,6 +32,7 @@ class AttachedKernel(FakeKernel):
         self.devices: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
         self.dissectors: dict[str, int | KernelError] = {"": 0}
         self.namespaces: list[tuple[str, int, str, int, str]] = []
+        self.kept: list[tuple[str, int, str, int, str]] = []
         self.indices: dict[str, int] = {}
         self.btf_names: dict[int, str] = {}
         self.build_ids: dict[bytes, str] = {}
@@ -132,6 +133,9 @@ class AttachedKernel(FakeKernel):
 
     def network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
         return self.namespaces
+
+    def kept_network_namespaces(self) -> list[tuple[str, int, str, int, str]]:
+        return self.kept
 
     def namespace_path(self, word: str) -> str:
         for path, _, name, pid, _ in self.namespaces:
