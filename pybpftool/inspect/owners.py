@@ -18,6 +18,7 @@ from pybpftool.inspect.edge import Edge
 from pybpftool.inspect.inventory import KINDS, Inventory
 from pybpftool.inspect.roots import Roots
 from pybpftool.inspect.unseen import Unseen
+from pybpftool.inspect.wording import counted
 from pybpftool.objects.cgroup import SHOWN_TYPES
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_F_QUERY_EFFECTIVE
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Values of these hold a program behind a number: struct bpf_devmap_val { ifindex, prog id },
 # struct bpf_cpumap_val { queue size, prog id } (v5.8 and v5.9).
 _WITH_PROGRAMS = ("devmap", "devmap_hash", "cpumap")
+_SHOWN = 8  # processes that a sentence names
 # include/uapi/linux/capability.h
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
 
@@ -83,8 +85,9 @@ class Graph:
         for kind in KINDS:
             self._tried(lambda kind=kind: self._pinned(kind))  # type: ignore[misc]
         hidden = processes_hidden(inventory.kernel)
-        if hidden:
-            self.missing.add(hidden)
+        hidden_one = hidden or closed(inventory.kernel)
+        if hidden_one:
+            self.missing.add(hidden_one)
         self._tried(lambda: self._pinned_elsewhere(bool(hidden)))
         self._tried(self._guessed)
 
@@ -294,7 +297,7 @@ class Graph:
                 self._pinners[path] = pid, comm
                 how = f"in the mount namespace of process {pid}{f' ({comm})' if comm else ''}"
                 self._edge(("pin", path), key, how)
-        # With all rights it is one process that is out of reach, whose descriptors are, too.
+        # With all rights it is some process that is out of reach, and has been said.
         if is_refused and lacks_rights:
             self.missing.add(
                 "cannot look for pins in all mount namespaces of other processes: this needs the"
@@ -349,6 +352,22 @@ def _with_parents(path: str) -> list[str]:
         path = path.rpartition("/")[0] or "/"
         found.append(path)
     return found
+
+
+def closed(kernel: Kernel) -> str:
+    """Which processes Linux lets nobody look into, in a sentence; empty where there are none."""
+    try:
+        found = kernel.closed_processes()
+    except BpfError:
+        return ""  # no /proc, or a recording that is older than the question
+    if not found:
+        return ""
+    some = ", ".join([f"{pid} ({comm})" for pid, comm in found[:_SHOWN]])
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return (
+        f"cannot see what {counted(len(found), 'process', 'processes')} may hold, which Linux lets"
+        f" nobody look into here: {some}{more}"
+    )
 
 
 def processes_hidden(kernel: Kernel) -> str:

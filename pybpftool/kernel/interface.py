@@ -276,6 +276,10 @@ class Kernel:
         """
         raise NotImplementedError
 
+    def closed_processes(self) -> list[tuple[int, str]]:
+        """The processes, (pid, comm), whose descriptors may not be looked at."""
+        raise NotImplementedError
+
     def listing(self, kind: str) -> Listing:
         """Begin a listing of all objects of ``kind`` with their holders."""
         return Listing(self, kind)
@@ -443,6 +447,7 @@ QUESTIONS = (
     "pinned_elsewhere",
     "holders",
     "holding",
+    "closed_processes",
     "iterated",
     "file",
     "boot_time_ns",

@@ -429,6 +429,11 @@ class LiveKernel(Kernel):
 
         return find_holding(f"anon_inode:{name}", same_files)
 
+    def closed_processes(self) -> list[tuple[int, str]]:
+        from pybpftool.kernel.tasks import closed_processes
+
+        return closed_processes()
+
     def _find_holders(
         self, kind: str, infos: dict[int, bytes], texts: dict[int, bytes]
     ) -> dict[int, list[tuple[int, str]]]:

@@ -33,3 +33,17 @@ def comm_of(task: str) -> str:
             return (stream.read() or b"").removesuffix(b"\n").decode("utf-8", "surrogateescape")
     except OSError:
         return ""
+
+
+def closed_processes() -> list[tuple[int, str]]:
+    """(pid, comm) of the processes whose descriptors and namespaces may not be looked at."""
+    found = []
+    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
+        task = f"/proc/{pid}"
+        try:
+            posix.readlink(f"{task}/ns/net")
+        except PermissionError:
+            found.append((pid, comm_of(task)))
+        except OSError:
+            continue  # it has ended
+    return found

@@ -99,6 +99,20 @@ def test_why_processes_are_not_seen(files: dict[str, bytes], sentence: str) -> N
     assert sentence in found and bool(found) == bool(sentence)
 
 
+def test_processes_that_nobody_may_look_into_are_named() -> None:
+    kernel = Host()
+    assert run("owners", kernel=kernel).status == 0
+    kernel.closed_processes = lambda: [(1, "in\x1bit")]  # type: ignore[method-assign]
+    result = run("owners", kernel=kernel)
+    assert result.status == 2
+    assert result.errors == (
+        "Not seen: cannot see what 1 process may hold, which Linux lets nobody look into here:"
+        " 1 (in\\x1bit)\n"
+    )
+    kernel.closed_processes = lambda: [(n, "x") for n in range(20)]  # type: ignore[method-assign]
+    assert run("owners", kernel=kernel).errors.endswith(" 7 (x) and 12 more\n")
+
+
 def test_pins_of_another_mount_namespace_belong_to_its_container() -> None:
     kernel = Host()
     add_prog(kernel, 40, b"", name=b"inside", type=6)

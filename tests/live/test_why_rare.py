@@ -19,6 +19,7 @@ import pytest
 from tests.support import asm, attachments, load
 from tests.support.children import child, told_child
 from tests.support.cli import run
+from tests.support.closed import STATUS
 
 pytestmark = pytest.mark.live
 
@@ -41,7 +42,7 @@ xdp.close()
 
 def why(*words: object) -> Any:
     result = run("-j", "why", *map(str, words))
-    assert result.status == 0, result
+    assert result.status == STATUS, result
     return result.json
 
 

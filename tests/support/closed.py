@@ -1,0 +1,11 @@
+"""What this machine lets nobody look into, and how the words that look at all processes say so."""
+
+from __future__ import annotations
+
+from pybpftool.inspect.owners import closed
+from pybpftool.kernel.live import LiveKernel
+
+SENTENCE = closed(LiveKernel())
+UNSEEN = [SENTENCE] if SENTENCE else []
+ERRORS = f"Not seen: {SENTENCE}\n" if SENTENCE else ""
+STATUS = 2 if SENTENCE else 0
