@@ -44,7 +44,11 @@ def run(ctx: Context, args: Args) -> None:
 
 
 def show_usage(ctx: Context, word: str, text: str, commands: Sequence[str]) -> None:
-    """Print an object's help on stdout, or the part about the first of ``commands``."""
+    """Print the part of an object's help about the first of ``commands``, on stdout.
+
+    All of it goes where upstream prints help, on stderr; that of a word that is a command
+    itself is such a part.
+    """
     if ctx.json is not None:
         ctx.json.value(None)
         return
@@ -52,7 +56,11 @@ def show_usage(ctx: Context, word: str, text: str, commands: Sequence[str]) -> N
 
     part = _only(text, commands[0]) if commands else text
     if part is text:
-        part += examples.text(word)
+        alone = examples.text(word)
+        if not alone:
+            ctx.show_help(text)
+            return
+        part += alone
     else:
         lines = part.partition("\n\n")[0].removeprefix("Usage:").splitlines()
         verbs = [verb for line in lines for verb in _verbs(line.split())]

@@ -27,6 +27,7 @@ file OBJ, attaches its first program as an iterator and pins it at PATH. Reading
 file runs the program for each object of its kind: tasks, sockets, maps, with map the
 elements of one map; what it prints is the content of the file.
 """
+_PIN_WORDS = 2  # that pin cannot do without
 
 
 def run(ctx: Context, args: Args) -> None:
@@ -48,6 +49,9 @@ def _pin(ctx: Context, args: Args) -> None:
 
     kernel = ctx.kernel
     require_live(kernel)
+    if len(args) < _PIN_WORDS and ctx.json is not None:
+        # Upstream quirk: what is wrong is in the document, and the usage comes all the same.
+        _help(ctx, args)
     path = args.take("an object file")
     pin_path = args.take("a path to pin at")
     map: BpfObject | None = None

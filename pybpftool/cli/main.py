@@ -70,7 +70,8 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
             return EXIT_INTERRUPTED
         if is_short:
             ctx.error("there is not enough memory for this")
-        _finish(ctx)
+        # Upstream quirk: what -h answers as JSON ends without a newline.
+        _finish(ctx, "" if isinstance(stop, HelpWanted) else "\n")
     except ClosedPipe:
         return EXIT_CLOSED_PIPE
     except BpfError as error:
@@ -106,10 +107,10 @@ def _own_fault(error: Exception) -> str:
     return f"this is a mistake in pybpftool, please report it with what -d prints: {told}{where}"
 
 
-def _finish(ctx: Context) -> None:
+def _finish(ctx: Context, end: str = "\n") -> None:
     if ctx.json is not None:
         ctx.json.finish()
-        ctx.out.write("\n")
+        ctx.out.write(end)
     ctx.out.flush()
 
 

@@ -141,40 +141,52 @@ def _read(path: str) -> bytes:
 
 def _show(ctx: Context, plan: _Plan, outcome: Outcome) -> None:
     json = ctx.json
-    if json is not None:
-        json.begin_object()
-    # What cannot be written is reported; the return value follows all the same.
-    for key, output in (("data_out", outcome.data), ("ctx_out", outcome.ctx)):
-        path = plan.texts.get(key)
-        if output and path is not None:
-            _give(ctx, key, path, output)
+    ctx.out.flush()
+    wrong = _write(plan, outcome)
     expected = plan.numbers.get("expect")
-    if json is not None:
-        json.fields({"retval": outcome.retval, "duration": outcome.duration_ns})
-    else:
-        average = " (average)" if plan.numbers.get("repeat", 1) > 1 else ""
-        ctx.out.write(
-            f"Return value: {outcome.retval}, duration{average}: {outcome.duration_ns}ns\n"
-        )
     if expected is not None and outcome.retval != expected:
-        ctx.error(f"the program returned {outcome.retval}, not {expected} as expected")
-    if json is not None:
-        json.end()
-
-
-def _give(ctx: Context, key: str, path: str, output: bytes) -> None:
-    if path == "-":
-        if ctx.json is not None:
-            ctx.json.fields({key: list(output)})
-        else:
-            from pybpftool.output.hexrows import offset_rows
-
-            ctx.out.write(offset_rows(output))
+        wrong.append(f"the program returned {outcome.retval}, not {expected} as expected")
+    # What cannot be written is reported; the return value follows all the same.
+    if json is None:
+        _show_text(ctx, plan, outcome)
+        for sentence in wrong:
+            ctx.error(sentence)
         return
+    json.begin_object()
+    if wrong:
+        ctx.error("; ".join(wrong))  # all of them, as an object has one property of this name
+    for key, output in _outputs(plan, outcome, to_stdout=True):
+        json.fields({key: list(output)})
+    json.fields({"retval": outcome.retval, "duration": outcome.duration_ns})
+    json.end()
+
+
+def _show_text(ctx: Context, plan: _Plan, outcome: Outcome) -> None:
+    from pybpftool.output.hexrows import offset_rows
+
+    for _, output in _outputs(plan, outcome, to_stdout=True):
+        ctx.out.write(offset_rows(output))
+    average = " (average)" if plan.numbers.get("repeat", 1) > 1 else ""
+    ctx.out.write(f"Return value: {outcome.retval}, duration{average}: {outcome.duration_ns}ns\n")
+
+
+def _write(plan: _Plan, outcome: Outcome) -> list[str]:
+    """Write what comes back to the files that are named; a sentence for each that fails."""
     from pybpftool.output.files import write_file
 
-    try:
-        ctx.out.flush()
-        write_file(path, output)
-    except BpfError as error:
-        ctx.error(error)
+    wrong = []
+    for key, output in _outputs(plan, outcome, to_stdout=False):
+        try:
+            write_file(plan.texts[key], output)
+        except BpfError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def _outputs(plan: _Plan, outcome: Outcome, to_stdout: bool) -> list[tuple[str, bytes]]:
+    """What came back and is wanted, on standard output or in files, by the words for it."""
+    return [
+        (key, output)
+        for key, output in (("data_out", outcome.data), ("ctx_out", outcome.ctx))
+        if output and key in plan.texts and (plan.texts[key] == "-") == to_stdout
+    ]

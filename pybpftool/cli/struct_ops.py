@@ -176,7 +176,7 @@ def _unregister(ctx: Context, args: Args) -> None:
 
     def end(found: BpfObject) -> None:
         record = reader.read(found)
-        what = f"{record.kernel_struct_ops} {record.name} (map {record.id})"
+        what = f"{record.kernel_struct_ops} {record.name} id {record.id}"
         obj = open_writable(kernel, found.id)
         try:
             unregister(kernel, obj)

@@ -36,10 +36,11 @@ def _show(ctx: Context, args: Args) -> None:
     from pybpftool.objects.token import collect
 
     args.end()
+    found = list(collect(ctx.kernel))  # before an array begins: without /proc there is none
     if ctx.json is not None:
-        ctx.json.array(each.json() for each in collect(ctx.kernel))
+        ctx.json.array(each.json() for each in found)
         return
-    for each in collect(ctx.kernel):
+    for each in found:
         ctx.out.write(each.text())
 
 

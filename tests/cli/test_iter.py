@@ -50,6 +50,12 @@ def test_words(words: list[str], sentence: str) -> None:
     assert_one_sentence(run("iter", *words), sentence)
 
 
+def test_too_few_words_with_json() -> None:
+    result = run("-j", "iter", "pin", "a.o")
+    assert (result.status, list(result.json)) == (255, ["error"])
+    assert result.errors == run("iter", "help").errors
+
+
 def test_a_recorded_kernel_stays_as_it_is() -> None:
     result = run("iter", "pin", "a.o", "p", kernel=FakeKernel())
     assert_one_sentence(result, "a recorded kernel cannot be changed")

@@ -156,10 +156,17 @@ class TestHelp:
         assert (result.status, result.out) == (0, b"")
         assert result.errors.startswith("Usage: pybpftool [OPTIONS] OBJECT")
 
-    @pytest.mark.parametrize("argv", [["-j", "help"], ["-jh"], ["-j"], ["-p", "help"]])
+    @pytest.mark.parametrize(
+        "argv", [["-j", "help"], ["-j"], ["-p", "help"], ["-j", "map", "help"]]
+    )
     def test_is_null_in_json(self, argv: list[str]) -> None:
         result = run(*argv)
         assert (result.status, result.out, result.err) == (0, b"null\n", b"")
+
+    @pytest.mark.parametrize("argv", [["-jh"], ["-p", "map", "-h"], ["-j", "map", "dump", "-h"]])
+    def test_of_the_option_is_null_without_a_newline(self, argv: list[str]) -> None:
+        result = run(*argv)
+        assert (result.status, result.out, result.err) == (0, b"null", b"")
 
     @pytest.mark.parametrize("name", ["prog", "snapshot"])
     def test_of_an_object(self, name: str) -> None:
@@ -185,9 +192,9 @@ class TestHelp:
 
     def test_of_an_object_or_what_it_does_not_have(self) -> None:
         whole = run("map", "help").errors
-        assert run("map", "--help").text == whole
-        assert run("map", "--help", "nonsense").text == whole
-        assert run("-j", "map", "--help").out == b"null\n"
+        for argv in (["map", "--help"], ["map", "--help", "nonsense"], ["map", "help", "nonsense"]):
+            result = run(*argv)
+            assert (result.status, result.out, result.errors) == (0, b"", whole)
 
     def test_names_every_option(self) -> None:
         text = run("help").errors

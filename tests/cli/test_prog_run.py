@@ -145,6 +145,18 @@ class TestRuns:
         assert result.text.startswith("Return value: 2, ")
         assert not (self.place / "no").exists()
 
+    def test_files_that_cannot_be_written(self) -> None:
+        no = str(self.place / "no" / "out")
+        words = ("ctx", "{}", "data_out", no, "ctx_out", no, "expect", "99")
+        result = self.packet("cls_write", *words, mode="-j")
+        assert result.status == 255
+        assert list(result.json) == ["error", "retval", "duration"]
+        assert result.json["error"].count("cannot write the file") == 2
+        assert "not 99 as expected" in result.json["error"]
+        result = self.packet("cls_write", *words)
+        assert [line.split()[0] for line in result.errors.splitlines()] == ["Error:"] * 3
+        assert result.text.startswith("Return value: ")
+
     def test_standard_input(self) -> None:
         result = self.go("xdp_pass", "data_in", "-", "data_out", "-", mode="-j", stdin=PACKET)
         assert bytes(result.json["data_out"]) == PACKET

@@ -74,3 +74,4 @@ def test_errors(kernel: FakeKernel) -> None:
     assert_one_sentence(run("token", "make", kernel=kernel), "'make'")
     kernel.files["/proc/mounts"] = KernelError("no /proc here", ENOENT)
     assert_one_sentence(run("token", kernel=kernel), "no /proc here")
+    assert run("-j", "token", kernel=kernel).json == {"error": "no /proc here"}
