@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pybpftool.control import require_live
 from pybpftool.control.apart import apart
-from pybpftool.control.bpf_object import BpfObjectFile, refused
+from pybpftool.control.bpf_object import BpfObjectFile
 from pybpftool.control.load import load_object
 from pybpftool.control.pin_set import PinSet
+from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False

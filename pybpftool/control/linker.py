@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from pybpftool.control.apart import apart
-from pybpftool.control.bpf_object import check_file, refused
 from pybpftool.control.libbpf import Messages, library
+from pybpftool.control.refusal import check_file, refused
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False

@@ -12,11 +12,11 @@ from pybpftool.control.bpf_object import (
     LOG_ALL,
     LOG_WHOLE,
     BpfObjectFile,
-    logs,
     object_id,
 )
 from pybpftool.control.libbpf import as_numbers
 from pybpftool.control.pin_set import PinSet
+from pybpftool.control.refusal import logs
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.records import Record
@@ -274,6 +274,7 @@ def _replace_maps(obj: BpfObjectFile, request: Request) -> None:
         if index in fds:
             what = f"cannot use this map in place of '{map.name}'"
             obj.lib.checked(what, "bpf_map__reuse_fd", map.handle, fds[index])
+            map.name = obj.lib.text("bpf_map__name", map.handle)  # the other map's by now
 
 
 def _pin_programs(

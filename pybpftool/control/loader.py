@@ -7,9 +7,10 @@ libbpf does not load anything then: it writes down the system calls that it woul
 from __future__ import annotations
 
 from pybpftool.control.apart import apart
-from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile, check_file
+from pybpftool.control.bpf_object import LOG_ALL, BpfObjectFile
 from pybpftool.control.libbpf import library
 from pybpftool.control.load import stand_in_unknown
+from pybpftool.control.refusal import check_file
 from pybpftool.errors import LoadError
 from pybpftool.records import Record
 

@@ -13,11 +13,11 @@ from pybpftool.control.bpf_object import (
     BpfObjectFile,
     object_id,
     object_info,
-    refused,
 )
 from pybpftool.control.libbpf import as_numbers
 from pybpftool.control.load import load_object
 from pybpftool.control.pin_set import PinSet
+from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
 from pybpftool.kernel.syscall import Buffer, bpf, checked
 from pybpftool.records import Record

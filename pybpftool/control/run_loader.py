@@ -7,7 +7,8 @@ import struct
 from errno import E2BIG, EOPNOTSUPP
 
 from pybpftool.control import require_live
-from pybpftool.control.bpf_object import LOG_ALL, by_verifier
+from pybpftool.control.bpf_object import LOG_ALL
+from pybpftool.control.refusal import by_verifier
 from pybpftool.errors import LoadError
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.uapi import bpf as uapi

@@ -7,12 +7,11 @@ from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import (
     LOG_STATISTICS,
     BpfObjectFile,
-    check_file,
-    logs,
     name_of,
 )
 from pybpftool.control.libbpf import library
 from pybpftool.control.load import guess, set_type
+from pybpftool.control.refusal import check_file, logs
 from pybpftool.control.verifier_log import Statistics, statistics
 from pybpftool.elf.relocatable import Relocatable, read_file
 from pybpftool.elf.struct_ops import has_struct_ops, with_one_program

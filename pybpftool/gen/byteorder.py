@@ -7,7 +7,6 @@ turned around, linked and turned back. Data of programs stays as it is, nobody k
 from __future__ import annotations
 
 import struct
-from array import array
 
 from pybpftool.elf.relocatable import (
     SHF_EXECINSTR,
@@ -44,8 +43,13 @@ def turned_files(paths: Sequence[str]) -> list[bytes] | None:
 
     Raises :class:`pybpftool.errors.BpfError`.
     """
-    contents = [read_file(path) for path in paths]
-    return [turned(data) for data in contents] if all(map(is_foreign, contents)) else None
+    contents = []
+    for path in paths:
+        data = read_file(path)
+        if not is_foreign(data):
+            return None
+        contents.append(data)
+    return [*map(turned, contents)]
 
 
 def turned(data: bytes) -> bytes:
@@ -102,6 +106,8 @@ def _btf(data: bytes, name: str, old: str) -> bytes:
         ranges = [(4, length), (length + types, length + types + size)]
     else:
         ranges = [(4, len(data))]
+    from array import array  # it loads collections
+
     out = bytearray(data)
     out[0:2] = data[1::-1]
     for start, end in ranges:

@@ -8,8 +8,9 @@ from errno import EOPNOTSUPP
 from mmap import MAP_SHARED, PROT_READ, PROT_WRITE, mmap
 from typing import Any, TypeVar
 
-from pybpftool.control.bpf_object import BpfObjectFile, object_id, object_info, refused
+from pybpftool.control.bpf_object import BpfObjectFile, object_id, object_info
 from pybpftool.control.load import stand_in_unknown
+from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
 from pybpftool.skeleton.memory import Memory, Window
 

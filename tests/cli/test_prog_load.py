@@ -169,7 +169,9 @@ class TestLoad:
         with load.map_create("hash", 4, 8, 8, name="flows_old") as fd:
             id = load.object_id(fd, "map")
             words = (objects["two"], f"{bpffs}/p", "map", *how, "id", str(id))
-            assert run("prog", "load", *words).status == 0
+            assert run("prog", "load", *words, "pinmaps", f"{bpffs}/maps").status == 0
+            # The name is the other map's from then on.
+            assert {path.name for path in (bpffs / "maps").iterdir()} == {"flows_old", "two_bss"}
             shown = run("-j", "prog", "show", "pinned", f"{bpffs}/p").json
             assert id in shown["map_ids"]
             twice = (*words, "map", "idx", "0", "id", str(id))

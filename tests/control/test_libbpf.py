@@ -7,8 +7,9 @@ import ctypes
 import pytest
 
 from pybpftool.control import libbpf
-from pybpftool.control.bpf_object import BpfObjectFile, refused
+from pybpftool.control.bpf_object import BpfObjectFile
 from pybpftool.control.libbpf import DEBUG, WARN, LibbpfError, Messages
+from pybpftool.control.refusal import refused
 
 
 def library() -> libbpf.Libbpf:

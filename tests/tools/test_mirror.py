@@ -69,6 +69,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_top.py": "cli.durations control.stats",
     "cli/test_why.py": "inspect.attachments inspect.edge inspect.owners inspect.tree inspect.why",
     "cli/test_version.py": "control.libbpf_version",
+    "control/test_libbpf.py": "control.bpf_object",
     "control/test_run_loader.py": "control.signing",
     "gen/test_declarations.py": "btf.keywords",
     "gen/test_min_core_btf.py": "btf.core.compat",

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pybpftool.control import bpf_object
+from pybpftool.control import refusal
 from pybpftool.control.libbpf import WARN, Messages
 
 LOG = """prog 'p': BPF program load failed: unknown
@@ -44,5 +44,5 @@ def test_a_section_that_an_old_library_passes_over(
     log: tuple[str, ...], section: str, addition: str
 ) -> None:
     lib = Old(f"elf: skipping unrecognized data section(9) {section}", *log)
-    error = bpf_object.refused("cannot load 'x.o'", lib, errno.EINVAL)  # type: ignore[arg-type]
+    error = refusal.refused("cannot load 'x.o'", lib, errno.EINVAL)  # type: ignore[arg-type]
     assert str(error).endswith(f"Invalid argument{addition}")
