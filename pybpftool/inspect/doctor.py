@@ -98,6 +98,10 @@ class Doctor:
                 self._missing.add(error)
         return found
 
+    @property
+    def _limit(self) -> str:
+        return " that can be seen" if self._graph.hides_holders else ""
+
     def _finding(self, check: str, item: Item, what: str, advice: str) -> Finding:
         command = f"pybpftool why {item.kind} id {item.id}"
         return Finding(check, item.kind, item.id, self._why.branch((item.kind, item.id)).text,
@@ -110,6 +114,8 @@ class Doctor:
     # --- what hangs where ---
 
     def _held_by_nothing(self) -> Iterator[Finding]:
+        if self._graph.hides_holders:
+            return  # what processes hold is most of what there is, and has been missed
         for kind in ("prog", "map", "link"):
             for item in self._graph.items(kind).values():
                 if self._graph.up.get((kind, item.id)) or (kind == "prog" and untold(item.type)):
@@ -131,7 +137,7 @@ class Doctor:
                 continue  # it may be attached where the kernel does not tell
             if pins and "pid" not in holders and not self._why.acts(key):
                 yield self._finding(
-                    "unattached", item, f"pinned at {pins[0]}, and acts nowhere",
+                    "unattached", item, f"pinned at {pins[0]}, and acts nowhere{self._limit}",
                     f"attach it, or remove the pin: rm {_quoted(pins[0])}",
                 )  # fmt: skip
         for item in self._graph.items("link").values():
@@ -149,8 +155,9 @@ class Doctor:
             holders = {edge.holder[0] for edge in self._graph.up.get(("map", item.id), ())}
             if holders == {"pin"}:
                 pins = self._pins(item)
+                users = f"no program and no process{self._limit}"
                 yield self._finding(
-                    "unused", item, f"pinned at {pins[0]}; no program and no process uses it",
+                    "unused", item, f"pinned at {pins[0]}; {users} uses it",
                     f"remove the pin if nobody comes back for it: rm {_quoted(pins[0])}",
                 )  # fmt: skip
 

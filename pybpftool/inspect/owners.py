@@ -51,6 +51,7 @@ class Graph:
 
     __slots__ = (
         *("_edges", "_owners", "_pinners", "_roots", "at", "attachments", "btfs", "down"),
+        *("hides_holders",),
         *("inventory", "missing", "owned", "processes", "slots", "up"),
     )
 
@@ -85,6 +86,8 @@ class Graph:
         for kind in KINDS:
             self._tried(lambda kind=kind: self._pinned(kind))  # type: ignore[misc]
         hidden = processes_hidden(inventory.kernel)
+        self.hides_holders = bool(hidden)
+        """Whether descriptors of all processes but some cannot be seen."""
         hidden_one = hidden or closed(inventory.kernel)
         if hidden_one:
             self.missing.add(hidden_one)

@@ -72,6 +72,20 @@ def test_held_by_nothing() -> None:
     assert doctor(kernel).status == 1
 
 
+def test_nothing_is_called_unheld_where_holders_are_hidden() -> None:
+    kernel = well()
+    kernel.is_live = True
+    kernel.files["/proc/self/status"] = b"Name:\tx\nCapEff:\t0000000000200000\n"
+    add_prog(kernel, 40, b"", name=b"lonely", type=6)
+    kernel.map(41, type=2, key_size=4, value_size=4, max_entries=1)
+    kernel.pins["map"] = {41: ["/sys/fs/bpf/m"]}
+    kernel.map(42, type=2, key_size=4, value_size=4, max_entries=1)
+    result = doctor(kernel, "unheld", "unused")
+    assert "unheld" not in result.text and "41" in result.text
+    assert "no program and no process that can be seen uses it" in result.text
+    assert "CAP_SYS_PTRACE" in result.errors
+
+
 def test_pinned_and_acting_nowhere() -> None:
     kernel = well()
     add_prog(kernel, 40, b"", name=b"idle", type=6)
