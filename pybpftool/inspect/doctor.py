@@ -7,7 +7,7 @@ from pybpftool.inspect.enumeration import disagreements, is_gone
 from pybpftool.inspect.guesses import beyond
 from pybpftool.inspect.tail_calls import empty_slots
 from pybpftool.inspect.unknown import Hidden
-from pybpftool.inspect.why import Why, untold
+from pybpftool.inspect.why import SYSCALL, Why, untold
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -133,8 +133,8 @@ class Doctor:
             key = ("prog", item.id)
             pins = self._pins(item)
             holders = {edge.holder[0] for edge in self._graph.up.get(key, ())}
-            if untold(item.type):
-                continue  # it may be attached where the kernel does not tell
+            if untold(item.type) or item.type == SYSCALL:
+                continue  # it may be attached where the kernel does not tell, or run from its pin
             if pins and "pid" not in holders and not self._why.acts(key):
                 yield self._finding(
                     "unattached", item, f"pinned at {pins[0]}, and acts nowhere{self._limit}",

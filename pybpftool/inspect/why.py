@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pybpftool.inspect.owners import Graph
 
 OBJECTS = ("prog", "map", "link", "btf")
+SYSCALL = "syscall"  # the type of programs that are run by bpf(2) and attached to nothing
 _KINDS_SHOWN = {"dev": "device", "netns": "network namespace", "pid": "process"}
 # The kernel tells no ids of the programs of sockets, routes, infrared devices, and of rules of
 # iptables (xt_bpf).
@@ -267,6 +268,8 @@ class Why:
             if what:
                 nowhere = f"acts nowhere that the kernel tells of: it may be attached to {what}"
                 root.fields["may_act_at"] = what
+            elif kind == "prog" and item is not None and item.type == SYSCALL:
+                nowhere = "acts when somebody runs it by bpf(2)"
         is_used = kind == "map" and item is not None and item.type != "struct_ops"
         heading = "used by" if is_used else "acts at"
         if kind != "btf":

@@ -91,7 +91,9 @@ def test_pinned_and_acting_nowhere() -> None:
     add_prog(kernel, 40, b"", name=b"idle", type=6)
     add_prog(kernel, 41, b"", name=b"called", type=6)
     add_prog(kernel, 42, b"", name=b"socket", type=1)
-    kernel.pins["prog"] = {40: ["/sys/fs/bpf/it's"], 41: ["/sys/fs/bpf/b"], 42: ["/sys/fs/bpf/c"]}
+    add_prog(kernel, 46, b"", name=b"called", type=31)  # a program of bpf(2) itself
+    kernel.pins["prog"] = {40: ["/sys/fs/bpf/it's"], 41: ["/sys/fs/bpf/b"], 42: ["/sys/fs/bpf/c"],
+                           46: ["/sys/fs/bpf/d"]}  # fmt: skip
     kernel.map(43, type=3, key_size=4, value_size=4, max_entries=1, name=b"jumps")
     kernel.elems[43] = {bytes(4): struct.pack("<I", 41)}
     add_prog(kernel, 44, load_map(2, 43), name=b"caller", type=3, maps=(43,))
@@ -102,6 +104,7 @@ def test_pinned_and_acting_nowhere() -> None:
     text = doctor(kernel, "unattached").text
     assert "rm '/sys/fs/bpf/it'\"'\"'s'" in text
     assert "pybpftool why prog id 40" in text
+    assert "acts when somebody runs it by bpf(2)" in run("why", "prog", "46", kernel=kernel).text
 
 
 def test_pinned_maps_of_nobody() -> None:
