@@ -117,10 +117,10 @@ def _run(
 
     status = 1
     try:
-        # An interrupt from the terminal reaches the first process, too, which then ends us.
-        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-        # If that is gone, what is half done is to be taken back.
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+        # What a terminal sends reaches the first process, too. That ends us, or is gone: then
+        # the next that we tell goes nowhere, and what is half done is taken back.
+        for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGPIPE"):
+            _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
         said = open(say, "wb")  # noqa: SIM115  # closed by the end of the process
 
         def tell(*message: Any) -> None:

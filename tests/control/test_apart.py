@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,11 +85,11 @@ def test_errors_of_other_kinds() -> None:
     assert "test_apart.py" in str(mistake.value.__cause__)
 
 
-@pytest.mark.parametrize(("signal", "name"), [(9, "SIGKILL"), (15, "SIGTERM")])
-def test_a_crash_is_a_sentence(signal: int, name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (10, "SIGUSR1")])
+def test_a_crash_is_a_sentence(number: int, name: str) -> None:
     def work() -> Iterator[int]:
         yield 1
-        os.kill(os.getpid(), signal)
+        os.kill(os.getpid(), number)
         yield 2
 
     items = apart("bad.o", work)
@@ -126,6 +129,43 @@ def test_what_fails_here_ends_it_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         next(apart("a.o", work, say=interrupt))
     assert not went_on.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_who_is_ended_by_a_signal_leaves_nothing(number: int, tmp_path: Path) -> None:
+    """A group gets it, as from a terminal; the second process then takes back what it did."""
+    script = f"""
+import os, signal, sys, time
+from pybpftool.control.apart import apart
+
+def work(say):
+    open({str(tmp_path / "half")!r}, "w").close()
+    try:
+        print("begun", flush=True)
+        for _ in range(1000):
+            time.sleep(0.01)
+            say()
+    finally:
+        os.unlink({str(tmp_path / "half")!r})
+    yield 1
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+list(apart("a.o", work, say=lambda: None))
+"""
+    first = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert first.stdout is not None
+    first.stdout.readline()
+    assert (tmp_path / "half").exists()
+    if number == signal.SIGKILL:
+        first.kill()
+    else:
+        os.killpg(first.pid, number)
+    assert first.wait() == -number
+    first.stdout.read()  # which the second has open to its end
+    first.stdout.close()
+    assert not (tmp_path / "half").exists()
 
 
 def test_what_a_crash_leaves_is_taken_back(tmp_path: Path) -> None:
