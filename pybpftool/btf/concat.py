@@ -9,55 +9,64 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
 
 
 class _Pool:
     """The strings of the base, and behind them those of each object as they come.
 
-    Of equal ones the first counts, whose offset ``by_name`` has.
+    Of equal ones the first counts. ``by_name`` has the offsets of those that are asked for;
+    of the base's at first those that the objects have themselves, which are few of them.
     """
 
-    __slots__ = ("by_name", "end", "strings")
+    __slots__ = ("_bases", "by_name", "end", "strings")
 
-    def __init__(self, base: Btf) -> None:
-        self.by_name: dict[str, int] = {}
-        for section in base.parts():
-            # The innermost base comes last and counts; of equal strings in it, the first.
-            names = section.names.fresh()
-            self.by_name.update(zip(reversed(names.values()), reversed(names)))
-        self.by_name[""] = 0
+    def __init__(self, base: Btf, wanted: set[str]) -> None:
+        # The innermost base comes first and counts; of equal strings in it, the first.
+        self._bases = [section.names for section in reversed(base.parts())]
+        self.by_name: dict[str, int] = {"": 0}
+        for names in self._bases:
+            for offset, name in names.fresh().items():
+                if name in wanted:
+                    self.by_name.setdefault(name, offset)
         self.strings: list[bytes] = []
         self.end = base.string_end
 
-    def offsets(self, btf: Btf, base: Btf) -> _Offsets:
-        """Append an object's strings; returns where they are."""
-        shift = self.end - base.string_end
-        self.strings.append(btf.names.raw)
+    def append(self, names: Names, tables: Names) -> _Offsets:
+        """Append an object's strings, which ``tables`` has as a whole; returns where they are."""
+        shift = self.end - names.start
+        self.strings.append(names.raw)
         self.end += len(self.strings[-1])
-        return _Offsets(btf, base.string_end, self.by_name, shift)
+        return _Offsets(self, names, tables, shift)
+
+    def place(self, name: str, otherwise: int) -> int:
+        """Where a name is that may be the end of a longer one, put at ``otherwise`` if nowhere."""
+        if name not in self.by_name:
+            raw = name.encode("utf-8", "surrogateescape")
+            found = (at for names in self._bases for at in names.places_of(raw))
+            self.by_name[name] = next(found, otherwise)
+        return self.by_name[name]
 
 
 class _Offsets(dict[int, int]):
     """Where the strings of one object are in the pool, by their offset in the object."""
 
-    __slots__ = ("_btf", "_by_name", "_shift", "_start")
+    __slots__ = ("_names", "_pool", "_shift")
 
-    def __init__(self, btf: Btf, start: int, by_name: dict[str, int], shift: int) -> None:
+    def __init__(self, pool: _Pool, names: Names, tables: Names, shift: int) -> None:
         super().__init__()
-        self._btf = btf
-        self._start = start
-        self._by_name = by_name
+        self._pool = pool
+        self._names = names
         self._shift = shift
-        names = btf.names.fresh()
-        places = map(shift.__add__, names)
-        self.update(zip(names, map(by_name.setdefault, names.values(), places)))
+        places = map(shift.__add__, tables)
+        self.update(zip(tables, map(pool.by_name.setdefault, tables.values(), places)))
 
     def __missing__(self, offset: int) -> int:
         """Of a base's string, and of one that is the end of another."""
         found = offset
-        if offset >= self._start:
-            found = self._by_name.setdefault(self._btf.names[offset], offset + self._shift)
+        if offset >= self._names.start:
+            found = self._pool.place(self._names[offset], offset + self._shift)
         self[offset] = found
         return found
 
@@ -69,13 +78,17 @@ def concatenated(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list
 
     :param parts: (name for errors, BTF on ``base``) of each.
     """
-    pool = _Pool(base)
-    types: list[list[int]] = []
+    tables = []
     for path, btf in parts:
         if btf.base is not base:
             raise FormatError(f"'{path}' has a base of its own and cannot be merged")
+        tables.append(btf.names.fresh())
+    pool = _Pool(base, {name for table in tables for name in table.values()})
+    types: list[list[int]] = []
+    for _, btf in parts:
+        offsets = pool.append(btf.names, tables.pop(0))
         own = own_types(btf)
-        renumber_all(own, _shifted(btf.start_id, len(types)), pool.offsets(btf, base).__getitem__)
+        renumber_all(own, _shifted(btf.start_id, len(types)), offsets.__getitem__)
         types += own
     return types, b"".join(pool.strings)
 

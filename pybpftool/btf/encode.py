@@ -97,6 +97,6 @@ def encode(types: list[list[int]], strings: bytes) -> bytes:
     flat = array("I")
     for words in types:
         flat.extend(words)
-    body = flat.tobytes()
-    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(strings))
-    return header + body + strings
+    size = flat.itemsize * len(flat)
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, size, size, len(strings))
+    return b"".join((header, flat, strings))

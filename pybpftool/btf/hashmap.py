@@ -12,11 +12,13 @@ class AppendMap:
     that of candidates in deduplication.
     """
 
-    __slots__ = ("_capacity", "_flips", "_lists", "_size")
+    __slots__ = ("_capacity", "_first", "_several", "_size")
 
     def __init__(self) -> None:
-        self._lists: dict[object, list[int]] = {}  # oldest first at an even number of flips
-        self._flips: dict[object, int] = {}
+        # The first value of each key. Most have no other, and their order is no question; the
+        # values of others are oldest first at an even number of flips since a capacity.
+        self._first: dict[object, int] = {}
+        self._several: dict[object, tuple[list[int], int]] = {}
         self._capacity = 0
         self._size = 0
 
@@ -35,25 +37,22 @@ class AppendMap:
         self._size += 1
         if self._size * 4 // 3 > self._capacity:
             self._grow()
-        values = self._lists.get(key)
-        if values is None:
-            self._lists[key] = [value]
-            self._flips[key] = self._capacity
-            return
-        # The newest comes first, so that in memory it comes last.
-        values = self._current(key, values)
-        values.append(value)
+        if key in self._first:
+            # The newest comes first, so that in memory it comes last.
+            self._current(key).append(value)
+        else:
+            self._first[key] = value
 
-    def _current(self, key: object, values: list[int]) -> list[int]:
-        """Bring a list to the order of the present capacity."""
-        then = self._flips[key]
-        if then != self._capacity:
-            self._flips[key] = self._capacity
-            if (self._capacity.bit_length() - then.bit_length()) % 2:
-                values.reverse()
+    def _current(self, key: object) -> list[int]:
+        """The values of a key, brought to the order of the present capacity."""
+        values, then = self._several.get(key) or ([self._first[key]], self._capacity)
+        if (self._capacity.bit_length() - then.bit_length()) % 2:
+            values.reverse()
+        self._several[key] = values, self._capacity
         return values
 
     def get(self, key: object) -> list[int]:
         """The values of ``key`` in the order of the C iteration (empty if there are none)."""
-        values = self._lists.get(key)
-        return [] if values is None else self._current(key, values)[::-1]
+        if key in self._several:
+            return self._current(key)[::-1]
+        return [self._first[key]] if key in self._first else []

@@ -11,6 +11,7 @@ offset in the base's strings, or an offset behind them for a new string.
 from __future__ import annotations
 
 import sys
+from array import array
 
 from pybpftool.btf.concat import concatenated
 from pybpftool.btf.encode import encode, renumber_all
@@ -100,7 +101,7 @@ class _Dedup:
         self.total = self.start + len(types)
         self.table = AppendMap()
         # Where each type went: another's id, its own, or not known yet.
-        self.map: list[int] = list(range(self.start))
+        self.map = array("i", range(self.start))
         for words in types:
             kept = words[1] >> 24 & 0x7F in _KEPT
             self.map.append(len(self.map) if kept else _UNSEEN)
@@ -180,9 +181,12 @@ class _Dedup:
             if kind in _COMPARED:
                 self.composite(type_id)
         self.forwards()
+        # What has been worked out for structs takes room that the rest needs.
+        self.signs, self.sign_numbers, self.hypothesis = {}, {}, {}
         for type_id in range(self.start, self.total):
             if self.map[type_id] < 0:
                 self.reference(type_id)
+        self.table = AppendMap()
         return self.compact()
 
     def add_base(self) -> None:
@@ -456,20 +460,17 @@ class _Dedup:
 
     def compact(self) -> list[list[int]]:
         """The types that stand for themselves, numbered without gaps."""
-        kept = [
-            type_id for type_id in range(self.start, self.total) if self.map[type_id] == type_id
-        ]
-        numbers = {old: new for new, old in enumerate(kept, self.start)}
         start = self.start
-        final = []
+        stays = [id for id in range(start, self.total) if self.map[id] == id]
+        final = array("i", range(self.total))
+        for new, old in enumerate(stays, start):
+            final[old] = new
         for type_id, target in enumerate(self.map):
             if target != type_id:
                 target = self.resolve(target)
-            if target >= start:
-                if target not in numbers:
+                if self.map[target] != target:
                     raise FormatError("a merged type refers to one that was left out")
-                target = numbers[target]
-            final.append(target)
-        found = [self.types[type_id - start] for type_id in kept]
+                final[type_id] = final[target]
+        found = [self.types[type_id - start] for type_id in stays]
         renumber_all(found, final.__getitem__, None)
         return found

@@ -78,6 +78,19 @@ def test_a_name_may_be_the_end_of_another_string() -> None:
     assert _lines(types, strings)[1].startswith("[4] STRUCT 'ne' ")
 
 
+def test_the_end_of_a_string_may_be_a_string_of_the_base_or_of_another() -> None:
+    found = []
+    for shared in ("un_shared", "un_fresh"):
+        part = _part(shared, "n")
+        words = [*part.words]
+        words[part.own_offsets()[1] - 1] += 3
+        found.append(Btf.from_bytes(encode([words], part.names.raw), BASE))
+    types, strings = concatenated([("1", found[0]), *[("2", found[1])] * 2], BASE)
+    assert types[1][0] == BASE.words[BASE.own_offsets()[1] - 1]
+    assert types[5][0] == types[9][0] >= BASE.string_end
+    assert b"".join((BASE.names.raw, strings))[types[5][0] :].startswith(b"fresh\0")
+
+
 def test_another_base_is_refused() -> None:
     with pytest.raises(FormatError, match="'other' has a base of its own"):
         concatenated([("other", _base())], BASE)
