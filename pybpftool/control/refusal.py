@@ -6,7 +6,7 @@ import os
 import stat
 from errno import EACCES, EISDIR, EPERM
 
-from pybpftool.control.libbpf import as_numbers
+from pybpftool.control.libbpf import WARN, as_numbers
 from pybpftool.errors import BpfError, FormatError, LoadError
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ def refused(what: str, lib: Libbpf, errno: int) -> LoadError:
             return LoadError(f"{error}{more}", errno, program, log)
         break
     warnings = [warning for warning in warnings if _LOG_BEGIN not in warning]
-    reason = _reason(list(_telling(warnings)), errno)
+    reason = _reason([*_telling(warnings)] or _last_failure(lib), errno)
     return LoadError(f"{what}: {reason}{_age(reason, lib) or _skipped(lib)}", errno)
 
 
@@ -144,6 +144,14 @@ def _telling(warnings: list[str]) -> Iterator[str]:
         if warning.startswith("prog '") and ": failed to load: " in warning:
             continue
         yield warning.replace("\n", " ")
+
+
+def _last_failure(lib: Libbpf) -> list[str]:
+    """What libbpf said last, if that is of a failure: it has reasons that are no warnings."""
+    for level, text in lib.messages.said[-1:]:
+        if level != WARN and "failed" in text:
+            return [text.removeprefix("libbpf: ").rstrip("\n")]
+    return []
 
 
 def _reason(warnings: list[str], errno: int) -> str:

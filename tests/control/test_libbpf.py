@@ -104,6 +104,17 @@ def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "newer" not in str(refused("cannot open", lib, 22))  # type: ignore[arg-type]
 
 
+def test_a_reason_that_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    lib = FakeLibrary()
+    lib.messages.add(DEBUG, "libbpf: sec '.data': failed to find ELF symbol for VAR 'x'\n")
+    sentence = "cannot open: libbpf says: sec '.data': failed to find ELF symbol for VAR 'x'"
+    assert str(refused("cannot open", lib, 2)) == sentence  # type: ignore[arg-type]
+    lib.messages.add(DEBUG, "libbpf: looking for externs among 3 symbols...\n")
+    unknown = "cannot open: No such file or directory"
+    assert str(refused("cannot open", lib, 2)) == unknown  # type: ignore[arg-type]
+
+
 def test_numbers_of_libbpf_itself() -> None:
     error = refused("cannot load", FakeLibrary(), 4003)  # type: ignore[arg-type]
     assert str(error) == "cannot load: error 4003 of libbpf"
