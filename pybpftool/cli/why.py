@@ -153,8 +153,8 @@ def _pid(ctx: Context, args: Args) -> None:
 
 def _dev(ctx: Context, args: Args) -> None:
     """``why dev NAME [netns NETNS]``"""
+    from pybpftool.inspect.attachments import all_namespaces
     from pybpftool.inspect.why import Why
-    from pybpftool.objects.net import namespaces
 
     name = args.take("the name of a network device")
     path = label = ""
@@ -166,7 +166,8 @@ def _dev(ctx: Context, args: Args) -> None:
         path = kernel.namespace_path(word)
     graph = _graph(ctx)
     if path:
-        found = [each for each in namespaces(kernel) if _means(each.path, path, each.pid)]
+        found = [each for each in all_namespaces(kernel) if _means(each.path, path, each.pid)]
+        label = word  # which no row has, where nothing was found
         if found:
             path = found[0].path
             label = graph.attachments.netns_name(found[0].inode)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.kernel.interface import Kernel
     from pybpftool.objects.link import Link
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
@@ -427,6 +428,17 @@ class Attachments(Names):
     def _symbol_at(self, place: str) -> str:
         path, _, offset = place.rpartition("+")
         return self._symbol(path, int(offset, 16)) if offset.startswith("0x") else ""
+
+
+def all_namespaces(kernel: Kernel) -> list[Namespace]:
+    """The network namespaces of tasks and names, then those that are kept without."""
+    from pybpftool.objects.net import Namespace, namespaces
+
+    found = namespaces(kernel)
+    try:
+        return found + [Namespace(*row) for row in kernel.kept_network_namespaces()]
+    except BpfError:  # a recording that is older than the question
+        return found
 
 
 def below(path: str, root: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.map import Map
-    from pybpftool.objects.net import Namespace, NetworkReader
+    from pybpftool.objects.net import NetworkReader
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
 
@@ -221,28 +221,19 @@ def record_features(kernel: Kernel) -> None:
 
 def record_networks(kernel: Kernel) -> None:
     """What ``net show`` asks, of all network namespaces and all of their devices."""
+    from pybpftool.inspect.attachments import all_namespaces
     from pybpftool.objects.net import NetworkReader
 
     reader = NetworkReader(kernel, resolve=True)
     _tried(_record_network, kernel, reader, "")
     _tried(reader.netfilter)
-    for namespace in _all_namespaces(kernel):
+    for namespace in all_namespaces(kernel):
         for word in (namespace.name, str(namespace.pid or ""), namespace.path):
             if word:
                 _tried(kernel.namespace_path, word)
         if namespace.path:
             kernel.has_file(namespace.path)
             _tried(_record_network, kernel, reader, namespace.path)
-
-
-def _all_namespaces(kernel: Kernel) -> list[Namespace]:
-    from pybpftool.objects.net import Namespace, namespaces
-
-    found = namespaces(kernel)
-    try:
-        return found + [Namespace(*row) for row in kernel.kept_network_namespaces()]
-    except BpfError:  # a recording that is older than the question
-        return found
 
 
 def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:

@@ -62,6 +62,15 @@ def test_a_network_namespace_of_a_descriptor() -> None:
         assert findings(int(words[0])) == []
         rows = run("-j", "attachments").json
         assert [row["dev"] for row in rows if row.get("prog_id") == int(words[0])] == ["pybt_kept"]
+        number = next(
+            number
+            for number in os.listdir(f"/proc/{pid}/fd")
+            if os.readlink(f"/proc/{pid}/fd/{number}") not in
+            ("", os.readlink("/proc/thread-self/ns/net"))
+            and os.readlink(f"/proc/{pid}/fd/{number}").startswith("net:")
+        )  # fmt: skip
+        there = why("dev", "pybt_kept", "netns", f"/proc/{pid}/fd/{number}")
+        assert [row["prog"]["id"] for row in there["programs"]] == [int(words[0])]
 
 
 @pytest.mark.parametrize("is_elsewhere", [False, True])
