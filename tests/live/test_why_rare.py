@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pybpftool.inspect.owners import processes_hidden
+from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, attachments, load
 from tests.support.children import child, told_child
 from tests.support.cli import run
@@ -51,6 +53,14 @@ def findings(id: int, kind: str = "prog") -> list[dict[str, Any]]:
     return [
         row for row in result.json["findings"] if (row.get("kind"), row.get("id")) == (kind, id)
     ]
+
+
+def the_finding(id: int) -> dict[str, Any]:
+    hidden = processes_hidden(LiveKernel())
+    if hidden:
+        pytest.skip(hidden)  # nothing is called unheld then
+    (found,) = findings(id)
+    return found
 
 
 def test_a_network_namespace_of_a_descriptor() -> None:
@@ -116,7 +126,7 @@ for number in os.listdir("/proc/self/fd"):
         assert (act["hook"], act["dev"], act["netns"]) == ("tcx/ingress", "?", "?")
         (link,) = [each for each in tree["held_by"] if each["kind"] == "link"]
         assert link["held_by"][0]["kind"] == "pid"
-        (found,) = findings(int(words[1]))  # nothing is seen of this one
+        found = the_finding(int(words[1]))  # nothing is seen of this one
         assert "network namespace" in found["advice"]
 
 
@@ -164,7 +174,7 @@ os.rmdir({path!r})
             tree = why("prog", "id", id)
             assert tree["held_by"] == []
             assert "a cgroup that was removed" in tree["may_be_held_by"]
-            (found,) = findings(id)
+            found = the_finding(id)
             assert (found["check"], "a cgroup that was removed" in found["advice"]) == (
                 "unheld", True
             )  # fmt: skip
@@ -178,7 +188,7 @@ def test_a_descriptor_on_its_way() -> None:
             rights = array.array("i", [prog.fd])
             ends[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         assert "UNIX socket" in run("why", "prog", "id", str(id)).text
-        (found,) = findings(id)
+        found = the_finding(id)
         assert "UNIX socket" in found["advice"]
     finally:
         for end in ends:

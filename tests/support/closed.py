@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pybpftool.inspect.owners import closed
+from pybpftool.inspect.owners import closed, processes_hidden
 from pybpftool.kernel.live import LiveKernel
 
-SENTENCE = closed(LiveKernel())
+SENTENCE = processes_hidden(LiveKernel()) or closed(LiveKernel())
 UNSEEN = [SENTENCE] if SENTENCE else []
 ERRORS = f"Not seen: {SENTENCE}\n" if SENTENCE else ""
 STATUS = 2 if SENTENCE else 0
