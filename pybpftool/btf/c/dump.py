@@ -75,22 +75,27 @@ class _Unreplaced(Identifiers):
         raise FormatError(f"'{name}' is no identifier")
 
 
-def _joined(btf: Btf) -> tuple[memoryview, list[int]]:
-    """The type sections of split BTF and its bases as one, and where types begin in it."""
+def _words(btf: Btf) -> memoryview:
+    """The type sections of split BTF and its bases as one."""
+    if btf.base is None:
+        return btf.words
     from array import array
 
-    parts = []
-    part: Btf | None = btf
-    while part is not None:
-        parts.append(part)
-        part = part.base
     words = array("I")
-    offsets: list[int] = []
-    for part in reversed(parts):
-        start = len(words)
-        offsets += [start + at for at in part.own_offsets()]
+    for part in reversed(btf.parts()):
         words.frombytes(part.words.cast("B"))
-    return memoryview(words), offsets
+    return memoryview(words)
+
+
+def _offsets(btf: Btf) -> list[int]:
+    """Where each type begins in :func:`_words`, void at the beginning."""
+    offsets = [0]
+    start = 0
+    for part in reversed(btf.parts()):
+        own = part.own_offsets()
+        offsets += [start + at for at in own] if start else own
+        start += len(part.words)
+    return offsets
 
 
 def _kfuncs(texts: Texts, kinds: Kinds) -> str:
@@ -134,24 +139,19 @@ def _check_kinds(btf: Btf) -> None:
         part = part.base
 
 
-def _kinds(btf: Btf) -> Kinds:
-    """All types with those of the base."""
-    own = btf.own_offsets()
+def _kinds(btf: Btf, words: memoryview) -> Kinds:
+    """All types with those of the base; ``words`` are those of :func:`_words`."""
+    offsets = _offsets(btf)
     _check_kinds(btf)
-    if btf.base is None:
-        words = btf.words
-        offsets = [0, *own]
-    else:
-        words, offsets = _joined(btf)
-        offsets = [0, *offsets]
     infos = {info for part in btf.parts() for info in part.sizes}
     return Kinds.of_types(words, offsets, infos)
 
 
 def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
     sort_by = btf.names if is_sorted else None
-    if sum(len(part.words) for part in btf.parts()) < _WORTH_TWO:
-        kinds = _kinds(btf)
+    words = _words(btf)
+    if len(words) < _WORTH_TWO:
+        kinds = _kinds(btf, words)
         # What cannot be put in order is refused before any of it is written.
         collected: list[list[int]] = []
         failure = None
@@ -166,14 +166,9 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
         return
     from pybpftool.worker import Worker
 
-    # The words of split BTF and its base are put together before both need them.
-    joined = None if btf.base is None else _kinds(btf)
-
     def work(send: Send) -> None:
-        kinds = joined
-        if kinds is None:
-            kinds = _kinds(btf)
-            send(_packed((kinds.offsets, *kinds.by_kind)))
+        kinds = _kinds(btf, words)
+        send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
         texts = Texts(btf, kinds.words, kinds.offsets, _Unreplaced(btf))
         texts.is_careful = False  # the other process writes what needs care
@@ -181,12 +176,12 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
 
     with Worker(work) as worker:
         names = Identifiers(btf, all_at_once=True)
-        found = worker.receive() if joined is None else None
+        found = worker.receive()
         if found is not None:
             offsets, *by_kind = _unpacked(found)
-            kinds = Kinds(btf.words, offsets, by_kind)
+            kinds = Kinds(words, offsets, by_kind)
         else:
-            kinds = joined or _kinds(btf)
+            kinds = _kinds(btf, words)
         texts = Texts(btf, kinds.words, kinds.offsets, names)
         texts.prepare(kinds, _shared(kinds, is_sorted)[0])
         received = worker.receive()
@@ -256,14 +251,11 @@ def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:
         if is_all:
             btf.own_offsets()
             _check_kinds(btf)
-        words = btf.words
-        offsets = btf.scanned_offsets()
-        if btf.base is not None:
-            words, offsets = _joined(btf)
-        offsets = [0, *offsets]
+        words = _words(btf)
+        offsets = [0, *btf.scanned_offsets()] if btf.base is None else _offsets(btf)
         failure = None
         try:
-            order = Order(words, offsets, lambda: _kinds(btf))
+            order = Order(words, offsets, lambda: _kinds(btf, _words(btf)))
             try:
                 for root in roots:
                     order.add(root)
