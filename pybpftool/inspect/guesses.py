@@ -31,6 +31,12 @@ _BEYOND = {
          "cgroup_sysctl", "sock_ops"),
         "a cgroup that was removed while sockets of it are open",
     ),
+    # xsk_map_node_alloc() in net/xdp/xskmap.c
+    "xskmap": "a socket of AF_XDP that stands in it",
+    # prog_array_map_clear() in kernel/bpf/arraymap.c: takes a reference for work that is
+    # waiting already.  Seen with Linux 6.18.
+    "prog_array": "the kernel until the next boot, which counts one reference too many where an"
+    " array that only programs use is opened by its id and closed twice in a row",
 }  # fmt: skip
 ON_ITS_WAY = "a descriptor that io_uring keeps or that is on its way through a UNIX socket"
 

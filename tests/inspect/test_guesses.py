@@ -73,6 +73,7 @@ def test_what_nobody_can_look_at() -> None:
     assert guesses.beyond("cgroup_skb").startswith("a cgroup that was removed")
     assert guesses.beyond("xdp").startswith("a network namespace")
     assert guesses.beyond("raw_tracepoint") == guesses.ON_ITS_WAY
+    assert "AF_XDP" in guesses.beyond("xskmap") and "next boot" in guesses.beyond("prog_array")
     kernel = host()
     add_prog(kernel, 40, b"", name=b"lonely", type=8)
     result = run("-j", "why", "prog", "id", "40", kernel=kernel)
