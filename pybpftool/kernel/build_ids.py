@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pybpftool.errors import BpfError
+from pybpftool.kernel.tasks import processes
 
 _DEBUG = "/usr/lib/debug/.build-id"
 
@@ -34,7 +35,7 @@ def _search() -> None:
     """Enter the build ids of all files that processes execute."""
     seen: set[tuple[str, str]] = set()
     try:
-        pids = [name for name in os.listdir("/proc") if name.isdigit()]
+        pids = processes()
     except OSError:
         return
     for pid in pids:

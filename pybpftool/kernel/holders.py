@@ -149,7 +149,9 @@ def find_holding(name: str, same_files: Callable[[int, int], bool]) -> list[tupl
 
 def _processes(same_files: Callable[[int, int], bool]) -> Iterator[tuple[int, list[str]]]:
     """Each process, and the directories of its threads that have descriptors of their own."""
-    for pid in sorted(map(int, filter(str.isdigit, posix.listdir("/proc")))):
+    from pybpftool.kernel.tasks import processes
+
+    for pid in processes():
         threads = []
         try:
             # "." and ".." and one link for each thread

@@ -11,7 +11,7 @@ import posix
 from pybpftool.kernel.net import network_namespaces
 from pybpftool.kernel.pins import unescape
 from pybpftool.kernel.syscall import path_text
-from pybpftool.kernel.tasks import comm_of, tasks
+from pybpftool.kernel.tasks import comm_of, processes, tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _mounted() -> Iterator[Row]:
 
 
 def _open() -> Iterator[Row]:
-    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
+    for pid in processes():
         task = f"/proc/{pid}"
         try:
             numbers = posix.listdir(f"{task}/fd")

@@ -172,8 +172,10 @@ def _check_support(attr: Buffer) -> None:
 
 def _tasks() -> Iterator[tuple[int, str]]:
     """(pid, directory of descriptors) of each process, and of threads with their own."""
+    from pybpftool.kernel.tasks import processes  # not needed where an iterator answers
+
     try:
-        numbers = sorted(map(int, filter(str.isdecimal, posix.listdir("/proc"))))
+        numbers = processes()
     except OSError as error:
         raise KernelError.of("cannot list /proc", error.errno or 0) from None
     translate = _pid_translation()

@@ -7,7 +7,7 @@ import socket
 from errno import EPERM
 
 from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd
-from pybpftool.kernel.tasks import comm_of
+from pybpftool.kernel.tasks import comm_of, processes
 from pybpftool.records import Record
 
 _SO_GET_FILTER = 26  # include/uapi/asm-generic/socket.h
@@ -45,7 +45,7 @@ def filtered_sockets() -> tuple[list[FilteredSocket], int]:
     seen: set[int] = set()
     refused = 0
     try:
-        pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+        pids = processes()
     except OSError:
         pids = []
     for pid in pids:

@@ -9,9 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def processes() -> list[int]:
+    """The numbers of all processes, ascending; raises OSError where there is no /proc."""
+    return sorted(map(int, filter(str.isdecimal, posix.listdir("/proc"))))
+
+
 def tasks() -> Iterator[tuple[int, str]]:
     """(pid or tid, directory of /proc) of all processes and threads."""
-    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
+    for pid in processes():
         task = f"/proc/{pid}"
         yield pid, task
         try:
@@ -38,7 +43,7 @@ def comm_of(task: str) -> str:
 def closed_processes() -> list[tuple[int, str]]:
     """(pid, comm) of the processes whose descriptors and namespaces may not be looked at."""
     found = []
-    for pid in sorted(map(int, filter(str.isdecimal, posix.listdir("/proc")))):
+    for pid in processes():
         task = f"/proc/{pid}"
         try:
             posix.readlink(f"{task}/ns/net")
