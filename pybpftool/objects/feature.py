@@ -243,13 +243,15 @@ def collect(
     try:
         found = kernel.features(full, unprivileged, ifindex)
     except KernelError as error:
-        if error.errno == ENODATA and (full or unprivileged or ifindex):
-            raise KernelError(
+        if error.errno != ENODATA:
+            raise
+        sentence = "this snapshot was recorded without what 'feature probe' finds"
+        if full or unprivileged or ifindex:
+            sentence = (
                 "a snapshot has what 'feature probe' finds, not what it finds with 'full', with"
-                " 'unprivileged' or on a device",
-                ENODATA,
-            ) from None
-        raise
+                " 'unprivileged' or on a device"
+            )
+        raise KernelError(sentence, ENODATA) from None
     missing: list[str] = []
     config = None
     if not ifindex:

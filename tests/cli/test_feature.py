@@ -17,6 +17,7 @@ from pybpftool.uapi import bpf as uapi
 from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.golden import FIXTURES
 
 CONFIG = b"""\
 #
@@ -232,7 +233,7 @@ class TestListBuiltins:
             kernel.names[id] = name
             kernel.btfs[id] = split.build()
         assert run("feature", "list_builtins", "kfuncs", kernel=kernel).text == (
-            "int bpf_z();\nint bpf_a();  /* conntrack */\n"
+            "int bpf_z(void);\nint bpf_a(void);  /* conntrack */\n"
         )
         found = run("-j", "feature", "list_builtins", "kfuncs", kernel=kernel).json
         assert [each.get("module") for each in found] == [None, "conntrack"]
@@ -322,6 +323,16 @@ def test_replay(kernel: FeatureKernel, tmp_path: Path) -> None:
     for word in ("full", "unprivileged"):
         result = run("--snapshot", path, "feature", "probe", word)
         assert_one_sentence(result, "a snapshot has what 'feature probe' finds, not")
+
+
+def test_a_snapshot_without_probes() -> None:
+    old = str(FIXTURES / "check" / "6.12.zip")
+    for words in (("--snapshot", old, "feature"), ("feature", "diff", old, old)):
+        result = run(*words)
+        assert result.status in (2, 255)
+        assert result.errors == (
+            "Error: this snapshot was recorded without what 'feature probe' finds\n"
+        )
 
 
 def test_options_are_named_once() -> None:
