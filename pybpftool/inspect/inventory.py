@@ -295,7 +295,8 @@ class Inventory(Names):
             return found
         pins = self.pins(item.kind).get(item.id)
         if pins:
-            return tuple(sorted(f"pin:{path}" for path in pins))
+            # One of two file systems at one place is seen twice, as upstream shows it.
+            return tuple(sorted({f"pin:{path}" for path in pins}))
         rows = self.elsewhere()[0].get(key, ())
         words = {self.owner_elsewhere(pid, comm, f"pin:{path}") for path, pid, comm in rows}
         return tuple(sorted(words))

@@ -59,6 +59,14 @@ def test_a_map_of_two_owners_stands_in_their_row() -> None:
     assert "comm:other, unit:agent.service" in run("owners", kernel=kernel).text
 
 
+def test_a_pin_below_two_mounts_at_one_place_counts_once() -> None:
+    kernel = Host()
+    add_prog(kernel, 40, b"", name=b"pinned", type=6)
+    kernel.pins["prog"] = {40: ["/sys/fs/bpf/x", "/sys/fs/bpf/x"]}
+    row = run("-j", "prog", "show", "--columns", "id,owner", kernel=kernel).json[0]
+    assert row["owner"] == ["pin:/sys/fs/bpf/x"]
+
+
 def test_what_a_device_alone_keeps() -> None:
     kernel = host()
     add_tcx(kernel, 60, 1, "eth0", 2)
