@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool.control import require_live
 from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import BpfObjectFile
-from pybpftool.control.load import load_object
+from pybpftool.control.load import load_object, stand_in_unknown
 from pybpftool.control.pin_set import PinSet
 from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
@@ -59,6 +59,8 @@ def _pin(
     pins = PinSet(may_mount, note)
     try:
         with BpfObjectFile(path, aloud=aloud) as obj:
+            for prog in obj.programs:
+                stand_in_unknown(obj, prog)
             load_object(obj, pins)
             if not obj.programs:
                 raise BpfError(f"there is no program in '{path}'")

@@ -15,7 +15,7 @@ from pybpftool.control.bpf_object import (
     object_info,
 )
 from pybpftool.control.libbpf import as_numbers
-from pybpftool.control.load import load_object
+from pybpftool.control.load import load_object, stand_in_unknown
 from pybpftool.control.pin_set import PinSet
 from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
@@ -96,6 +96,8 @@ def _register(
             pins.prepare_directory(link_directory)
         level = 0 if aloud is None else LOG_ALL
         with BpfObjectFile(path, log_level=level, aloud=aloud, copy=copy) as obj:
+            for prog in obj.programs:
+                stand_in_unknown(obj, prog)
             load_object(obj, pins)
             links: list[int] = []
             try:

@@ -69,6 +69,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("objects")
     sources = {"maps": MAPS, "elements": ELEMENTS, "none": NO_ITERATOR, "empty": "int x = 1;"}
+    # A section of libbpf 1.3.
+    sources["beside"] = f'{MAPS}\nSEC("tcx/ingress") int new(void *ctx) {{ return 0; }}'
     return {name: compile_object(directory, text, name) for name, text in sources.items()}
 
 
@@ -78,6 +80,11 @@ class TestPin:
     def bpffs(self) -> Iterator[Path]:
         with load.temp_bpffs() as directory:
             yield Path(directory)
+
+    def test_beside_a_section_that_older_libraries_do_not_know(
+        self, objects: dict[str, str], bpffs: Path
+    ) -> None:
+        assert run("iter", "pin", objects["beside"], f"{bpffs}/i").status == 0
 
     @pytest.mark.parametrize("option", [[], ["-j"]])
     def test_pinned(self, option: list[str], objects: dict[str, str], bpffs: Path) -> None:
