@@ -24,7 +24,11 @@ def compare(ask: Ask, attachments: list[dict[str, Any]], namespaces: list[str]) 
     wrong += [f"link {id} is no link" for id in told if id not in known]
     expected: Counter[tuple[Any, ...]] = Counter()
     for netns in namespaces:
-        expected += network(ask("net", "show", *(["netns", netns] if netns else [])))
+        answer = ask("net", "show", *(["netns", netns] if netns else []))
+        if isinstance(answer, dict):  # its last process has ended
+            wrong.append(f"network namespace {netns}: {answer.get('error')}")
+            continue
+        expected += network(answer)
     found = Counter(
         (row["hook"], row["dev"], row["prog_id"])
         for row in attachments
