@@ -63,7 +63,8 @@ def run(ctx: Context, args: Args) -> None:
                 ctx.out.write(f"\t{each.command}\n")
         kinds = [counted(len(graph.items(kind)), what) for kind, what in _KINDS]
         ctx.out.write(f"{counted(len(found), 'finding')}; {', '.join(kinds)}\n")
-    tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None)
+    is_partial = doctor.is_partial
+    tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None, is_partial=is_partial)
     if found:
         ctx.status = EXIT_FINDINGS
 

@@ -43,7 +43,7 @@ def run(ctx: Context, args: Args) -> None:
         write_file(path, page(graph, code, graph.unseen, _when(ctx)))
     if ctx.json is not None:
         ctx.json.value(None)
-    tell_unseen(ctx, graph.unseen)
+    tell_unseen(ctx, graph.unseen, is_partial=graph.missing.is_partial)
 
 
 def _when(ctx: Context) -> str:

@@ -76,6 +76,11 @@ class Doctor:
         """A sentence for each thing that could not be told."""
         return self._missing.sentences()
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether more rights, or a whole recording, would tell more."""
+        return self._missing.is_partial
+
     def findings(self) -> list[Finding]:
         """All findings, by the order of :data:`CHECKS`."""
         found: list[Finding] = []

@@ -88,9 +88,10 @@ class Graph:
         hidden = processes_hidden(inventory.kernel)
         self.hides_holders = bool(hidden)
         """Whether descriptors of all processes but some cannot be seen."""
-        hidden_one = hidden or closed(inventory.kernel)
-        if hidden_one:
-            self.missing.add(hidden_one)
+        if hidden:
+            self.missing.add(hidden)
+        elif told := closed(inventory.kernel):
+            self.missing.remark(told)
         self._tried(lambda: self._pinned_elsewhere(bool(hidden)))
         self._tried(self._guessed)
 

@@ -112,7 +112,7 @@ def test_processes_that_nobody_may_look_into_are_named() -> None:
     assert run("owners", kernel=kernel).status == 0
     kernel.closed_processes = lambda: [(1, "in\x1bit")]  # type: ignore[method-assign]
     result = run("owners", kernel=kernel)
-    assert result.status == 2
+    assert result.status == 0  # no rights would help
     assert result.errors == (
         "Not seen: cannot see what 1 process may hold, which Linux lets nobody look into here:"
         " 1 (in\\x1bit)\n"

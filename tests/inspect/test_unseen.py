@@ -58,3 +58,13 @@ def test_maps_whose_elements_are_missing_are_told_in_one_line(tmp_path: Path) ->
         "Not compared: map hash_of_maps and 13 other objects: elements:"
         " a snapshot keeps only a part of them, or none"
     ]
+
+
+def test_what_nobody_can_see_comes_last_and_leaves_nothing_partial() -> None:
+    found = Unseen()
+    found.remark("pid 1")
+    assert (found.sentences(), found.is_partial) == (["pid 1"], False)
+    again = found.copy()
+    again.add("maps")
+    assert (again.sentences(), again.is_partial) == (["maps", "pid 1"], True)
+    assert found.sentences() == ["pid 1"]
