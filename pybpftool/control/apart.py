@@ -53,7 +53,7 @@ def apart(
     os.close(wait)
     failure: Exception | None = None
     try:
-        with open(hear, "rb") as said, open(go, "wb", buffering=0) as onward:
+        with open(hear, "rb") as said, open(go, "wb", buffering=0, closefd=True) as onward:
             for kind, values in _messages(said):
                 if kind == _ITEM:
                     yield values[0]
@@ -121,7 +121,7 @@ def _run(
         # the next that we tell goes nowhere, and what is half done is taken back.
         for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGPIPE"):
             _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
-        said = open(say, "wb")  # noqa: SIM115  # closed by the end of the process
+        said = open(say, "wb", closefd=True)  # noqa: SIM115  # by the end of the process
 
         def tell(*message: Any) -> None:
             marshal.dump(message, said)
