@@ -51,7 +51,12 @@ def run(ctx: Context, args: Args) -> None:
     doctor = Doctor(graph, wanted or list(CHECKS))
     found = doctor.findings()
     if ctx.json is not None:
-        ctx.json.value({"findings": [each.json() for each in found], "unseen": doctor.unseen})
+        ctx.json.value(
+            {
+                "findings": [each.json() for each in found],
+                "unseen": [*doctor.unseen, *doctor.remarks],
+            }
+        )
     else:
         from pybpftool.inspect.wording import counted, shown
 
@@ -63,8 +68,10 @@ def run(ctx: Context, args: Args) -> None:
                 ctx.out.write(f"\t{each.command}\n")
         kinds = [counted(len(graph.items(kind)), what) for kind, what in _KINDS]
         ctx.out.write(f"{counted(len(found), 'finding')}; {', '.join(kinds)}\n")
-    is_partial = doctor.is_partial
-    tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None, is_partial=is_partial)
+    tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None)
+    if ctx.json is None:
+        for remark in doctor.remarks:
+            ctx.aside(f"Not seen: {remark}")
     if found:
         ctx.status = EXIT_FINDINGS
 

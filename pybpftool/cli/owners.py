@@ -41,4 +41,4 @@ def run(ctx: Context, args: Args) -> None:
     view = View(ctx, "owners")
     graph = Graph(Inventory(ctx.kernel))
     view.show([row.json().get for row in shares(graph)])
-    tell_unseen(ctx, graph.unseen, is_partial=graph.missing.is_partial)
+    tell_unseen(ctx, graph.unseen)

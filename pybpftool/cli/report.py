@@ -40,10 +40,11 @@ def run(ctx: Context, args: Args) -> None:
         inventory = Inventory(ctx.kernel)
         graph = Graph(inventory)
         code = CodeReader(ctx.kernel, inventory.reader)
-        write_file(path, page(graph, code, graph.unseen, _when(ctx)))
+        unseen = [*graph.unseen, *graph.missing.remarks]
+        write_file(path, page(graph, code, unseen, _when(ctx)))
     if ctx.json is not None:
         ctx.json.value(None)
-    tell_unseen(ctx, graph.unseen, is_partial=graph.missing.is_partial)
+    tell_unseen(ctx, graph.unseen)
 
 
 def _when(ctx: Context) -> str:

@@ -11,16 +11,10 @@ if TYPE_CHECKING:
 EXIT_PARTLY = 2
 
 
-def tell_unseen(
-    ctx: Context, sentences: Iterable[str], is_told: bool = False, is_partial: bool = True
-) -> None:
-    """Say what could not be seen, on standard error.
-
-    ``is_told``: the JSON has it already. ``is_partial``: not only what nobody could see.
-    """
+def tell_unseen(ctx: Context, sentences: Iterable[str], is_told: bool = False) -> None:
+    """Say what could not be seen, on standard error; ``is_told``: the JSON has it already."""
     for sentence in sentences:
-        if is_partial:
-            ctx.status = EXIT_PARTLY
+        ctx.status = EXIT_PARTLY
         if is_told:
             continue
         # Beside JSON, too, whose array has no place for it.

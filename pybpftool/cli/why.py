@@ -224,8 +224,7 @@ def _answer(ctx: Context, graph: Graph, roots: Sequence[Branch]) -> None:
         ctx.out.set_errors("backslashreplace")
         for root in roots:
             ctx.out.write("".join([f"{line}\n" for line in root.lines()]))
-    is_partial = graph.missing.is_partial
-    tell_unseen(ctx, graph.unseen, is_told=ctx.json is not None, is_partial=is_partial)
+    tell_unseen(ctx, graph.unseen, is_told=ctx.json is not None)
 
 
 VERBS = (

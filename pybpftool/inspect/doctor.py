@@ -77,9 +77,9 @@ class Doctor:
         return self._missing.sentences()
 
     @property
-    def is_partial(self) -> bool:
-        """Whether more rights, or a whole recording, would tell more."""
-        return self._missing.is_partial
+    def remarks(self) -> list[str]:
+        """A sentence for each thing that nobody could tell on this machine."""
+        return self._missing.remarks
 
     def findings(self) -> list[Finding]:
         """All findings, by the order of :data:`CHECKS`."""

@@ -91,7 +91,7 @@ class Graph:
         if hidden:
             self.missing.add(hidden)
         elif told := closed(inventory.kernel):
-            self.missing.remark(told)
+            self.missing.remarks.append(told)
         self._tried(lambda: self._pinned_elsewhere(bool(hidden)))
         self._tried(self._guessed)
 

@@ -17,12 +17,13 @@ _SHOWN = 8  # ids that a sentence names
 class Unseen:
     """Collects reasons; each is told once, in the order in which it came first."""
 
-    __slots__ = ("_cut", "_remarks", "_sentences")
+    __slots__ = ("_cut", "_sentences", "remarks")
 
     def __init__(self, sentences: Iterable[str] = (), cut: Mapping[int, int] | None = None) -> None:
         self._sentences = list(sentences)
         self._cut: dict[int, int] = dict(cut or {})
-        self._remarks: list[str] = []
+        self.remarks: list[str] = []
+        """What nobody can see on this machine, whatever rights they have; not in the sentences."""
 
     def add(self, reason: str | BpfError) -> None:
         """Note why something was not seen; what has gone since it was listed is not missed."""
@@ -33,25 +34,16 @@ class Unseen:
         elif str(reason) not in self._sentences:
             self._sentences.append(str(reason))
 
-    def remark(self, sentence: str) -> None:
-        """Note what nobody can see on this machine, whatever rights they have."""
-        self._remarks.append(sentence)
-
     def copy(self) -> Unseen:
         """One that goes on apart from this."""
         found = Unseen(self._sentences, self._cut)
-        found._remarks += self._remarks
+        found.remarks += self.remarks
         return found
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether more rights, or a whole recording, would show more."""
-        return bool(self._sentences or self._cut)
 
     def sentences(self) -> list[str]:
         """What is to be told."""
         cut = cut_sentence(self._cut)
-        return [*self._sentences, *([cut] if cut else ()), *self._remarks]
+        return [*self._sentences, cut] if cut else list(self._sentences)
 
 
 def cut_sentence(cut: Mapping[int, int]) -> str:

@@ -474,7 +474,11 @@ class TestBesideDebian:
             for name in ("id", "name", "tag", "gpl_compatible", "loaded_at", "uid",
                          "bytes_xlated", "jited", "bytes_jited", "bytes_memlock", "map_ids",
                          "btf_id", "run_cnt", "run_time_ns"):  # fmt: skip
-                assert ours.get(name) == row.get(name), (prog.label, name)
+                if name == "loaded_at" and name in row:
+                    # From two clocks, which each of the two reads one after the other.
+                    assert abs(ours[name] - row[name]) <= 1, prog.label
+                else:
+                    assert ours.get(name) == row.get(name), (prog.label, name)
 
     def test_dump(self, corpus: Corpus) -> None:
         equal = 0
