@@ -21,7 +21,6 @@ from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, attachments, load
 from tests.support.children import child, told_child
 from tests.support.cli import run
-from tests.support.closed import STATUS
 
 pytestmark = pytest.mark.live
 
@@ -44,7 +43,7 @@ xdp.close()
 
 def why(*words: object) -> Any:
     result = run("-j", "why", *map(str, words))
-    assert result.status == STATUS, result
+    assert result.status == 0, result
     return result.json
 
 
