@@ -33,12 +33,12 @@ class _Pool:
         self.strings: list[bytes] = []
         self.end = base.string_end
 
-    def append(self, names: Names, tables: Names) -> _Offsets:
-        """Append an object's strings, which ``tables`` has as a whole; returns where they are."""
+    def append(self, names: Names, table: Names) -> _Offsets:
+        """Append an object's strings, all of which ``table`` has; returns where they are."""
         shift = self.end - names.start
         self.strings.append(names.raw)
         self.end += len(self.strings[-1])
-        return _Offsets(self, names, tables, shift)
+        return _Offsets(self, names, table, shift)
 
     def place(self, name: str, otherwise: int) -> int:
         """Where a name is that may be the end of a longer one, put at ``otherwise`` if nowhere."""
@@ -54,13 +54,13 @@ class _Offsets(dict[int, int]):
 
     __slots__ = ("_names", "_pool", "_shift")
 
-    def __init__(self, pool: _Pool, names: Names, tables: Names, shift: int) -> None:
+    def __init__(self, pool: _Pool, names: Names, table: Names, shift: int) -> None:
         super().__init__()
         self._pool = pool
         self._names = names
         self._shift = shift
-        places = map(shift.__add__, tables)
-        self.update(zip(tables, map(pool.by_name.setdefault, tables.values(), places)))
+        places = map(shift.__add__, table)
+        self.update(zip(table, map(pool.by_name.setdefault, table.values(), places)))
 
     def __missing__(self, offset: int) -> int:
         """Of a base's string, and of one that is the end of another."""

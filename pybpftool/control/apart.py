@@ -151,7 +151,7 @@ def _telling(
 
 
 def as_plain(error: Exception) -> tuple[Any, ...]:
-    """An exception in a form that passes: the name of its class and more."""
+    """An exception in a form that passes: which of :data:`_ERRORS` or what else it is, and more."""
     for index, kind in enumerate(_ERRORS):
         if isinstance(error, kind):
             more = ("errno", "program", "log")

@@ -160,7 +160,6 @@ class Attachments(Names):
 
     def _kept(self, reader: NetworkReader) -> None:
         """Namespaces that a mount or a descriptor keeps, where a program may hang in one."""
-        kernel = self._inventory.kernel
         there = {row.prog_id for row in self.rows}
         try:
             items = self._inventory.items("prog").values()
@@ -168,16 +167,8 @@ class Attachments(Names):
             return  # nothing tells that one is missing
         if all(item.type not in _OF_NETWORKS or item.id in there for item in items):
             return
-        try:
-            found = kernel.kept_network_namespaces()
-        except BpfError:
-            if kernel.is_live:
-                raise
-            return  # a recording that is older than the question
-        from pybpftool.objects.net import Namespace
-
-        for row in found:
-            self._named(reader, Namespace(*row), "kept by")
+        for each in _kept_namespaces(self._inventory.kernel):
+            self._named(reader, each, "kept by")
 
     def _named(self, reader: NetworkReader, each: Namespace, whose: str) -> None:
         name = each.name or (f"{whose} {each.comm}({each.pid})" if each.pid else f"{each.inode}")
@@ -432,13 +423,20 @@ class Attachments(Names):
 
 def all_namespaces(kernel: Kernel) -> list[Namespace]:
     """The network namespaces of tasks and names, then those that are kept without."""
-    from pybpftool.objects.net import Namespace, namespaces
+    from pybpftool.objects.net import namespaces
 
-    found = namespaces(kernel)
+    return namespaces(kernel) + _kept_namespaces(kernel)
+
+
+def _kept_namespaces(kernel: Kernel) -> list[Namespace]:
+    from pybpftool.objects.net import Namespace
+
     try:
-        return found + [Namespace(*row) for row in kernel.kept_network_namespaces()]
-    except BpfError:  # a recording that is older than the question
-        return found
+        return [Namespace(*row) for row in kernel.kept_network_namespaces()]
+    except BpfError:
+        if kernel.is_live:
+            raise
+        return []  # a recording that is older than the question
 
 
 def below(path: str, root: str) -> str:

@@ -131,12 +131,10 @@ def _kfuncs(texts: Texts, kinds: Kinds) -> str:
 
 
 def _check_kinds(btf: Btf) -> None:
-    part: Btf | None = btf
-    while part is not None:
+    for part in btf.parts():
         for info in part.sizes:
             if not 0 < info >> 24 & 0x7F <= KIND_MAX:
                 raise FormatError(f"the BTF has types of kind {info >> 24 & 0x7F}, unknown to C")
-        part = part.base
 
 
 def _kinds(btf: Btf, words: memoryview) -> Kinds:
