@@ -64,12 +64,13 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
     """
     fd = open_cgroup(root)
     try:
-        if not S_ISDIR(posix.fstat(fd).st_mode):
+        there = posix.fstat(fd)
+        if not S_ISDIR(there.st_mode):
             return []  # a walk over a file finds no directories
         query = _Query(attach_types, query_flags)
         programs = query.programs(fd, root)
         rows: list[CgroupRow] = [(root, 0, programs, "")] if programs else []
-        _walk(query, fd, root, 1, posix.fstat(fd).st_dev, rows)
+        _walk(query, fd, root, 1, there.st_dev, rows)
         return rows
     finally:
         posix.close(fd)
@@ -119,9 +120,6 @@ def _walk(
 ) -> None:
     """Append the rows of the cgroups in an open directory, and of those inside them."""
     try:
-        # A directory of a cgroup hierarchy has one link for each one in it, besides its own two.
-        if posix.fstat(parent).st_nlink == 2:
-            return
         with posix.scandir(parent) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
@@ -138,7 +136,8 @@ def _walk(
                 rows.append((below, level, [], str(error)))
             continue
         try:
-            if posix.fstat(fd).st_dev != device:
+            inside = posix.fstat(fd)
+            if inside.st_dev != device:
                 continue
             try:
                 programs = query.programs(fd, below)
@@ -147,7 +146,10 @@ def _walk(
             except KernelError as error:
                 if error.errno not in _GONE:
                     rows.append((below, level, [], str(error)))
-            _walk(query, fd, below, level + 1, device, rows)
+            # A directory of a cgroup hierarchy has one link for each one in it, besides its own
+            # two.
+            if inside.st_nlink != 2:
+                _walk(query, fd, below, level + 1, device, rows)
         finally:
             posix.close(fd)
 

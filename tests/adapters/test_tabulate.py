@@ -45,9 +45,31 @@ _CELLS = st.text("abc 01-é", max_size=6) | st.sampled_from(
 
 
 @given(st.data(), st.integers(1, 4))
-def test_many_rows_are_put_where_tabulate_puts_them(data: st.DataObject, width: int) -> None:
+def test_rows_are_put_where_tabulate_puts_them(data: st.DataObject, width: int) -> None:
     row = st.lists(_CELLS, min_size=width, max_size=width)
     rows = data.draw(st.lists(row, min_size=2, max_size=8))
     right = data.draw(st.lists(st.booleans(), min_size=width, max_size=width))
     headers = [f"h{number}" for number in range(width)]
     assert aligned(headers, rows, right) == tabulate._aligned(headers, rows, right)
+
+
+_HEADERS = st.text("abc 01-é", max_size=8).map("h{}".format) | st.sampled_from(
+    ["\x1b[1mid\x1b[0m", "owner"]
+)
+
+
+@given(st.data(), st.integers(1, 4))
+def test_a_large_table_begins_as_tabulate_begins_it(data: st.DataObject, width: int) -> None:
+    row = st.lists(_CELLS, min_size=width, max_size=width)
+    rows = data.draw(st.lists(row, min_size=2, max_size=4)) * 2
+    right = data.draw(st.lists(st.booleans(), min_size=width, max_size=width))
+    headers = data.draw(st.lists(_HEADERS, min_size=width, max_size=width))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tabulate, "_MANY", 2)
+        assert aligned(headers, rows, right) == tabulate._aligned(headers, rows, right)
+
+
+def test_a_large_table_does_not_wait_for_tabulate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tabulate", None)
+    lines = aligned(("id", "name"), [(str(n), "x") for n in range(5000)], (True, False)).split("\n")
+    assert lines[:3] == ["  id  name", "----  ----", "   0  x"] and lines[-1] == "4999  x"
