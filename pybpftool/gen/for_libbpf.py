@@ -44,12 +44,13 @@ def kernel_members(kernel: BtfSource) -> Callable[[str], set[str] | None]:
 
     def members_of(name: str) -> set[str] | None:
         from pybpftool.btf.load import vmlinux
+        from pybpftool.btf.search import first
 
         try:
             btf = vmlinux(kernel)
         except BpfError:
             return None
-        type_id = btf.find(name, STRUCT)
+        type_id = first(btf, name, STRUCT)  # two names of 70,000: no index of them all
         return None if type_id is None else {one.name for one in btf.members(type_id)}
 
     return members_of
