@@ -75,3 +75,10 @@ def test_errors(kernel: FakeKernel) -> None:
     kernel.files["/proc/mounts"] = KernelError("no /proc here", ENOENT)
     assert_one_sentence(run("token", kernel=kernel), "no /proc here")
     assert run("-j", "token", kernel=kernel).json == {"error": "no /proc here"}
+
+
+def test_mounts_without_a_source(kernel: FakeKernel) -> None:
+    """The kernel writes an empty field, which getmntent(3) takes for none."""
+    kernel.files["/proc/mounts"] = b" /run/x bpf rw,delegate_cmds=any 0 0\n"
+    (found,) = run("-j", "token", "show", kernel=kernel).json
+    assert (found["token_info"], found["allowed_cmds"]) == ("/run/x", ["any"])
