@@ -169,8 +169,12 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
         send(_packed((kinds.offsets, *kinds.by_kind)))
         send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
         texts = Texts(btf, kinds.words, kinds.offsets, _Unreplaced(btf))
-        texts.is_careful = False  # the other process writes what needs care
-        send([marshal.dumps(texts.early(_shared(kinds, is_sorted)[1]), 2)])
+        texts.is_careful = False
+        texts.wide.begin(kinds)
+        written = texts.early(_shared(kinds, is_sorted)[1])
+        for type_id in texts.wide:
+            written.pop(type_id << 1, None)  # the other process writes what needs care
+        send([marshal.dumps(written, 2)])
 
     with Worker(work) as worker:
         names = Identifiers(btf, all_at_once=True)
@@ -190,10 +194,7 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
         (numbers,) = _unpacked(received)
         steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
     if others is not None and not (texts.is_careful or texts.own_tags):
-        written = marshal.loads(others)
-        for type_id in texts.wide:
-            written.pop(type_id << 1, None)
-        texts.prepared.update(written)
+        texts.prepared.update(marshal.loads(others))
     yield from _text(texts, kinds, steps)
 
 

@@ -78,7 +78,7 @@ class Unusual(dict[int, bool]):
 class Members:
     """Members in their order: names, ids of types, places and widths of bit-fields in bits."""
 
-    __slots__ = ("bases", "left_out", "names", "places", "types", "widths")
+    __slots__ = ("bases", "is_wide", "left_out", "names", "places", "types", "widths")
 
     def __init__(self, texts: ExactTexts, at: int) -> None:
         words = texts.words
@@ -95,9 +95,12 @@ class Members:
         if info >> 31:
             self.widths = [place >> 24 for place in self.places]
             self.places = [place & 0xFFFFFF for place in self.places]
-        if texts.is_careful or 0 in map(texts.aligns.__getitem__, self.types):
+        aligns = [*map(texts.aligns.__getitem__, self.types)]  # tells what is wide, too
+        self.is_wide = not texts.wide.isdisjoint(self.types)
+        """Whether some member needs a closer look."""
+        if texts.is_careful or 0 in aligns:
             self._leave_out(texts, words[at + 1] * 8)
-        if texts.is_careful or not texts.wide.isdisjoint(self.types):
+        if texts.is_careful or self.is_wide:
             self._find_bit_fields(texts)
             self._find_names(texts)
 

@@ -55,12 +55,17 @@ class Sizes(dict[int, int]):
 
 
 class Aligns(dict[int, int]):
-    """Alignments in bits by type id, 0 where there is none."""
+    """Alignments in bits by type id, 0 where there is none.
 
-    __slots__ = ("_btf", "_depth", "_endless", "_offsets", "_words")
+    :param wide: types that need a closer look; what contains one is added to them as soon
+        as its alignment is found.
+    """
 
-    def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int]) -> None:
+    __slots__ = ("_btf", "_depth", "_endless", "_offsets", "_wide", "_words")
+
+    def __init__(self, btf: Btf, words: memoryview, offsets: Sequence[int], wide: set[int]) -> None:
         super().__init__()
+        self._wide = wide
         self._btf = btf
         self._words = words
         self._offsets = offsets
@@ -84,11 +89,12 @@ class Aligns(dict[int, int]):
         kind = words[at] >> 24 & 0x7F
         align = 0
         if kind in COMPOSITE:
-            align = self._composite(at)
-        elif kind == TYPEDEF or kind in MODIFIERS:
-            align = self[words[at + 1]]
-        elif kind == ARRAY:
-            align = self[words[at + 2]]
+            align = self._composite(type_id, at)
+        elif kind in (TYPEDEF, ARRAY) or kind in MODIFIERS:
+            target = words[at + (2 if kind == ARRAY else 1)]
+            align = self[target]
+            if target in self._wide:
+                self._wide.add(type_id)
         elif kind in NUMBERS and words[at + 1] not in NUMBER_SIZES:
             align = 8  # bytes in a struct
         # What is rare is looked at piece by piece.
@@ -126,11 +132,14 @@ class Aligns(dict[int, int]):
             return [words[at + 1]]
         return [words[at + 2]] if kind == ARRAY else []
 
-    def _composite(self, at: int) -> int:
+    def _composite(self, type_id: int, at: int) -> int:
         """A struct's alignment by those of its members; 0 if any has none."""
         words = self._words
         end = at + 2 + 3 * (words[at] & 0xFFFFFF)
-        aligns = [*map(self.__getitem__, words[at + 3 : end : 3].tolist())]
+        types = words[at + 3 : end : 3].tolist()
+        aligns = [*map(self.__getitem__, types)]
+        if not self._wide.isdisjoint(types):
+            self._wide.add(type_id)
         # Members without a size are left out.
         align = max(aligns, default=8) or 8
         places = words[at + 4 : end : 3].tolist()

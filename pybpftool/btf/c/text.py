@@ -126,7 +126,7 @@ class Texts(ExactTexts):
         """Write definitions ahead of their turn: these structs, all typedefs and enums."""
         self.is_careful = self.names.is_foreign or len(self.words) < _FEW_WORDS
         self._fill_sizes(kinds)
-        self.wide.find(kinds)
+        self.wide.begin(kinds)
         if not self.wide.isdisjoint(kinds.of(ENUMS)):
             types = contained(self.words, self.offsets, kinds)
             self.own_tags |= enums_to_complete(self.words, self.offsets, types)
@@ -279,6 +279,8 @@ class Texts(ExactTexts):
         size = words[at + 1]
         is_struct = info >> 24 & 0x7F == STRUCT
         members = Members(self, at)
+        if members.is_wide:
+            self.wide.add(type_id)
         types, places, widths = members.types, members.places, members.widths
         parts = [head, " {"]
         align, packed = self.aligns.of_struct(type_id, types, places, widths, size)

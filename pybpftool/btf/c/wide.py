@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import compress
-
 from pybpftool.btf.c.enums import EnumTexts
 from pybpftool.btf.c.sizes import MAX_NESTING, Aligns, Sizes, is_unusual_number
 from pybpftool.errors import FormatError
@@ -31,34 +29,14 @@ class Wide(set[int]):
         self._texts = texts
         self._found: dict[int, bool] = {0: False}
 
-    def find(self, kinds: Kinds) -> None:
-        """Fill the set, for a dump of everything."""
+    def begin(self, kinds: Kinds) -> None:
+        """Fill in the numbers and enums themselves, for a dump of everything.
+
+        What contains any of them is added as its alignment is found.
+        """
         words, offsets = kinds.words, kinds.offsets
         self.update(id for id in kinds.of(NUMBERS) if is_unusual_number(words, offsets[id]))
         self.update(id for id in kinds.of(ENUMS) if not words[offsets[id]] & 0xFFFFFF)
-        if not self:
-            return
-        from bisect import bisect_left, bisect_right
-
-        ids = kinds.of(MODIFIERS | {TYPEDEF})
-        targets = [words[offsets[id] + 1] for id in ids]
-        arrays = kinds.of((ARRAY,))
-        targets += [words[offsets[id] + 2] for id in arrays]
-        ids += arrays
-        # Members stand behind them, those of a struct in a row.
-        structs = kinds.of(COMPOSITE)
-        ends = []
-        for at in map(offsets.__getitem__, structs):
-            targets += words[at + 3 : at + 2 + 3 * (words[at] & 0xFFFFFF) : 3].tolist()
-            ends.append(len(targets))
-        new = set(self)
-        while new:
-            places = [*compress(range(len(targets)), map(new.__contains__, targets))]
-            alone = bisect_left(places, len(ids))
-            found = {ids[place] for place in places[:alone]}
-            found.update([structs[bisect_right(ends, place)] for place in places[alone:]])
-            new = found - self
-            self.update(new)
 
     def is_aligned(self, type_id: int, depth: int = 0) -> bool:
         """Whether C aligns a type to 128 bits."""
@@ -100,8 +78,8 @@ class ExactTexts(EnumTexts):
     ) -> None:
         super().__init__(words, offsets, names)
         self.sizes = Sizes(btf)
-        self.aligns = Aligns(btf, words, offsets)
         self.wide = Wide(self)
+        self.aligns = Aligns(btf, words, offsets, self.wide)
         self.is_careful = True
         """Whether members may be what no compiler of C makes."""
         pointer_bits = (btf.declared_pointer_size or 8) * 8
