@@ -385,20 +385,12 @@ class LiveKernel(Kernel):
         return MapElements(self, map)
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
-        from pybpftool.kernel.pins import PinTable, pinned_files
+        from pybpftool.kernel.pins import PinTable, pinned_objects
 
         table = PinTable()
-        for path in pinned_files():
-            fd = self._open_path(path)
-            if fd < 0:
-                continue
-            try:
-                if _fd_kind(fd) == kind:
-                    table.add(self._describe(kind, fd, 0).id, path)
-            except KernelError:
-                continue
-            finally:
-                posix.close(fd)
+        links = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
+        for id, path in pinned_objects(links):
+            table.add(id, path)
         return table.paths
 
     def pinned_elsewhere(self) -> tuple[list[tuple[str, int, str, int, str]], bool]:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import posix
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from struct import Struct
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.cdata import get_errno
-from pybpftool.kernel.syscall import file_system_type, path_text
+from pybpftool.kernel.syscall import (
+    Buffer,
+    file_system_type,
+    path_bytes,
+    path_text,
+    repeated_call,
+)
+from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+_PATH_MAX = 4096  # include/uapi/linux/limits.h: the zero byte included
+_PATH_ATTR = Struct("=QII")  # pathname, bpf_fd, file_flags
+_INFO_ATTR = Struct("=IIQ")  # bpf_fd, info_len, info
+# Type and id, with which struct bpf_prog_info, bpf_map_info and bpf_link_info begin.
+_HEAD_SIZE = 8
 
 
 def is_bpffs(path: str) -> bool:
@@ -93,6 +106,48 @@ def files_below(
                 yield entry
         except OSError:
             continue
+
+
+def pinned_objects(links: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """(id, path) of the pinned programs, maps or links, in the order of :func:`pinned_files`.
+
+    :param links: what descriptors of the kind are links to in ``/proc/self/fd``.
+
+    What may not be opened, and what vanishes meanwhile, is left out.
+    """
+    try:
+        numbers = posix.open("/proc/self/fd", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    name, attr = Buffer(_PATH_MAX), Buffer(_PATH_ATTR.size)
+    info, info_attr = Buffer(_HEAD_SIZE), Buffer(_INFO_ATTR.size)
+    _PATH_ATTR.pack_into(attr.data, 0, name.address, 0, 0)
+    open_it, arguments = repeated_call(uapi.BPF_OBJ_GET, attr.address, _PATH_ATTR.size)
+    get_info, info_arguments = repeated_call(
+        uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, _INFO_ATTR.size
+    )
+    fill, data, id = _INFO_ATTR.pack_into, name.data, info.number(4)
+    readlink, close = posix.readlink, posix.close
+    try:
+        for path in pinned_files():
+            raw = path_bytes(path) + b"\0"
+            if len(raw) > _PATH_MAX:
+                continue
+            data[: len(raw)] = raw
+            fd = open_it(*arguments)
+            if fd < 0:
+                continue
+            try:
+                if readlink(str(fd), dir_fd=numbers) in links:
+                    fill(info_attr.data, 0, fd, _HEAD_SIZE, info.address)
+                    if get_info(*info_arguments) >= 0:
+                        yield id.value, path
+            except OSError:
+                continue
+            finally:
+                close(fd)
+    finally:
+        close(numbers)
 
 
 class PinTable:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel import live
+from pybpftool.kernel import live, pins
 from pybpftool.kernel.interface import BTF_INFO, PROG_INFO, BpfObject
 from pybpftool.kernel.live import LiveKernel, c_string
 from pybpftool.uapi import bpf as uapi
@@ -257,8 +257,10 @@ class TestPinned:
     def test_a_walk_passes_over_what_it_may_not_open(
         self, script: ScriptedBpf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pybpftool.kernel.pins.pinned_files", lambda: iter(["/a", "/b"]))
-        monkeypatch.setattr(live, "_fd_kind", lambda fd: "prog")
+        paths = ["/a", "/" + 4096 * "x", "/b"]
+        monkeypatch.setattr(pins, "pinned_files", lambda: iter(paths))
+        monkeypatch.setattr(pins, "repeated_call", lambda *call: (script, call))
+        monkeypatch.setattr(posix, "readlink", lambda path, dir_fd: "anon_inode:bpf-prog")
         script.infos = [errno.EFAULT, prog_info(id=4)]
         assert LiveKernel().pinned("prog") == {4: ["/b"]}
         assert LiveKernel().pinned("map") == {}
