@@ -27,8 +27,8 @@ Looks for what is wrong with programs, maps and links, all checks or those named
        hidden       objects that /proc, bpf file systems, links, kallsyms or iterators show
                     and the listing of bpf(2) does not, or the other way round
 
-Each finding says what to do. Exit status: 0 nothing found, 1 findings, 2 something
-could not be judged, which is named at the end.
+Each finding says what to do; several alike say it once. Exit status: 0 nothing found,
+1 findings, 2 something could not be judged, which is named at the end.
 """
 
 EXIT_FINDINGS = 1
@@ -58,14 +58,20 @@ def run(ctx: Context, args: Args) -> None:
             }
         )
     else:
+        from itertools import groupby
+
         from pybpftool.inspect.wording import counted, shown
 
         ctx.out.set_errors("backslashreplace")
-        for each in found:
-            ctx.out.write(f"{each.check}: {shown(each.label)}: {shown(each.what)}\n")
-            ctx.out.write(f"\t{shown(each.advice)}\n")
-            if each.command:
-                ctx.out.write(f"\t{each.command}\n")
+        for advice, alike in groupby(found, lambda each: each.advice):
+            group = list(alike)
+            for each in group:
+                ctx.out.write(f"{each.check}: {shown(each.label)}: {shown(each.what)}\n")
+            # What many have in common is said once.
+            ctx.out.write(f"\t{shown(advice)}\n")
+            for each in group:
+                if each.command:
+                    ctx.out.write(f"\t{each.command}\n")
         kinds = [counted(len(graph.items(kind)), what) for kind, what in _KINDS]
         ctx.out.write(f"{counted(len(found), 'finding')}; {', '.join(kinds)}\n")
     tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None)

@@ -72,6 +72,17 @@ def test_held_by_nothing() -> None:
     assert doctor(kernel).status == 1
 
 
+def test_what_many_have_in_common_is_said_once() -> None:
+    kernel = well()
+    for map_id in (41, 42):
+        kernel.map(map_id, type=2, key_size=4, value_size=4, max_entries=1)
+    result = doctor(kernel, "unheld")
+    first, second, advice, one, other, total = result.text.splitlines()
+    assert first.replace("41", "42") == second and advice.startswith("\t"), result
+    assert (one, other) == ("\tpybpftool why map id 41", "\tpybpftool why map id 42")
+    assert total == "2 findings; 3 programs, 4 maps, 1 link"
+
+
 def test_nothing_is_called_unheld_where_holders_are_hidden() -> None:
     kernel = well()
     kernel.is_live = True
