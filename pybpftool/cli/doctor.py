@@ -72,14 +72,10 @@ def run(ctx: Context, args: Args) -> None:
             for each in group:
                 if each.command:
                     ctx.out.write(f"\t{each.command}\n")
-        kinds = [counted(len(graph.items(kind)), what) for kind, what in _KINDS]
-        ctx.out.write(f"{counted(len(found), 'finding')}; {', '.join(kinds)}\n")
+        ctx.out.write(f"{counted(len(found), 'finding')}; {graph.counts()}\n")
     tell_unseen(ctx, doctor.unseen, is_told=ctx.json is not None)
     if ctx.json is None:
         for remark in doctor.remarks:
             ctx.aside(f"Not seen: {remark}")
     if found:
         ctx.status = EXIT_FINDINGS
-
-
-_KINDS = (("prog", "program"), ("map", "map"), ("link", "link"))

@@ -109,6 +109,11 @@ class Graph:
         except BpfError:
             return {}
 
+    def counts(self) -> str:
+        """``3 programs, 2 maps, 1 link``: what may be listed."""
+        kinds = (("prog", "program"), ("map", "map"), ("link", "link"))
+        return ", ".join([counted(len(self.items(kind)), what) for kind, what in kinds])
+
     def roots(self, key: Key) -> frozenset[Key]:
         """What an object hangs by in the end: pins, processes, places, the kernel.
 

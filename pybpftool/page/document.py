@@ -110,8 +110,6 @@ _ALL_TREE_LINES, _LEAST_TREE_LINES = 20_000, 8
 def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> bytes:
     """The page about a machine; ``when`` says which kernel it is and of which time."""
     progs, maps = graph.items("prog"), graph.items("map")
-    links = graph.items("link")
-    counts = f"{len(progs)} programs, {len(maps)} maps, {len(links)} links"
     sheets = Sheets(graph, code)
     why = Why(graph, _TREE_BRANCHES)
     layout = of_graph(graph)
@@ -121,7 +119,7 @@ def page(graph: Graph, code: CodeReader, unseen: Iterable[str], when: str) -> by
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>BPF: {html_text(when)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>BPF of a machine</h1>\n<p class="dim">{html_text(when)}; {counts}</p>\n',
+        f'<h1>BPF of a machine</h1>\n<p class="dim">{html_text(when)}; {graph.counts()}</p>\n',
         _FIND,
         f'<div id="view">\n{svg(layout)}\n</div>\n',
         _left_out(layout),
@@ -205,6 +203,8 @@ def _bar(value: int, most: int) -> str:
 
 
 def _places(graph: Graph) -> str:
+    if not graph.attachments.rows:
+        return '<p class="dim">No program is attached that can be seen.</p>\n'
     rows = []
     for row in graph.attachments.rows:
         prog = f"{row.prog_id} {row.prog_name}" if row.prog_id else ""

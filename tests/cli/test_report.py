@@ -77,6 +77,10 @@ def test_recorded_kernels(tmp_path: Path, name: str) -> None:
             if attrs.get(key) is not None:
                 assert tag == "a" and (attrs[key] or "")[1:] in names, (tag, attrs)
     assert len(text) < 10_000_000
+    # A table without rows is none.
+    tables = text.count("<th>hook<th>place")
+    assert tables == (1 if run("-j", "--snapshot", str(snapshot), "attachments").json else 0)
+    assert ("No program is attached" in text) == (not tables)
 
 
 def test_sheets_of_a_program_and_a_map(tmp_path: Path) -> None:
