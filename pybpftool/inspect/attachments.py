@@ -194,8 +194,8 @@ class Attachments(Names):
                 self._add(row, ("xdp", device.ifindex, prog.id))
         counts: dict[tuple[str, str], int] = {}
         # A qdisc `ingress` answers with its filters whichever of its hooks is asked for.
-        echoing = {found.devname for found in network.tc if found.kind == "ingress"}
-        for found in network.tc:
+        echoing = {found.devname for found in network.all_tc if found.kind == "ingress"}
+        for found in network.all_tc:
             at = found.devname, found.kind
             if found.devname in echoing and found.kind in _ECHOES:
                 continue
@@ -207,8 +207,8 @@ class Attachments(Names):
                 self._add(row, ("link", found.link_id))
                 continue
             progs = [(found.name, found.prog)] if found.prog is not None else []
-            progs += [(f"action {name or ''}".strip(), prog) for name, prog in found.actions or ()
-                      if prog is not None]  # fmt: skip
+            progs += [(f"{found.classifier} action {name or ''}".strip(), prog)
+                      for name, prog in found.actions or () if prog is not None]  # fmt: skip
             for detail, prog in progs:
                 where["position"] = counts[at] = counts.get(at, 0) + 1
                 self._add(

@@ -235,7 +235,7 @@ def _of_network(network: Network, netns: str) -> Iterator[Place]:
         for mode, prog in device.programs:
             yield Place(prog.id, "xdp", "dev", device.devname, None, netns, 0, mode)
     counts: dict[tuple[str, str], int] = {}
-    for found in network.tc:
+    for found in network.all_tc:
         at = found.devname, found.kind
         number = counts[at] = counts.get(at, 0) + 1
         if isinstance(found, DeviceProgram):

@@ -11,7 +11,7 @@ from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Literal
 
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -107,11 +107,8 @@ class DeviceProgram(Record):
         return text + "\n"
 
     def json(self) -> dict[str, Any]:
-        json: dict[str, Any] = {
-            "devname": self.devname,
-            "ifindex": self.ifindex,
-            "kind": self.kind,
-        }
+        json: dict[str, Any] = {"devname": self.devname, "ifindex": self.ifindex}
+        json["kind"] = self.kind
         if self.name:
             json["name"] = self.name
         json["prog_id"] = self.prog_id
@@ -126,7 +123,7 @@ class Filter(Record):
 
     ``kind`` is the hook or the kind of the qdisc. ``actions`` is (name, program) of each
     BPF action, None when the filter has no list of actions; what the kernel does not tell
-    is None.
+    is None. ``classifier`` is empty for one of BPF, and the kind of another with BPF actions.
     """
 
     devname: str
@@ -135,6 +132,7 @@ class Filter(Record):
     name: str | None
     prog: Prog | None
     actions: list[tuple[str | None, Prog | None]] | None
+    classifier: str = ""
 
     def text(self) -> str:
         text = f"{self.devname}({self.ifindex}) {self.kind}"
@@ -173,6 +171,8 @@ class Network(Record):
     """What one network namespace has. ``flow_dissector`` is None when there is none.
 
     ``devices`` are the names of those looked at; ``unseen`` says why programs may be missing.
+    ``all_tc`` is ``tc`` with the filters that the listing leaves out: those that are no BPF
+    classifiers and have BPF actions.
     """
 
     devices: list[str]
@@ -180,6 +180,7 @@ class Network(Record):
     tc: list[DeviceProgram | Filter]
     flow_dissector: Prog | None
     unseen: str = ""
+    all_tc: Sequence[DeviceProgram | Filter] = ()
 
     def text(self) -> str:
         parts = ["xdp:\n"]
@@ -304,12 +305,13 @@ class NetworkReader:
             device = None if attributes is None else self._xdp_device(name, index, attributes)
             if device is not None:
                 xdp.append(device)
-        tc: list[DeviceProgram | Filter] = []
+        all_tc: list[DeviceProgram | Filter] = []
         for index, name in devices:
-            tc += self._device_programs(netns, index, name)
-            tc += self._filters(netns, index, name)
+            all_tc += self._device_programs(netns, index, name)
+            all_tc += self._filters(netns, index, name)
+        tc = [each for each in all_tc if isinstance(each, DeviceProgram) or not each.classifier]
         dissector = self._prog(flow_dissector) if flow_dissector else None
-        return Network([name for _, name in devices], xdp, tc, dissector, self._unseen)
+        return Network([name for _, name in devices], xdp, tc, dissector, self._unseen, all_tc)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
         for attach_type, kind in _DEVICE_TYPES:
@@ -345,14 +347,12 @@ class NetworkReader:
                 options = codec.filter(message)
                 if options is None:
                     continue
-                actions = None
-                if "actions" in options:
-                    actions = [
-                        (action.get("name"), self._known(action.get("id")))
-                        for action in options["actions"]
-                    ]
+                actions = options.get("actions")
+                if actions is not None:
+                    actions = [(each.get("name"), self._known(each.get("id"))) for each in actions]
                 prog = self._known(options.get("id"))
-                yield Filter(devname, ifindex, kind, options.get("name"), prog, actions)
+                other = options.get("kind", "")
+                yield Filter(devname, ifindex, kind, options.get("name"), prog, actions, other)
 
     def _filter_parents(self, netns: str, ifindex: int) -> list[tuple[int, str]]:
         """(handle, kind) of what may have filters on a device: classes, qdiscs, hooks."""

@@ -38,6 +38,20 @@ _XDP_ATTRIBUTES = {
 }
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_BPF_ACT, _TCA_BPF_NAME, _TCA_BPF_ID = 1, 7, 11
+# linux/pkt_cls.h: TCA_BASIC_ACT and so on, the list of actions of each other kind of filter
+_ACTIONS = {
+    "basic": 3,
+    "cgroup": 1,
+    "flow": 9,
+    "flower": 3,
+    "fw": 4,
+    "matchall": 2,
+    "route": 6,
+    "rsvp": 6,
+    "rsvp6": 6,
+    "tcindex": 7,
+    "u32": 7,
+}
 _TCA_ACT_KIND, _TCA_ACT_OPTIONS = 1, 2
 _TCA_ACT_BPF_NAME, _TCA_ACT_BPF_ID = 6, 9
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -119,18 +133,29 @@ class Codec:
             raise FormatError("cannot read a netlink message: it is cut off") from None
 
     def filter(self, data: bytes) -> dict[str, Any] | None:
-        """What an RTM_NEWTFILTER message tells of a BPF classifier, None for other kinds.
+        """What an RTM_NEWTFILTER message tells of a filter that runs programs, else None.
 
         Keys, where present: ``name``, ``id``, ``actions`` (a list of ``{"name", "id"}``,
-        the BPF actions only).
+        the BPF actions only); for one that is no BPF classifier ``kind`` and ``actions``.
         """
         try:
             kind, options = self._kind_and_options(data, _BODY, len(data))
-            if kind != "bpf" or options is None:
+            if options is None:
+                return None
+            if kind in _ACTIONS:
+                return self._other(data, kind, options)
+            if kind != "bpf":
                 return None
             return self._named(data, options, _TCA_BPF_NAME, _TCA_BPF_ID, _TCA_BPF_ACT)
         except StructError:
             raise FormatError("cannot read a netlink message: it is cut off") from None
+
+    def _other(self, data: bytes, kind: str, options: tuple[int, int]) -> dict[str, Any] | None:
+        try:
+            found = self._named(data, options, -1, -1, _ACTIONS[kind])
+        except FormatError:
+            return None  # a listing has no room for these, and does not end at them
+        return {"kind": kind, **found} if found.get("actions") else None
 
     def _kind_and_options(
         self, data: bytes, begin: int, end: int

@@ -11,7 +11,7 @@ import pytest
 from pybpftool.errors import KernelError
 from tests.support.attachments_union import compare
 from tests.support.cli import assert_one_sentence, run
-from tests.support.fakeattached import attribute, link_message, number
+from tests.support.fakeattached import attribute, link_message, number, tc_message, text
 from tests.support.fakeprogs import add_prog
 from tests.support.hosts import add_tcx, host
 from tests.support.owners_golden import KERNELS, answer, cases
@@ -80,6 +80,27 @@ def test_the_same_program_twice_in_a_cgroup() -> None:
     assert [(row["cgroup"], row["position"], row["link_id"]) for row in found] == [
         ("/a", 1, 31), ("/a", 2, 32)
     ]  # fmt: skip
+
+
+def test_an_action_of_a_filter_that_is_no_program() -> None:
+    """``net show`` leaves it out, as upstream's does."""
+    kernel = host()
+    kernel.message("", (18, 0, 0), link_message(2, "eth0"))
+    kernel.message("", (38, 2, 0), tc_message(36, 2, 0xFFFF0000, "clsact"))
+    for parent in (0xFFFFFFFF, 0xFFFFFFF3):
+        kernel.message("", (46, 2, parent))
+    action = attribute(1, text("bpf")) + attribute(
+        2, attribute(6, text("a.o")) + attribute(9, number(2))
+    )
+    options = attribute(2, attribute(1, action))
+    kernel.message("", (46, 2, 0xFFFFFFF2), tc_message(44, 2, 1, "matchall", options))
+    assert run("-j", "net", "show", kernel=kernel).json[0]["tc"] == []
+    (row,) = run("-j", "attachments", "--filter", "dev=eth0", kernel=kernel).json
+    assert row.items() >= {
+        "hook": "clsact/ingress", "prog_id": 2, "detail": "matchall action a.o"
+    }.items()  # fmt: skip
+    acts = run("-j", "why", "prog", "id", "2", kernel=kernel).json["acts_at"]
+    assert [act["hook"] for act in acts if act.get("dev") == "eth0"] == ["clsact/ingress"]
 
 
 def test_netfilter_in_the_order_of_packets() -> None:

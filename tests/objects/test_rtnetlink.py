@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import struct
 
+import pytest
+
 from pybpftool.errors import FormatError
 from pybpftool.objects.rtnetlink import Codec
 from tests.support.fakeattached import attribute, link_message, number, tc_message, text
@@ -38,6 +40,24 @@ def test_answers() -> None:
         "id": 5,
         "actions": [{}],
     }
+
+
+# linux/pkt_cls.h: where the options of each kind have their actions
+@pytest.mark.parametrize(
+    ("kind", "number_of_actions"),
+    [("basic", 3), ("cgroup", 1), ("flow", 9), ("flower", 3), ("fw", 4), ("matchall", 2),
+     ("route", 6), ("tcindex", 7), ("u32", 7)],
+)  # fmt: skip
+def test_actions_of_other_filters(kind: str, number_of_actions: int) -> None:
+    bpf = attribute(1, text("bpf")) + attribute(
+        2, attribute(6, text("x")) + attribute(9, number(5))
+    )
+    listed = attribute(1, attribute(1, text("gact"))) + attribute(2, bpf)
+    options = attribute(20, bytes(4)) + attribute(number_of_actions, listed)
+    found = CODEC.filter(tc_message(44, 3, 5, kind, options))
+    assert found == {"kind": kind, "actions": [{"name": "x", "id": 5}]}
+    without = attribute(number_of_actions, attribute(1, attribute(1, text("gact"))))
+    assert CODEC.filter(tc_message(44, 3, 5, kind, without)) is None
 
 
 def test_names_that_are_no_text() -> None:
