@@ -26,18 +26,21 @@ _info = Buffer(_INFO_SIZE)
 _name = Buffer(_NAME_SIZE)
 _attr = Buffer(16)
 _blank = bytes(_INFO_SIZE)
+_hidden: dict[int, int] | None = None  # link id -> cookie; empty where the kernel refuses
 _NAME_FIELDS = struct.Struct("=QI")
 _INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 
 
-def link_details(link: BpfObject) -> dict[str, bytes]:
+def link_details(link: BpfObject, uses_iterators: bool = False) -> dict[str, bytes]:
     """What the info of a link points to, with the info of the same request.
 
     ``name`` is the tracepoint, iterator target, function or file; ``addrs``,
     ``offsets``, ``ref_ctr_offsets`` and ``cookies`` are arrays of 64-bit numbers, ``ids`` of
     32-bit ones. The info
     of a perf event link ends before its cookie where the kernel tells none (before v6.9,
-    d5c16492c66f; the size of its struct alone does not show that).
+    d5c16492c66f; the size of its struct alone does not show that). Where it tells nothing
+    of the event (before v6.6, 1b715e1b0ec5), ``cookie`` is the 64-bit number, if an iterator
+    may be asked.
     See ``struct bpf_link_info`` in ``include/uapi/linux/bpf.h``.
     """
     type = struct.unpack_from("=I", link.info)[0]
@@ -49,6 +52,9 @@ def link_details(link: BpfObject) -> dict[str, bytes]:
         kind = struct.unpack_from("=I", link.info.ljust(20, b"\0"), 16)[0]
         if 0 < kind <= uapi.BPF_PERF_EVENT_EVENT:
             return _perf_event(link, kind)
+        cookie = _hidden_cookie(link.id) if uses_iterators else None
+        if cookie is not None:
+            return {"info": link.info, "cookie": struct.pack("=Q", cookie)}
     elif type == uapi.BPF_LINK_TYPE_KPROBE_MULTI:
         count = struct.unpack_from("=I", link.info.ljust(28, b"\0"), 24)[0]
         addresses, cookies = Buffer(8 * count), Buffer(8 * count)
@@ -97,6 +103,19 @@ def _perf_event(link: BpfObject, kind: int) -> dict[str, bytes]:
             return details
     details["info"] = details["info"][:at]
     return details
+
+
+def _hidden_cookie(id: int) -> int | None:
+    """The cookie of a perf event link; one walk finds those of all links that there are."""
+    global _hidden
+    if _hidden is None or (_hidden and id > max(_hidden)):
+        from pybpftool.kernel.object_iter import perf_cookies
+
+        try:
+            _hidden = perf_cookies()
+        except KernelError:
+            _hidden = {}
+    return _hidden.get(id)
 
 
 def _with_name(link: BpfObject, at: int) -> dict[str, bytes]:

@@ -509,7 +509,7 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.links import link_details
 
         if link.fd >= 0:
-            return link_details(link)
+            return link_details(link, self.uses_iterators)
         try:
             opened = self.open("link", link.id)
         except KernelError as error:
@@ -517,7 +517,7 @@ class LiveKernel(Kernel):
                 raise VanishedError(str(error), ENOENT) from None
             raise
         try:
-            return link_details(opened)
+            return link_details(opened, self.uses_iterators)
         finally:
             self.close(opened)
 

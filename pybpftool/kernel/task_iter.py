@@ -223,13 +223,21 @@ class Programs:
         except OSError:
             raise Refused from None
 
-    def ids(self, path: list[int]) -> list[int]:
-        """What an iterator over objects finds: the number that ``path`` leads to from each."""
-        code = [(_MOV, 6, 1), (_LDX_DW, 3, 6, _OBJECT), (_JEQ_K, 3, 0, "end", 0)]
-        code += [*_followed(path), *_print(-20, 4)]  # type: ignore[list-item]
-        prog = self._load(_assembled(*code) + _RETURN_0)
-        found = b"".join(self._run(prog, 0, []))
-        return [number for (number,) in Struct("=I").iter_unpack(found)]
+    def numbers(self, *paths: tuple[list[int], int]) -> Iterator[tuple[int, ...]]:
+        """What an iterator over objects finds: the numbers that paths lead to from each.
+
+        A path is the offsets of pointers, the last one that of the number, and its size, 4 or 8
+        bytes. What cannot be read is 0.
+        """
+        at = -8 - sum(size for _, size in paths)
+        printed = _print(at, -8 - at)
+        code: list[object] = [(_MOV, 6, 1), (_LDX_DW, 7, 6, _OBJECT), (_JEQ_K, 7, 0, "end", 0)]
+        for path, size in paths:
+            code += [(_MOV, 3, 7), *_followed(path, at, size)]
+            at += size
+        prog = self._load(_assembled(*code, *printed) + _RETURN_0)
+        row = Struct("=" + "".join("I" if size == 4 else "Q" for _, size in paths))
+        return row.iter_unpack(b"".join(self._run(prog, 0, [])))
 
 
 class _Search(Programs):
@@ -355,13 +363,13 @@ class _Search(Programs):
         return _assembled(*code) + _RETURN_0
 
 
-def _followed(path: list[int]) -> Iterator[tuple[object, ...]]:
-    """Read the number that pointers lead to from r3, by their offsets, to the stack at -20."""
+def _followed(path: list[int], at: int = -20, size: int = 4) -> Iterator[tuple[object, ...]]:
+    """Read the number that pointers lead to from r3, by their offsets, to the stack at ``at``."""
     for step, offset in enumerate(path, 1):
         is_last = step == len(path)
         yield _MOV, 1, 10
-        yield _ADD_K, 1, 0, 0, -20 if is_last else -8
-        yield _MOV_K, 2, 0, 0, 4 if is_last else 8
+        yield _ADD_K, 1, 0, 0, at if is_last else -8
+        yield _MOV_K, 2, 0, 0, size if is_last else 8
         yield _ADD_K, 3, 0, 0, offset
         yield _CALL, 0, 0, 0, _PROBE_READ_KERNEL
         if not is_last:

@@ -519,6 +519,16 @@ def test_pins_holders_and_cookies() -> None:
     assert "bpf_cookie" not in shown(kernel) and "bpf_cookie" not in record(kernel)
 
 
+def test_the_cookie_of_an_event_that_its_kernel_hides() -> None:
+    kernel = one(PERF, "I", 0, cookie=struct.pack("<Q", 8))
+    assert shown(kernel) == "1: perf_event  prog 7  \n"
+    kernel.held["link"] = {1: [(10, "a")]}
+    assert shown(kernel) == "1: perf_event  prog 7  \n\tbpf_cookie 8\n\tpids a(10)\n"
+    assert list(record(kernel)) == ["id", "type", "prog_id", "bpf_cookie", "pids"]
+    kernel.details[1] = KernelError("not recorded", errno.ENODATA)  # by an older version
+    assert "bpf_cookie" not in shown(kernel)
+
+
 def test_short_info_of_an_old_kernel() -> None:
     kernel = AttachedKernel()
     kernel.prog(7, type=26)

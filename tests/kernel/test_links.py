@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from pybpftool.errors import KernelError
 from pybpftool.kernel import links
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
@@ -30,6 +31,36 @@ def kernel_that_writes(monkeypatch: pytest.MonkeyPatch, at: int, *cookies: int) 
 
     monkeypatch.setattr(links, "_request", request)
     return left
+
+
+def test_cookies_of_hidden_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One walk for all links that there are, another one if a later link appears."""
+    walks = []
+
+    def walk() -> dict[int, int]:
+        walks.append(1)
+        return {1: 5, **({9: 6} if len(walks) > 1 else {})}
+
+    def cookie(id: int) -> bytes | None:
+        link = perf_link(0)
+        link.id = id
+        return links.link_details(link, uses_iterators=True).get("cookie")
+
+    monkeypatch.setattr(links, "_hidden", None)
+    monkeypatch.setattr("pybpftool.kernel.object_iter.perf_cookies", walk)
+    assert (cookie(1), cookie(1), len(walks)) == (struct.pack("=Q", 5), struct.pack("=Q", 5), 1)
+    assert (cookie(9), len(walks)) == (struct.pack("=Q", 6), 2)
+    assert "cookie" not in links.link_details(perf_link(0))
+
+
+def test_a_kernel_without_iterators(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> dict[int, int]:
+        raise KernelError("no iterator", 95)
+
+    monkeypatch.setattr(links, "_hidden", None)
+    monkeypatch.setattr("pybpftool.kernel.object_iter.perf_cookies", refuse)
+    link = perf_link(0)
+    assert links.link_details(link, uses_iterators=True) == {"info": link.info}
 
 
 @pytest.mark.parametrize("kind", KINDS)

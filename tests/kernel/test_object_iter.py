@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
 import pytest
 
@@ -33,9 +34,32 @@ def test_the_same_ids(kind: str) -> None:
         assert len(found) >= 20
 
 
+@pytest.mark.live
+def test_cookies_of_perf_events() -> None:
+    attr = struct.pack("=IIQ", 1, 64, 9).ljust(64, b"\0")  # the software event "dummy"
+    with contextlib.ExitStack() as stack:
+        keep = stack.enter_context
+        ids = {}
+        for cookie in (0, 5, 0x1122334455667788):
+            prog = keep(load.prog_load("perf_event", asm.ret(0), name="pybt_cookie"))
+            event = keep(load.perf_event_open(attr, 0, -1))
+            link = load.link_create(prog, event, "perf_event", 0, struct.pack("=Q", cookie))
+            ids[load.object_id(keep(link), "link")] = cookie
+        other = keep(load.prog_load("raw_tracepoint", asm.ret(0), name="pybt_iter"))
+        bare = load.object_id(keep(load.raw_tracepoint_open(other, "cpuhp_enter")), "link")
+        try:
+            found = object_iter.perf_cookies()
+        except KernelError as error:
+            pytest.skip(str(error))
+    assert {id: found[id] for id in ids} == ids
+    assert bare not in found
+
+
 def test_a_kernel_without() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(object_iter, "mapped", lambda: None)
         patch.setattr(task_iter, "bpf", lambda *_: -1)
         with pytest.raises(KernelError, match="no iterator walks over maps"):
             object_iter.iterated("map")
+        with pytest.raises(KernelError, match="no iterator walks over links"):
+            object_iter.perf_cookies()

@@ -300,11 +300,34 @@ class PerfEvent(Record):
         }
 
 
+class HiddenEvent(Record):
+    """A perf event of which the kernel tells nothing but the cookie (v5.15 to v6.5)."""
+
+    cookie: int
+
+    @classmethod
+    def read(cls, source: LinkSource) -> HiddenEvent | None:
+        try:
+            source.ask()
+        except KernelError as error:
+            if error.errno != errno.ENODATA:  # recordings made by older versions
+                raise
+            return None
+        cookie = source.number("cookie")
+        return None if cookie is None else cls(cookie)
+
+    def text(self) -> str:
+        return ""
+
+    def json(self) -> Json:
+        return {}
+
+
 class PerfLink:
     """A perf event link: which of four classes it has is told by its info (v6.6)."""
 
     @staticmethod
-    def read(source: LinkSource) -> Kprobe | Uprobe | Tracepoint | PerfEvent | None:
+    def read(source: LinkSource) -> Kprobe | Uprobe | Tracepoint | PerfEvent | HiddenEvent | None:
         kind = source.fields("perf_event")["type"]
         if kind in (uapi.BPF_PERF_EVENT_KPROBE, uapi.BPF_PERF_EVENT_KRETPROBE):
             return Kprobe.read(source, kind == uapi.BPF_PERF_EVENT_KRETPROBE)
@@ -314,7 +337,7 @@ class PerfLink:
             return Tracepoint.read(source)
         if kind == uapi.BPF_PERF_EVENT_EVENT:
             return PerfEvent.read(source)
-        return None
+        return None if kind else HiddenEvent.read(source)
 
 
 def event_config(type: int, config: int) -> str | int:

@@ -144,6 +144,10 @@ class LinkSource:
         """The name that the info points to."""
         return self._details.get("name", b"").decode("utf-8", "surrogateescape")
 
+    def number(self, name: str) -> int | None:
+        """One number of 64 bits, None if the details do not have it."""
+        return self.numbers(name, 1)[0] if name in self._details else None
+
     def numbers(self, name: str, count: int, code: str = "Q") -> tuple[int, ...]:
         """An array of numbers of 64 bits, or of those that ``code`` stands for (struct module)."""
         data = self._details.get(name, b"")
