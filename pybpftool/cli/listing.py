@@ -107,9 +107,15 @@ def write_records(
     if json is None:
         write_all(ctx, listing, lambda obj: read(obj).text(), some)
         return
-    element = json.text
     json.begin_array()
-    write_all(ctx, listing, lambda obj: element(read(obj).json()), some)
+    if json.is_pretty:
+        element = json.text
+        write_all(ctx, listing, lambda obj: element(read(obj).json()), some)
+    else:
+        from pybpftool.objects.compact import TEXTS
+
+        compact = TEXTS[listing.kind]
+        write_all(ctx, listing, lambda obj: compact(read(obj)), some)
     json.end()
 
 

@@ -99,26 +99,31 @@ class Map(Record):
 
     def text(self) -> str:
         """The lines of a listing."""
-        memlock = "" if self.memlock is None else f"  memlock {self.memlock}B"
+        # fmt: off
+        (
+            _, _, key_size, value_size, max_entries, _, _, _, _, _, _, btf_id, _, _, _, _,
+            memlock, frozen, owner, jited, _, pinned, pids,
+        ) = self
+        # fmt: on
+        charged = "" if memlock is None else f"  memlock {memlock}B"
         text = (
-            f"{self.header_text()}\tkey {self.key_size}B  value {self.value_size}B"
-            f"  max_entries {self.max_entries}{memlock}"
+            f"{self.header_text()}\tkey {key_size}B  value {value_size}B"
+            f"  max_entries {max_entries}{charged}"
         )
-        owner, jited = self.owner_prog_type, self.owner_jited
         if owner is not None or jited is not None:
             text += "\n\t" if owner is None else f"\n\towner_prog_type {owner}  "
             if jited is not None:
                 text += "owner jited" if jited else "owner not jited"
-        if self.pinned:
-            text += "".join([f"\n\tpinned {path}" for path in self.pinned])
-        if self.btf_id:
-            text += f"\n\tbtf_id {self.btf_id}"
-            if self.frozen:
+        if pinned:
+            text += "".join([f"\n\tpinned {path}" for path in pinned])
+        if btf_id:
+            text += f"\n\tbtf_id {btf_id}"
+            if frozen:
                 text += "  frozen"
-        elif self.frozen:
+        elif frozen:
             text += "\n\tfrozen"
-        if self.pids:
-            text += pids_text(self.pids)
+        if pids:
+            text += pids_text(pids)
         return text + "\n"
 
     def header_json(self) -> dict[str, Any]:
@@ -188,8 +193,12 @@ class MapReader:
         data = obj.info
         if len(data) < _INFO_SIZE:
             data = data.ljust(_INFO_SIZE, b"\0")  # an older kernel's struct is shorter
-        head = self._unpack(data)
-        id, ifindex = head[1], head[7]
+        # fmt: off
+        (
+            type, id, key_size, value_size, max_entries, flags, raw, ifindex, vmlinux_type,
+            netns_dev, netns_ino, btf_id, key_type, value_type, vmlinux_id, extra,
+        ) = self._unpack(data)
+        # fmt: on
         memlock = owner = owner_jited = ifname = None
         frozen = False
         if with_fdinfo:
@@ -197,17 +206,25 @@ class MapReader:
                 text = self._kernel.fdinfo(obj)
             except KernelError:
                 text = b""
-            memlock = _number(text, b"memlock:\t")
-            frozen = b"frozen:\t1" in text
-            if head[0] in _OF_PROGS:
+            _, key, rest = text.partition(b"memlock:\t")
+            number, _, behind = rest.partition(b"\n")
+            memlock = int(number) if number.isdigit() else None
+            frozen = b"frozen:\t1" in (behind if key else text)
+            if type in _OF_PROGS:
                 owner, owner_jited = _owner(text)
         if ifindex:
-            ifname = self._kernel.ifname(ifindex, head[9], head[10])
+            ifname = self._kernel.ifname(ifindex, netns_dev, netns_ino)
         pins = self._pins
-        name = head[6].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        paths = None if pins is None else pins.get(id, ())
-        told = (memlock, frozen, owner, owner_jited, ifname, paths, self._held.get(id, ()))
-        return Map._make((*head[:6], name, *head[7:], *told))
+        # fmt: off
+        return Map._make((
+            type, id, key_size, value_size, max_entries, flags,
+            raw.partition(b"\0")[0].decode("utf-8", "surrogateescape"),
+            ifindex, vmlinux_type, netns_dev, netns_ino, btf_id, key_type, value_type,
+            vmlinux_id, extra, memlock, frozen, owner, owner_jited, ifname,
+            None if pins is None else pins.get(id, ()),
+            self._held.get(id, ()),
+        ))
+        # fmt: on
 
 
 def _owner(fdinfo: bytes) -> tuple[str | int | None, bool | None]:
