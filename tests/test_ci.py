@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Stands for Python: tells what it was asked, and fails as often as the test says.
-PYTHON = """#!/bin/sh
+PYTHON = r"""#!/bin/sh
 case "$*" in
 *"coverage run"*) part=quick ;;
 *--last-failed*) part=again ;;
 *--ignore=tests/live) part=slow ;;
-*tests/live) part=vm ;;
+*tests/live\ -k\ longest) part=vm2 ;;
+*tests/live\ -k\ *) part=vm ;;
 *"coverage report"*) part=report ;;
 *) part=combine ;;
 esac
@@ -31,7 +32,7 @@ esac
 """
 
 
-def outcome(place: Path, fails: str) -> tuple[int, str]:
+def outcome(place: Path, fails: str, **environment: str) -> tuple[int, str]:
     """Status and output of ``.ci/test`` where the parts named (as NAME:STATUS) fail."""
     (place / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "test", place / ".ci" / "test")
@@ -49,6 +50,7 @@ def outcome(place: Path, fails: str) -> tuple[int, str]:
             "FAILS": fails,
             "PYBPFTOOL_VENV": str(place / "venv"),
             "TMPDIR": str(place),
+            **environment,
         },
         capture_output=True,
         text=True,
@@ -62,7 +64,7 @@ def test_all_parts_pass(tmp_path: Path) -> None:
     status, printed = outcome(tmp_path, "")
     assert status == 0, printed
     assert [line for line in printed.splitlines() if line.startswith("ran")] == [
-        f"ran {part}" for part in ("quick", "combine", "report", "slow", "vm")
+        f"ran {part}" for part in ("quick", "combine", "report", "slow", "vm2", "vm")
     ]
 
 
@@ -76,13 +78,21 @@ def test_all_parts_pass(tmp_path: Path) -> None:
         ("quick:2 slow:1", 2),
         ("slow:1 again:1", 1),
         ("vm:1", 1),
+        ("vm2:1", 1),
         ("report:2", 1),
     ],
 )
 def test_a_part_fails(tmp_path: Path, fails: str, expected: int) -> None:
     status, printed = outcome(tmp_path, fails)
     assert status == expected, printed
-    for part in ("quick", "slow", "vm"):
+    for part in ("quick", "slow", "vm", "vm2"):
         told = f"What failed of the {part} tests:\n=== FAILURES ===\nin the {part} tests"
         assert (told in printed) == (f"{part}:" in fails)
     assert ("ran again" in printed) == ("quick:1" in fails or "slow:1" in fails)
+
+
+def test_no_virtual_machine_is_wanted(tmp_path: Path) -> None:
+    status, printed = outcome(tmp_path, "", PYBPFTOOL_VM_KERNELS="")
+    assert status == 0, printed
+    assert "ran vm\n" in printed
+    assert "vm2" not in printed

@@ -27,7 +27,7 @@ def w(line: str) -> list[str]:
 
 def mounts() -> str:
     """What is mounted where."""
-    with open("/proc/mounts") as file:
+    with open("/proc/mounts", errors="surrogateescape") as file:
         return file.read()
 
 

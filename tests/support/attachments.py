@@ -105,7 +105,7 @@ def memory(data: bytes) -> ctypes.Array[ctypes.c_char]:
 @contextlib.contextmanager
 def mounted(fs_type: str) -> Iterator[str]:
     """A file system of this type, mounted for the time of the body where it is not."""
-    with open("/proc/self/mounts") as mounts:
+    with open("/proc/self/mounts", errors="surrogateescape") as mounts:
         for line in mounts:
             fields = line.split()
             if fields[2] == fs_type:
@@ -306,7 +306,7 @@ def _iterators(scene: Scene) -> None:
         scene.link(f"iter_{name}_tid", partial(iterator, name, struct.pack("=III", pid, 0, 0)))
         scene.link(f"iter_{name}_pid", partial(iterator, name, struct.pack("=III", 0, pid, 0)))
     scene.link("iter_map_elem", lambda: iterator("bpf_map_elem", struct.pack("=I", int_fd(array))))
-    with open("/proc/self/mounts") as mounts:
+    with open("/proc/self/mounts", errors="surrogateescape") as mounts:
         roots = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
     for order in range(1, 5):
         root = os.open(roots[0], os.O_RDONLY | os.O_DIRECTORY) if roots else -1

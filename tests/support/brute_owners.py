@@ -68,7 +68,7 @@ def _processes() -> set[Edge]:
 
 def _pins() -> set[Edge]:
     edges: set[Edge] = set()
-    with open("/proc/mounts") as mounts:
+    with open("/proc/mounts", errors="surrogateescape") as mounts:
         fields = [line.split() for line in mounts]
     points = [row[1].replace("\\040", " ") for row in fields if row[2] == "bpf"]
     for point in points:

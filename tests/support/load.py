@@ -13,6 +13,7 @@ import errno
 import mmap
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
@@ -572,9 +573,14 @@ def possible_cpus() -> int:
 
 
 def _mounts(fs_type: str) -> list[str]:
-    with open("/proc/self/mounts") as stream:
-        rows = [line.split() for line in stream]
-    return [row[1].encode().decode("unicode_escape") for row in rows if row[2] == fs_type]
+    with open("/proc/self/mounts", "rb") as stream:
+        rows = [line.split(b" ") for line in stream]
+    # The kernel writes blanks and backslashes as three octal digits.
+    return [
+        os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), row[1]))
+        for row in rows
+        if row[2] == fs_type.encode()
+    ]
 
 
 _MNT_DETACH = 2
