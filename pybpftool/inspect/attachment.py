@@ -119,7 +119,7 @@ def order(row: Attachment) -> tuple[object, ...]:
     if rank < 0:
         found = (n for n, hook in enumerate(_OTHER_ORDER) if row.hook.startswith(hook))
         rank = _ranks[row.hook] = next(found, 99)
-    where: tuple[object, ...] = (row.target,)
+    where: tuple[object, ...] = row.target, row.symbol
     if row.hook in _NETNS_HOOKS:
         where = row.netns, row.target
     elif row.hook.startswith("netfilter/"):

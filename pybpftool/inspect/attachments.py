@@ -225,7 +225,7 @@ class Attachments(Names):
     # --- cgroups ---
 
     def _in_cgroups(self) -> None:
-        from pybpftool.objects.cgroup import tree
+        from pybpftool.objects.cgroup import in_order, tree
 
         kernel = self._inventory.kernel
         root = kernel.cgroup_root()
@@ -241,10 +241,11 @@ class Attachments(Names):
             if cgroup.error and cgroup.error not in self.unseen:
                 self.unseen.append(cgroup.error)
             counts: dict[object, int] = {}
-            for prog in cgroup.programs:
+            for prog in in_order(kernel, cgroup):
                 hook = str(prog.attach_type)
-                position = counts[hook] = counts.get(hook, 0) + 1
                 symbol = prog.attach_btf_name or ""
+                at = hook, symbol
+                position = counts[at] = counts.get(at, 0) + 1
                 row = Attachment(hook, "cgroup", path, prog.id, self._name(prog.id), 0, 0, "",
                                  position, prog.flags_text, symbol, (), (), False)  # fmt: skip
                 self._add(row, (hook, path, prog.id), (hook, prog.id))

@@ -161,15 +161,16 @@ class Places:
     # --- cgroups ---
 
     def _in_cgroups(self) -> Iterator[Place]:
-        from pybpftool.objects.cgroup import tree
+        from pybpftool.objects.cgroup import in_order, tree
 
         root = self._kernel.cgroup_root()
         if root is None:
             return
         for cgroup in tree(self._kernel, root):
             counts: dict[object, int] = {}
-            for prog in cgroup.programs:
-                number = counts[prog.attach_type] = counts.get(prog.attach_type, 0) + 1
+            for prog in in_order(self._kernel, cgroup):
+                at = prog.attach_type, prog.attach_btf_name
+                number = counts[at] = counts.get(at, 0) + 1
                 path = _below(cgroup.path, root)
                 detail = prog.flags_text
                 yield Place(prog.id, str(prog.attach_type), "cgroup", path, number, "", 0, detail)

@@ -306,6 +306,51 @@ def tree(
     ]
 
 
+def in_order(kernel: Kernel, cgroup: Cgroup) -> list[AttachedProgram]:
+    """The programs of a cgroup, those of each hook in the order in which they run.
+
+    They are listed as they were attached; those with BPF_F_PREORDER run first (v6.15), which
+    most kernels do not tell of a program. A cgroup's own programs stand together among all
+    that run for it: compute_effective_progs() in kernel/bpf/cgroup.c.
+    """
+    hooks: dict[object, list[AttachedProgram]] = {}
+    for prog in cgroup.programs:
+        hooks.setdefault((prog.attach_type, prog.attach_btf_name), []).append(prog)
+    if len(hooks) == len(cgroup.programs):
+        return cgroup.programs
+    shared = {progs[0].attach_type for progs in hooks.values() if len(progs) > 1}
+    types = SHOWN_TYPES  # a recording has answers for all of them together
+    if kernel.is_live:
+        types = tuple(number for number in types if ATTACH_TYPES[number] in shared)
+    try:
+        rows = kernel.cgroup_programs(cgroup.path, types, BPF_F_QUERY_EFFECTIVE)
+    except BpfError:
+        return cgroup.programs
+    running: dict[object, list[int]] = {}
+    for number, id, _ in rows:
+        running.setdefault(ATTACH_TYPES[number], []).append(id)
+    return [
+        prog
+        for progs in hooks.values()
+        for prog in _as_they_run(progs, running.get(progs[0].attach_type, []))
+    ]
+
+
+def _as_they_run(progs: list[AttachedProgram], running: list[int]) -> list[AttachedProgram]:
+    """Programs in the order in which they stand, next to each other, among those that run."""
+    count = len(progs)
+    attached = [prog.id for prog in progs]
+    if count == 1 or running[:count] == attached:
+        return progs
+    wanted = sorted(attached)
+    for start in range(len(running) - count + 1):
+        found = running[start : start + count]
+        if sorted(found) == wanted:
+            waiting = progs.copy()
+            return [waiting.pop([prog.id for prog in waiting].index(id)) for id in found]
+    return progs
+
+
 def collect(kernel: Kernel, is_effective: bool = False) -> Iterator[Cgroup]:
     """The cgroups with programs of the whole hierarchy, none where no cgroup2 is mounted."""
     root = kernel.cgroup_root()

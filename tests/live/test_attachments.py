@@ -98,3 +98,46 @@ def test_programs_of_a_socket_map_without_a_link() -> None:
         tree = run("why", "prog", "id", str(ids[0])).text
         assert "sk_skb_stream_verdict map socks" in tree
         assert f"map {map_ids[0]} sockmap socks (sk_skb_stream_verdict)" in tree
+
+
+def test_programs_of_a_cgroup_in_the_order_in_which_they_run() -> None:
+    preorder = 64  # BPF_F_PREORDER, v6.15
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(load.temp_cgroup())
+        os.mkdir(path + "/in")
+        found = {}
+        for place, names in ((path, "ab"), (path + "/in", "cDeF")):
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, fd)
+            for name in names:
+                prog = stack.enter_context(
+                    load.prog_load("cgroup_skb", asm.ret(1), attach="cgroup_inet_egress", name=name)
+                )
+                found[load.object_id(prog)] = name
+                try:
+                    load.prog_attach(fd, prog, "cgroup_inet_egress",
+                                     2 | preorder * name.isupper())  # fmt: skip
+                except OSError as error:
+                    pytest.skip(f"this kernel has no programs that run first: {error}")
+        rows = [row for row in ours("attachments") if row.get("prog_id") in found]
+        assert ["".join(found[row["prog_id"]] for row in rows if row["cgroup"].endswith(end))
+                for end in (os.path.basename(path), "/in")] == ["ab", "DFce"]  # fmt: skip
+        assert [row["position"] for row in rows] == [1, 2, 1, 2, 3, 4]
+        there = ours("why", "cgroup", path + "/in")["programs"]
+        assert "".join(found[row["prog"]["id"]] for row in there) == "DFceab"
+
+
+def test_programs_of_two_hooks_of_a_cgroup_do_not_wait_for_each_other() -> None:
+    with contextlib.ExitStack() as stack:
+        scene = attachments.Scene(stack)
+        path = stack.enter_context(load.temp_cgroup())
+        for hook in ("bpf_lsm_socket_bind", "bpf_lsm_socket_connect"):
+            try:
+                attachments._attach_lsm(scene, path, hook)
+            except (OSError, LookupError) as error:
+                pytest.skip(f"this kernel has none: {error}")
+        name = "/" + os.path.basename(path)
+        rows = [row for row in ours("attachments") if row.get("cgroup") == name]
+        assert [(row["symbol"], row["position"]) for row in rows] == [
+            ("bpf_lsm_socket_bind", 1), ("bpf_lsm_socket_connect", 1)
+        ]  # fmt: skip

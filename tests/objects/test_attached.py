@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pybpftool.objects import cgroup, net, perf
 from pybpftool.uapi.bpf import ATTACH_TYPES, TASK_FD_TYPES
 from tests.support.fakeattached import AttachedKernel
@@ -40,6 +42,31 @@ def test_flags_of_cgroup_programs() -> None:
     assert plain.attach_flags == 2 and plain.json()["attach_flags"] == "multi"
     assert effective.attach_flags is None and "attach_flags" not in effective.json()
     assert plain.attach_type == effective.attach_type == "cgroup_device"
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        ([5, 6, 7, 8], [5, 6, 7]),
+        ([4, 6, 5, 7, 5], [6, 5, 7]),  # two programs above it, one of them a program of its own
+        ([9, 5, 4], [5, 6, 7]),  # something changed meanwhile
+        (None, [5, 6, 7]),
+    ],
+)
+def test_programs_of_a_cgroup_as_they_run(running: list[int] | None, expected: list[int]) -> None:
+    kernel = AttachedKernel()
+    for id in (5, 6, 7):
+        kernel.prog(id, type=8, name=b"p\0")
+    egress, device = map(ATTACH_TYPES.index, ("cgroup_inet_egress", "cgroup_device"))
+    kernel.trees["/cg"] = [("/cg/a", 1, [(egress, 5, 2), (egress, 6, 66), (egress, 7, 2)], ""),
+                           ("/cg/b", 1, [(egress, 7, 2), (device, 6, 2)], "")]  # fmt: skip
+    if running is not None:
+        kernel.cgroups["/cg/a"] = [(device, 9, 0), *((egress, id, 0) for id in running)]
+    found = {each.path: cgroup.in_order(kernel, each) for each in cgroup.collect(kernel)}
+    assert [prog.id for prog in found["/cg/a"]] == expected
+    flags = {prog.id: prog.attach_flags for prog in found["/cg/a"]}
+    assert flags == {5: 2, 6: 66, 7: 2}
+    assert [prog.id for prog in found["/cg/b"]] == [7, 6]
 
 
 def test_a_hierarchy_that_is_not_mounted_has_no_cgroups() -> None:
