@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, VanishedError
 from pybpftool.inspect.attachment import Attachment, order
-from pybpftool.inspect.places import Names, Place, of_link
+from pybpftool.inspect.places import Names, Place, device_hook, of_link
 from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
@@ -400,7 +400,7 @@ class Attachments(Names):
         kind = type(target).__name__
         if kind == "Device":
             if not target.ifindex:
-                hook, is_detached = str(target.attach_type or item.type), True
+                hook, is_detached = device_hook(link), True
             more = ("xdp", target.ifindex, prog_id)
         elif kind == "Netns":
             netns = self._netns.get(target.netns_ino, str(target.netns_ino or ""))

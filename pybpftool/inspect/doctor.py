@@ -129,7 +129,8 @@ class Doctor:
                     continue  # before we looked who holds it
                 yield self._finding(
                     "unheld", item, "loaded, and nothing holds it that can be seen",
-                    "look for its pin in mount namespaces that no process is in, and for processes"
+                    "look for its pin in mount namespaces that no process is in, in bpf file"
+                    " systems that only a descriptor keeps, and for processes"
                     f" that /proc does not show; it may be held by {beyond(item.type)}",
                 )  # fmt: skip
 

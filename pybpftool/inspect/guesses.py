@@ -1,7 +1,8 @@
-"""What may hold a program that nothing is seen to hold, where the kernel tells less than whole.
+"""What may hold an object that nothing is seen to hold, where the kernel tells less than whole.
 
-An open iterator keeps its program when the link is gone, and its descriptor does not say which;
-a map whose values have timers or the like keeps the programs that these call.
+An open iterator keeps its program and the map that it walks over when the link is gone, and its
+descriptor does not say which; a map whose values have timers or the like keeps the programs that
+these call; memory of a process keeps the map that it is of.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ ITERATOR_INODE = "bpf_iter"  # bpf_iter_new_fd() in kernel/bpf/bpf_iter.c, v5.8
 _ITERATED = "bpf_iter_"  # how the kernel's functions for iterators begin
 _USERS = ("pid", "pin")  # without these a map lets go of its timers
 
+# bpf_iter_reg.attach_target of these: kernel/bpf/map_iter.c, net/core/{bpf_sk_storage,sock_map}.c
+_WALKED = (
+    *("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "array", "percpu_array"),
+    *("sk_storage", "sockmap", "sockhash", "rhash"),
+)
+_MAPPED = ("arena", "ringbuf", "user_ringbuf")  # and arrays with this flag
+_MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
+
 # What keeps programs of a type besides what can be looked at.
 _BEYOND = {
     **dict.fromkeys(
@@ -33,6 +42,8 @@ _BEYOND = {
     ),
     # xsk_map_node_alloc() in net/xdp/xskmap.c
     "xskmap": "a socket of AF_XDP that stands in it",
+    # bpf_try_module_get() in include/linux/bpf.h
+    "struct_ops": "what uses its interface still: sockets with this congestion control, qdiscs",
     # prog_array_map_clear() in kernel/bpf/arraymap.c: takes a reference for work that is
     # waiting already.  Seen with Linux 6.18.
     "prog_array": "the kernel until the next boot, which counts one reference too many where an"
@@ -48,12 +59,15 @@ def beyond(type: str) -> str:
 
 
 def iterators_of(inventory: Inventory, item: Item) -> list[tuple[int, str]]:
-    """The processes with an open iterator, if the program is one of iterators."""
-    if item.type != "tracing":
-        return []
-    prog = item.record
-    name = inventory.targets.name(prog.attach_btf_obj_id, prog.attach_btf_id) or ""
-    if not name.startswith(_ITERATED):
+    """The processes with an open iterator, if it may be about this program or map."""
+    if item.kind == "prog":
+        if item.type != "tracing":
+            return []
+        prog = item.record
+        name = inventory.targets.name(prog.attach_btf_obj_id, prog.attach_btf_id) or ""
+        if not name.startswith(_ITERATED):
+            return []
+    elif item.type not in _WALKED:
         return []
     try:
         return inventory.kernel.holding(ITERATOR_INODE)
@@ -78,3 +92,35 @@ def maps_that_call(
             known[id] = calls_later(map.record, inventory.kernel)
         if known[id]:
             yield id
+
+
+def in_memory(
+    inventory: Inventory, up: Mapping[Key, list[Edge]]
+) -> Iterator[tuple[int, int, str, str]]:
+    """(map id, pid, comm, how) of processes with maps in their memory, but for such as have a
+    descriptor of the map as well.
+
+    Nobody is asked where each map that memory may be of has a process; ``up`` as above.
+    """
+    loose = []
+    for id, item in inventory.items("map").items():
+        is_array = item.type == "array" and item.record.map_flags & _MMAPABLE
+        if (is_array or item.type in _MAPPED) and all(
+            edge.holder[0] != "pid" for edge in up.get(("map", id), ())
+        ):
+            loose.append(id)
+    if not loose:
+        return
+    try:
+        rows = inventory.kernel.mapped_maps()
+    except BpfError:
+        if inventory.kernel.is_live:
+            raise
+        return  # a recording that is older than the question
+    for id, pid, comm in rows:
+        if id in loose:
+            yield id, pid, comm, "it is in its memory"
+        elif not id:
+            for unheld in loose:
+                if not up.get(("map", unheld)):
+                    yield unheld, pid, comm, "it has a map in its memory, maybe this one"

@@ -315,6 +315,13 @@ class Graph:
 
     def _guessed(self) -> None:
         known: dict[int, bool] = {}
+        for id, pid, comm, how in list(guesses.in_memory(self.inventory, self.up)):
+            self._edge(self._process(pid, comm), ("map", id), how)
+        for id, item in self.inventory.items("map").items():
+            if not self.up.get(("map", id)):
+                for pid, comm in guesses.iterators_of(self.inventory, item):
+                    how = "it has an iterator open, maybe over it"
+                    self._edge(self._process(pid, comm), ("map", id), how)
         for id, item in self.inventory.items("prog").items():
             key = "prog", id
             if self.up.get(key):

@@ -286,9 +286,14 @@ def _bare(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
 def _device(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:
     if not target.ifindex:  # the device is gone, or the link was detached
         return []
+    return _at(link, device_hook(link), "dev", target.devname or "?", detail)
+
+
+def device_hook(link: Link) -> str:
+    """The hook of a link of a device, there or gone: ``xdp``, ``tcx/ingress``."""
+    target: Any = link.target
     hook = str(target.attach_type or link.type)
-    hook = hook.replace("tcx_", "tcx/").replace("netkit_", "netkit/")
-    return _at(link, hook, "dev", target.devname or "?", detail)
+    return hook.replace("tcx_", "tcx/").replace("netkit_", "netkit/")
 
 
 def _cgroup(link: Link, target: Any, detail: str, *_: Any) -> list[Place]:

@@ -62,6 +62,7 @@ def record(kernel: Kernel, elements: bool = True) -> None:
         _tried(kernel.iterated, kind)
     _tried(kernel.holding, STATS_INODE)
     _tried(kernel.holding, ITERATOR_INODE)
+    _tried(kernel.mapped_maps)
     _tried(kernel.closed_processes)
     _tried(record_pins_elsewhere, kernel)
     others = (record_files, record_perf, record_cgroups, record_networks, record_features)

@@ -23,7 +23,7 @@ _KINDS_SHOWN = {"dev": "device", "netns": "network namespace", "pid": "process"}
 # The kernel tells no ids of the programs of sockets, routes, infrared devices, and of rules of
 # iptables (xt_bpf).
 _UNTOLD = {
-    "socket_filter": "a socket or a rule of iptables",
+    "socket_filter": "a socket, a tun device or a rule of iptables",
     "sk_reuseport": "a group of sockets",
     "lwt_in": "a route",
     "lwt_out": "a route",
@@ -140,13 +140,16 @@ class Why:
             fields["name"] = item.name
             words.append(item.name)
         if kind == "link":
-            for place in graph.attachments.by_link.get(id, ())[:1]:
+            places = graph.attachments.by_link.get(id, ())
+            for place in places[:1]:
                 if place.is_detached:
                     fields["detached"] = True
                     words.append("detached")
                 else:
                     fields["at"] = place.text()
                     words.append(f"at {place.text()}")
+            if len(places) > 1:
+                words.append(f"and {len(places) - 1} more")
         return " ".join(words)
 
     def _process(self, pid: int, fields: dict[str, Any]) -> str:

@@ -276,6 +276,13 @@ class Kernel:
         """
         raise NotImplementedError
 
+    def mapped_maps(self) -> list[tuple[int, int, str]]:
+        """Processes that have maps in their memory: (id, pid, comm) of each.
+
+        The id is 0 where it cannot be told which map a process has there.
+        """
+        raise NotImplementedError
+
     def closed_processes(self) -> list[tuple[int, str]]:
         """The processes, (pid, comm), whose descriptors may not be looked at."""
         raise NotImplementedError
@@ -447,6 +454,7 @@ QUESTIONS = (
     "pinned_elsewhere",
     "holders",
     "holding",
+    "mapped_maps",
     "closed_processes",
     "iterated",
     "file",

@@ -421,6 +421,11 @@ class LiveKernel(Kernel):
 
         return find_holding(f"anon_inode:{name}", same_files)
 
+    def mapped_maps(self) -> list[tuple[int, int, str]]:
+        from pybpftool.kernel.mapped_maps import find_mapped
+
+        return find_mapped()
+
     def closed_processes(self) -> list[tuple[int, str]]:
         from pybpftool.kernel.tasks import closed_processes
 

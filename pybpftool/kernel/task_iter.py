@@ -45,6 +45,7 @@ _JEQ_K, _JNE, _JNE_K, _JEQ, _JA, _LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
 
 # struct bpf_iter__task_file: meta, task, fd, file (kernel/bpf/task_iter.c); meta begins with seq.
 _META, _TASK, _FD, _FILE = 0, 8, 16, 24
+_VMA = 16  # of struct bpf_iter__task_vma
 _SEQ = 0
 _OBJECT = 8  # of struct bpf_iter__bpf_prog, __bpf_map, __bpf_link: behind meta
 
@@ -85,28 +86,25 @@ def held(
         out; the comm is that of the process. Descriptors that this module needs itself
         are left out as well.
     """
-    if sys.byteorder != "little" or not _is_first_pid_namespace():
-        return None
-    if types is None:
-        types = mapped() or copied_types()
-    if types is None:
+    if not is_possible() or (types := types or mapped() or copied_types()) is None:
         return None
     own = Descriptors()
     try:
-        return _Search(types, kind, own).blocks(without)
+        return Search(types, kind, own).blocks(without)
     except Refused:
         return None
     finally:
         own.close()
 
 
-def _is_first_pid_namespace() -> bool:
-    """Whether pids of the kernel (``task->tgid``) are those of our /proc."""
+def is_possible() -> bool:
+    """Whether our code can run here, and pids of the kernel (``task->tgid``) are those of /proc."""
     try:
-        # PROC_PID_INIT_INO, include/linux/proc_ns.h
-        return posix.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
+        inode = posix.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return False
+    # PROC_PID_INIT_INO, include/linux/proc_ns.h
+    return sys.byteorder == "little" and inode == 0xEFFFFFFC
 
 
 def copied_types() -> KernelTypes | None:
@@ -223,6 +221,10 @@ class Programs:
         except OSError:
             raise Refused from None
 
+    def printed(self, code: bytes) -> list[bytes]:
+        """What a program prints that walks over all there is."""
+        return self._run(self._load(code), 0, [])
+
     def numbers(self, *paths: tuple[list[int], int]) -> Iterator[tuple[int, ...]]:
         """What an iterator over objects finds: the numbers that paths lead to from each.
 
@@ -235,12 +237,12 @@ class Programs:
         for path, size in paths:
             code += [(_MOV, 3, 7), *_followed(path, at, size)]
             at += size
-        prog = self._load(_assembled(*code, *printed) + _RETURN_0)
+        program = _assembled(*code, *printed) + _RETURN_0
         row = Struct("=" + "".join("I" if size == 4 else "Q" for _, size in paths))
-        return row.iter_unpack(b"".join(self._run(prog, 0, [])))
+        return row.iter_unpack(b"".join(self.printed(program)))
 
 
-class _Search(Programs):
+class Search(Programs):
     """One search: loads the programs, learns what descriptors of the kind look like, looks."""
 
     def __init__(self, types: KernelTypes, kind: str, own: Descriptors) -> None:
@@ -257,6 +259,15 @@ class _Search(Programs):
 
     def blocks(self, without: Iterable[int]) -> list[bytes]:
         """The blocks of :func:`held`."""
+        found = self.printed(self.pick(self.releases()))
+        own = {*self._own.numbers, *without}
+        pid = posix.getpid()
+        # Our own descriptors are few: a look at each row would cost more than all else.
+        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
+        return [_without(block, marks) for block in found]
+
+    def releases(self) -> list[int]:
+        """The functions that release files of the kind."""
         looking = self._load(self._look_at_ours())
         ours = self._samples(looking)
         releases = dict(
@@ -266,13 +277,7 @@ class _Search(Programs):
         wanted = [releases[fd] for fd in ours if fd in releases]
         if len(wanted) != len(ours) or not all(wanted):
             raise Refused
-        pick = self._load(self._pick(sorted(set(wanted))))
-        found = self._run(pick, 0, [])
-        own = {*self._own.numbers, *without}
-        pid = posix.getpid()
-        # Our own descriptors are few: a look at each row would cost more than all else.
-        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
-        return [_without(block, marks) for block in found]
+        return sorted(set(wanted))
 
     def _samples(self, prog: int) -> list[int]:
         """Descriptors of ours of the kind that is looked for."""
@@ -326,17 +331,22 @@ class _Search(Programs):
             (_LDX_DW, into, into, self._release),
         )
 
-    def _pick(self, releases: list[int]) -> bytes:
-        """A program that prints a :data:`HELD` for each descriptor released by ``releases``."""
+    def pick(self, releases: list[int], vm_file: int | None = None) -> bytes:
+        """A program that prints a :data:`HELD` for each descriptor released by ``releases``.
+
+        With ``vm_file``, a place in vm_area_struct, for each area of memory of such a file.
+        """
         tgid, pid, leader, comm = self._task
         code: list[object] = [
             (_MOV, 6, 1),
             (_LDX_DW, 7, 6, _TASK),
             (_JEQ_K, 7, 0, "end", 0),
-            (_LDX_DW, 8, 6, _FILE),
+            (_LDX_DW, 8, 6, _FILE if vm_file is None else _VMA),
             (_JEQ_K, 8, 0, "end", 0),
-            *self._release_of(8, 1),
         ]
+        if vm_file is not None:
+            code += [(_LDX_DW, 8, 8, vm_file), (_JEQ_K, 8, 0, "end", 0)]
+        code += self._release_of(8, 1)
         for release in releases:
             code += [(_LD_IMM64, 2, release), (_JEQ, 1, 2, "found")]
         code += [(_JA, 0, 0, "end"), "found", (_ST_W, 10, 0, -20, 0)]
@@ -348,7 +358,7 @@ class _Search(Programs):
             (_STX_W, 10, 1, -32),
             (_LDX_W, 1, 7, pid),
             (_STX_W, 10, 1, -28),
-            (_LDX_W, 1, 6, _FD),
+            (_LDX_W, 1, 6, _FD) if vm_file is None else (_MOV_K, 1, 0),
             (_STX_W, 10, 1, -24),
             (_ST_DW, 10, 0, -16, 0),
             (_ST_DW, 10, 0, -8, 0),

@@ -69,6 +69,60 @@ def test_a_program_of_iterators() -> None:
     assert ("prog", 40) not in Graph(Inventory(kernel)).up
 
 
+def test_a_map_that_an_iterator_walks_over() -> None:
+    kernel = host()
+    for id, type in ((40, 1), (41, 27)):  # a hash, a ring buffer
+        kernel.map(id, type=type, key_size=4, value_size=4, max_entries=1, name=b"m")
+    kernel.holding = lambda name: [(50, "agent")] if name == "bpf_iter" else []  # type: ignore[method-assign]
+    graph = Graph(Inventory(kernel))
+    assert [edge.holder for edge in graph.up["map", 40]] == [("pid", 50)]
+    assert ("map", 41) not in graph.up
+
+
+ARRAY, RINGBUF, ARENA = 2, 27, 33
+
+
+def with_memory(*rows: tuple[int, int, str]) -> Host:
+    """A host with maps that memory may be of (40 to 42) and one that it may not (43)."""
+    kernel = host()
+    for id, type, flags in ((40, ARRAY, 1 << 10), (41, RINGBUF, 0), (42, ARENA, 0), (43, ARRAY, 0)):
+        kernel.map(id, type=type, key_size=4, value_size=4, max_entries=1, map_flags=flags,
+                   name=b"m")  # fmt: skip
+    kernel.held["map"][42] = [(51, "keeper")]
+    kernel.mapped_maps = lambda: list(rows)  # type: ignore[method-assign]
+    return kernel
+
+
+def holders(kernel: Host) -> dict[int, list[tuple[object, str]]]:
+    up = Graph(Inventory(kernel)).up
+    return {id: [(edge.holder[1], edge.how) for edge in up.get(("map", id), ())]
+            for id in (40, 41, 42, 43)}  # fmt: skip
+
+
+def test_memory_holds_the_map_that_it_is_of() -> None:
+    found = holders(with_memory((40, 50, "agent"), (42, 50, "agent"), (99, 50, "agent")))
+    assert found == {40: [(50, "it is in its memory")], 41: [], 42: [(51, "")], 43: []}
+
+
+def test_memory_of_which_nobody_knows_the_map_may_hold_those_that_nothing_holds() -> None:
+    kernel = with_memory((0, 50, "agent"))
+    kernel.pins["map"] = {41: ["/sys/fs/bpf/ring"]}
+    maybe = "it has a map in its memory, maybe this one"
+    found = holders(kernel)
+    assert found == {40: [(50, maybe)], 41: [("/sys/fs/bpf/ring", "")], 42: [(51, "")], 43: []}
+
+
+def test_memory_of_a_recording_that_is_older_than_the_question() -> None:
+    kernel = with_memory()
+
+    def refused() -> list[tuple[int, int, str]]:
+        raise KernelError("not recorded", 0)
+
+    kernel.mapped_maps = refused  # type: ignore[method-assign]
+    graph = Graph(Inventory(kernel))
+    assert ("map", 40) not in graph.up and not [s for s in graph.unseen if "recorded" in s]
+
+
 def test_what_nobody_can_look_at() -> None:
     assert guesses.beyond("cgroup_skb").startswith("a cgroup that was removed")
     assert guesses.beyond("xdp").startswith("a network namespace")

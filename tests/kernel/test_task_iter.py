@@ -195,7 +195,7 @@ class TestRefusals:
         assert task_iter.held("prog") is None
 
     def test_in_a_pid_namespace_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_iter, "_is_first_pid_namespace", lambda: False)
+        monkeypatch.setattr(task_iter, "is_possible", lambda: False)
         assert task_iter.held("prog") is None
 
     @pytest.mark.usefixtures("many")

@@ -21,6 +21,7 @@ from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, attachments, load
 from tests.support.children import child, told_child
 from tests.support.cli import run
+from tests.support.mapped import MAPPED
 
 pytestmark = pytest.mark.live
 
@@ -148,6 +149,54 @@ for fd in (*made, *scene._progs.values()):
         assert [(each["kind"], each["pid"]) for each in tree["held_by"]] == [("pid", pid)]
         assert "iterator" in tree["held_by"][0]["how"]
         assert findings(int(words[0])) == []
+
+
+def test_an_open_iterator_keeps_the_map_that_it_walks_over() -> None:
+    code = """
+import ctypes, struct
+from tests.support import attachments
+scene = attachments.Scene(stack)
+map = load.map_create("hash", 4, 8, 4, name="pybt_walked")
+prog = scene.bound_prog("tracing", "trace_iter", 12, "bpf_iter_bpf_map_elem")
+info = attachments.memory(struct.pack("=I", map.fd))
+link = load.link_create(prog, 0, "trace_iter", 0, struct.pack("=QI", ctypes.addressof(info), 4))
+opened = stack.enter_context(load.iter_create(link))
+print(load.object_id(map, "map"), flush=True)
+link.close()
+map.close()
+"""
+    with told_child(code) as (pid, words):
+        (holder,) = why("map", "id", words[0])["held_by"]
+        assert holder["pid"] == pid and "iterator" in holder["how"]
+        assert findings(int(words[0]), "map") == []
+
+
+def test_memory_keeps_a_map() -> None:
+    with told_child(MAPPED) as (pid, words):
+        for id in words:
+            (holder,) = why("map", "id", id)["held_by"]
+            assert holder["pid"] == pid and "in its memory" in holder["how"]
+            assert findings(int(id), "map") == []
+        assert {str(each["id"]) for each in why("pid", pid)["holds"]} == set(words)
+
+
+def test_a_socket_keeps_an_interface_that_is_no_longer_registered() -> None:
+    with contextlib.ExitStack() as stack, socket.socket() as user:
+        scene = attachments.Scene(stack)
+        scene.link("ops", lambda: attachments.struct_ops(scene))
+        if "ops" in scene.refused:
+            pytest.skip(scene.refused["ops"])
+        map_id = struct.unpack_from("=I", load.info(scene.links["ops"]), 16)[0]
+        line = run("why", "link", "id", str(scene.ids["ops"])).text.splitlines()[0]
+        assert line.endswith(" and 2 more")  # it acts at three functions
+        user.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"pybt_cc")
+        stack.close()
+        tree = why("map", "id", map_id)
+        assert (tree["held_by"], tree["acts_at"]) == ([], [])
+        assert "congestion control" in tree["may_be_held_by"]
+        (found,) = findings(map_id, "map")
+        assert "congestion control" in found["advice"]
+    assert load.left("map", [map_id]) == set()
 
 
 def test_a_cgroup_that_was_removed() -> None:
