@@ -69,6 +69,7 @@ class Context:
                 from pybpftool.kernel.live import LiveKernel
 
                 kernel = LiveKernel()
+                kernel.uses_iterators = not self.options.no_iter
         if self._is_silent:
             from pybpftool.kernel.telling import tell_refusals
 

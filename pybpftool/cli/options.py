@@ -23,6 +23,7 @@ class Options:
         "json",
         "key",
         "mapcompat",
+        "no_iter",
         "nomount",
         "of_object",
         "pretty",
@@ -47,6 +48,7 @@ class Options:
         self.snapshot: str | None = None
         self.resolve = False
         self.escape = False
+        self.no_iter = False
         self.of_object: list[tuple[str, str]] = []
         """Options that one object alone takes, in their order; the value of a switch is empty."""
 
@@ -77,6 +79,7 @@ _LONG = {
 }
 _UPSTREAM = frozenset(_LONG)
 _LONG.update(snapshot="snapshot", resolve="resolve", escape="escape")
+_LONG["no-iter"] = "no-iter"
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
 TABLES = ("attachments", "owners")
 """Our own words whose answer is a table without being asked for one."""
@@ -125,6 +128,7 @@ _SWITCHES = {
     "L": "use_loader",
     "resolve": "resolve",
     "escape": "escape",
+    "no-iter": "no_iter",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import struct
 import time
-from errno import EACCES, EAGAIN, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, EPERM
+from errno import EACCES, EAGAIN, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 
 from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel.interface import (
@@ -89,7 +89,8 @@ class LiveKernel(Kernel):
 
     is_live = True
     uses_iterators = True
-    """Whether BPF iterators may be loaded to find the holders of many objects."""
+    """Whether BPF iterators may be loaded: to find the holders of many objects, what old
+    kernels do not tell of links, and objects that bpf(2) hides."""
 
     _fdinfo = -1
 
@@ -534,6 +535,8 @@ class LiveKernel(Kernel):
     def iterated(self, kind: str) -> list[int]:
         from pybpftool.kernel.object_iter import iterated
 
+        if not self.uses_iterators:
+            raise KernelError("no BPF iterator is to be loaded", EOPNOTSUPP)
         return iterated(kind)
 
     def cgroup_root(self) -> str | None:

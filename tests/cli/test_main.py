@@ -118,12 +118,13 @@ class TestParse:
 
     def test_flags(self) -> None:
         options, words = self.parse(
-            "-fndmL", "prog", "--resolve", "--escape", "--snapshot", "s", "-B", "b"
+            "-fndmL", "prog", "--resolve", "--escape", "--no-iter", "--snapshot", "s", "-B", "b"
         )
         assert words == ["prog"]
         assert options.bpffs and options.nomount and options.debug
         assert options.mapcompat and options.use_loader and options.resolve and options.escape
         assert (options.snapshot, options.base_btf) == ("s", ["b"])
+        assert options.no_iter
         assert not options.json and not options.pretty
 
     def test_pretty_means_json(self) -> None:

@@ -16,6 +16,7 @@ from pybpftool.errors import KernelError
 from pybpftool.kernel import holders, perf, syscall, task_iter
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
+from tests.support.cli import run
 from tests.support.descriptors import descriptors
 
 Row = tuple[int, int, int, int, bytes]
@@ -129,6 +130,27 @@ class TestHeld:
     @pytest.mark.usefixtures("many", "held_objects")
     def test_events_are_those_of_proc(self) -> None:
         assert perf.task_fds() == perf.task_fds(use_iterators=False)
+
+    @pytest.mark.usefixtures("many")
+    @pytest.mark.parametrize("words", ["prog show", "map show", "link show", "perf show", "doctor"])
+    def test_none_is_loaded_against_the_users_will(
+        self, words: str, held_objects: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = run("-j", *words.split())
+        loads = []
+
+        def refused(self: task_iter.Programs, *_: object) -> None:
+            loads.append(words)
+            raise task_iter.Refused
+
+        monkeypatch.setattr(task_iter.Programs, "_load", refused)
+        without = run("-j", "--no-iter", *words.split())
+        assert (without.status, loads) == (usual.status, [])
+        mine = load.object_id(held_objects["prog"])
+        if words == "prog show":
+            row, same = ([row for row in answer.json if row["id"] == mine]
+                         for answer in (usual, without))  # fmt: skip
+            assert row == same != []
 
     @pytest.mark.usefixtures("many")
     def test_a_thread_with_descriptors_of_its_own(self) -> None:
