@@ -97,6 +97,7 @@ _OF_OBJECT = {
     "color": (True, (*_TABLES, "top")),
     "columns": (True, _TABLES),
     "elements": (False, ("diff", "map")),
+    "expect": (True, ("prog",)),
     "filter": (True, (*_TABLES, "top")),
     "for": (True, ("top", "monitor")),
     "full": (False, ("prog", "map", "link")),
@@ -250,6 +251,8 @@ def parse(argv: Sequence[str], options: Options) -> list[str]:
             raise UsageError(f"option '--full' belongs to '{takers[0]}', not to '{words[1]}'")
     elif _is_given(options, "elements") and not options.is_full and "map".startswith(words[0]):
         raise UsageError("option '--elements' of 'map' goes with '--full'")
+    if _is_given(options, "expect") and len(words) > 1 and not "run".startswith(words[1]):
+        raise UsageError(f"option '--expect' belongs to 'run', not to '{words[1]}'")
     if {options.sign} != {options.key is not None, options.certificate is not None}:
         raise UsageError("-S (sign) and the keys -k and -i have to be given together")
     return ["version"] if version else words

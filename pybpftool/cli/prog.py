@@ -44,7 +44,7 @@ Usage: pybpftool prog { show | list } [PROG]
                    task-clock | context-switches }, at most four
        Options: -j, -p, -f (show pinned paths), -d (whole logs of the verifier), -m, -n,
                 -L (light loader), -S -k KEY -i CERTIFICATE (signed), --full (show: more;
-                load: what the verifier did), --snapshot PATH,
+                load: what the verifier did), --snapshot PATH, run: --expect N,
                 show: --table, --columns NAMES, --sort [-]NAME, --filter TERMS,
                 --json-lines, --color WHEN
 

@@ -47,7 +47,7 @@ class _Plan:
         while args:
             word = _keyword(args)
             if word in _NUMBERS:
-                self.numbers[word] = _number(args, _WORDS[word])
+                self.numbers[word] = _number(args.take(_WORDS[word]), _WORDS[word])
             else:
                 self.texts[word] = args.take(_WORDS[word])
                 self._check(word)
@@ -77,8 +77,7 @@ def _keyword(args: Args) -> str:
     raise UsageError(f"expected one of {', '.join(_WORDS)}, got '{word}'")
 
 
-def _number(args: Args, what: str) -> int:
-    word = args.take(what)
+def _number(word: str, what: str) -> int:
     # strtoul() of upstream reads an empty word as 0.
     value = c_number(word) if word else 0
     if value is None:
@@ -95,6 +94,9 @@ def run(ctx: Context, args: Args) -> None:
     prog = one_program(kernel, args)
     try:
         plan = _Plan(args)
+        for name, value in ctx.options.of_object:
+            if name == "expect":
+                plan.numbers[name] = _number(value, _WORDS[name])
         data = _given(kernel, prog, plan, "data")
         context = _given(kernel, prog, plan, "ctx")
         numbers = plan.numbers

@@ -125,6 +125,12 @@ class TestParse:
         assert options.mapcompat and options.use_loader and options.resolve and options.escape
         assert (options.snapshot, options.base_btf) == ("s", ["b"])
         assert options.no_iter
+
+    def test_an_expectation_is_one_of_a_run(self) -> None:
+        options, words = self.parse("pro", "r", "id", "1", "--expect", "2")
+        assert words == ["pro", "r", "id", "1"] and options.of_object == [("expect", "2")]
+        with pytest.raises(UsageError, match="'--expect' belongs to 'run', not to 'show'"):
+            self.parse("prog", "show", "--expect", "2")
         assert not options.json and not options.pretty
 
     def test_pretty_means_json(self) -> None:

@@ -201,6 +201,11 @@ class TestRuns:
         assert result.text.startswith("Return value: 2, ")
         result = self.packet("xdp_pass", "expect", "3", mode="-j")
         assert result.status == 255 and result.json["retval"] == 2 and "error" in result.json
+        # As an option, too, wherever options may stand.
+        assert self.packet("xdp_pass", "--expect", "2").status == 0
+        result = self.packet("xdp_pass", "--expect=3", "expect", "2")
+        assert_one_sentence(result, "the program returned 2, not 3 as expected")
+        assert_one_sentence(self.packet("xdp_pass", "--expect", "two"), "cannot read 'two'")
 
     def test_what_is_refused(self) -> None:
         (self.place / "short").write_bytes(bytes(13))
