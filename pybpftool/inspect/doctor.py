@@ -176,7 +176,8 @@ class Doctor:
                 continue
             if row.target == "?":  # which function it is, the kernel's types would tell
                 continue
-            where = (row.hook, row.key, row.target, row.symbol, row.targets, row.netns)
+            symbol = row.detail if row.key == "prog" else row.symbol  # the function of a program
+            where = (row.hook, row.key, row.target, symbol, row.targets, row.netns)
             code = (item.type, item.name, item.record.tag)
             places.setdefault((*where, *code), []).append(row.prog_id)
         for key, ids in places.items():

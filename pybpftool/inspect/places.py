@@ -324,9 +324,11 @@ def _tracing(
 ) -> list[Place]:
     hook = str(target.attach_type)
     object_id, type_id = target.target_obj_id or 0, target.target_btf_id or 0
-    if target.prog_type == "ext":
-        return _at(link, "freplace", "prog", names.prog(object_id), detail)
-    if names.is_for_program(link.prog_id):
+    if target.prog_type == "ext" or names.is_for_program(link.prog_id):
+        function = targets.function(object_id, type_id)
+        words = [f"function {function}"] if function else []
+        detail = " ".join([*words, detail] if detail else words)
+        hook = "freplace" if target.prog_type == "ext" else hook
         return _at(link, hook, "prog", names.prog(object_id), detail)
     name = targets.name(object_id, type_id)
     return _at(link, hook, "tracepoint" if hook == "trace_raw_tp" else "function", name or "?",

@@ -31,6 +31,21 @@ class AttachTargets:
             return None
         return btf.name(type_id).removeprefix(_TYPEDEF_PREFIX) or None
 
+    def function(self, prog_id: int, type_id: int) -> str:
+        """The name of the function ``type_id`` of a program's BTF; empty where none tells it."""
+        from pybpftool.kernel.interface import PROG_INFO
+
+        kernel = self._kernel
+        if not type_id:
+            return ""
+        try:
+            prog = kernel.open("prog", prog_id)
+        except BpfError:
+            return ""
+        btf_id = PROG_INFO.decode(prog.info, kernel.byteorder)["btf_id"]
+        kernel.close(prog)
+        return self.name(btf_id, type_id) or "" if btf_id else ""
+
     def _btf(self, object_id: int) -> Btf | None:
         from pybpftool.btf import load
 

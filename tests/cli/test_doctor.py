@@ -141,6 +141,18 @@ def test_the_same_program_twice() -> None:
     )
 
 
+def test_the_same_program_in_two_functions_of_another_one() -> None:
+    kernel = well()
+    for id, link, function in ((40, 60, 3), (41, 61, 4)):  # first() and second() of program 1
+        add_prog(kernel, id, b"", name=b"part", type=28, tag=bytes(8))
+        kernel.link(link, 2, struct.pack("<III", 0, 1, function), prog=id)
+    assert findings(kernel, "twice") == []
+    kernel.link(61, 2, struct.pack("<III", 0, 1, 3), prog=41)
+    assert findings(kernel, "twice") == [("twice", 40)]
+    rows = run("attachments", "--filter", "hook=freplace", kernel=kernel).text
+    assert rows.count("prog first") == rows.count("function first") == 2
+
+
 @pytest.mark.parametrize(
     ("count", "state"), [(15, "93 % full: 15 of 16"), (16, "full: 16 of 16"), (14, "")]
 )

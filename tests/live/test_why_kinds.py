@@ -261,7 +261,8 @@ def an_extension(stack: Stack) -> Places:
     inner.close()
     info = load.info(link)
     id = struct.unpack_from("=3I", info)[2]
-    return {id: [{"hook": "freplace", "prog": "pt_global_main"}]}
+    where = {"hook": "freplace", "prog": "pt_global_main", "detail": "function pt_global_sub"}
+    return {id: [where]}
 
 
 SITUATIONS: list[Callable[[Stack], Places]] = [

@@ -48,3 +48,13 @@ def test_an_object_that_is_gone_is_asked_for_once(kernel: FakeKernel) -> None:
 def test_damaged_types(kernel: FakeKernel) -> None:
     kernel.btfs[7] = b"\x9f\xeb\1\0"
     assert AttachTargets(kernel).name(7, FUNC) is None
+
+
+def test_a_function_of_a_program(kernel: FakeKernel) -> None:
+    kernel.prog(5, btf_id=7)
+    kernel.prog(6)
+    targets = AttachTargets(kernel)
+    assert targets.function(5, FUNC) == "tcp_connect"
+    # No such type, no types, no such program.
+    assert [targets.function(*each) for each in ((5, 0), (5, 99), (6, FUNC), (9, FUNC))] == [""] * 4
+    assert kernel.opened == 0
