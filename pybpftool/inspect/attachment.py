@@ -33,8 +33,8 @@ class Attachment(Record):
     ``key`` is what ``target`` is, one of :data:`pybpftool.inspect.places.KEYS`, empty where
     the hook says all. ``position`` counts the programs of a hook in the order in which they
     run; None where it takes one. ``netns`` is empty for our own network namespace.
-    ``targets`` are the functions or places of a link of many, ``symbol`` what stands at a
-    place in a file. ``holders`` is (pid, descriptor) of each task that keeps a perf event
+    ``targets`` are the functions or places of a link of many, ``symbol`` what stands at the
+    places in a file. ``holders`` is (pid, descriptor) of each task that keeps a perf event
     without a link. A link that is detached hangs nowhere: its target is empty.
     """
 
@@ -63,8 +63,11 @@ class Attachment(Record):
         if self.symbol:
             text = f"{key}{self.symbol} ({target})"
         if self.targets:
-            some = ", ".join(self.targets[:3]) + (", …" if len(self.targets) > 3 else "")
-            text = f"{len(self.targets)} {self.key}s: {some}"
+            what = "place" if word == "file" else word
+            some = _some(self.targets)
+            if self.symbol:
+                some = f"{_some(tuple(self.symbol.split(', ')))} ({some})"
+            text = f"{len(self.targets)} {what}s: {some}"
         return f"{text} netns {self.netns}".lstrip() if self.netns else text
 
     def text(self) -> str:
@@ -102,6 +105,10 @@ class Attachment(Record):
         if self.holders:
             json["descriptors"] = [{"pid": pid, "fd": fd} for pid, fd in self.holders]
         return json
+
+
+def _some(words: tuple[str, ...]) -> str:
+    return ", ".join(words[:3]) + (", …" if len(words) > 3 else "")
 
 
 def order(row: Attachment) -> tuple[object, ...]:

@@ -391,10 +391,11 @@ class Attachments(Names):
         # Place: of its program, hook, key, target, position, netns, link, detail.
         _, hook, key, name, position, netns, _, detail = places[0] if places else _NO_PLACE
         hook = hook or item.type
-        symbol = self._symbol_at(name) if key == "file" else ""
         targets: tuple[str, ...] = ()
         if len(places) > 1:
             name, targets = "", tuple([place.target for place in places])
+        files = targets or (name,) if key == "file" else ()
+        symbol = ", ".join(filter(None, dict.fromkeys(map(self._symbol_at, files))))
         map_id, is_detached = 0, False
         more: tuple[object, ...] = ()
         kind = type(target).__name__

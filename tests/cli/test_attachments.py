@@ -111,6 +111,21 @@ def test_netfilter_in_the_order_of_packets() -> None:
     assert [row["link_id"] for row in rows] == [42, 41, 43, 40]
 
 
+def test_places_of_a_link_of_many_uprobes_by_symbol() -> None:
+    kernel = host()
+    kernel.link(40, 12, struct.pack("<QQQQIIIi", 0, 0, 0, 0, 0, 4, 0, 0), prog=2)
+    kernel.detail(40, name=b"/bin/tool", offsets=kernel.numbers(0x10, 0x24, 0x28, 0x30),
+                  ref_ctr_offsets=bytes(32), cookies=bytes(32))  # fmt: skip
+    kernel.places["/bin/tool", 0x10] = {"symbol": "main"}
+    kernel.places["/bin/tool", 0x24] = {"symbol": "work", "symbol_offset": 4}
+    (row,) = run("-j", "attachments", "--filter", "link_id=40", kernel=kernel).json
+    assert row["file"] == [f"/bin/tool+{offset:#x}" for offset in (0x10, 0x24, 0x28, 0x30)]
+    assert row["symbol"] == "main, work+0x4"
+    assert row["target"] == (
+        "4 places: main, work+0x4 (/bin/tool+0x10, /bin/tool+0x24, /bin/tool+0x28, …)"
+    )
+
+
 def test_names_stay_on_their_lines() -> None:
     kernel = host()
     kernel.names[2] = "\x1b[2J\n\u202e"
