@@ -31,11 +31,22 @@ _END = "\\l\\\n"
 
 _INSN_SPECIALS = ("\\", '"', "<", ">", "|", "&", "{", "}")
 _LABEL = str.maketrans({c: f"\\{c}" for c in '\\"{}<>| '})
-# What no picture can show.
+# What no picture can show, or what turns its text around or is not seen in it.
 _CONTROLS = {c: f"\\\\x{c:02x}" for c in (*range(9), *range(10, 32), *range(127, 160))}
 _CONTROLS.update({0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(128, 256)})
 _CONTROLS.update(
     {c: f"\\\\u{c:04x}" for c in (*range(0xD800, 0xDC80), *range(0xDD00, 0xE000), 0xFFFE, 0xFFFF)}
+)
+_CONTROLS.update(
+    {
+        c: f"\\\\u{c:04x}"
+        for c in (
+            *(0xAD, 0x61C, 0x180E, 0xFEFF),
+            *range(0x200B, 0x2010),
+            *range(0x2028, 0x202F),
+            *range(0x2060, 0x206A),
+        )
+    }
 )
 
 _STYLES = {

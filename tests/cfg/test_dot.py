@@ -89,6 +89,7 @@ def test_graphviz_takes_random_programs(seed: int) -> None:
 def test_graphviz_takes_hostile_source_lines(text: str) -> None:
     dot = dot_of(hostile_program(text), linum=True)
     dot.encode()  # nothing is left that UTF-8 lacks
+    assert not set("\u202e\u2066\u200b\u2028") & set(dot)
     svg = draw(dot)
     # The picture is well-formed.
     import xml.dom.minidom

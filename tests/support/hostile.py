@@ -24,6 +24,7 @@ HOSTILE = [
     "line\nfeed\rreturn",
     "   ",
     "\uffff\ufffe",
+    "turned \u202earound\u2066, \u200bhidden\u2028",
 ]
 
 
