@@ -407,6 +407,8 @@ class Attachments(Names):
             netns = self._netns.get(target.netns_ino, str(target.netns_ino or ""))
             is_detached = not target.netns_ino
             more = (hook, netns, prog_id)
+        elif key == "prog" and name != str(target.target_obj_id):
+            detail = f"{detail} of prog {target.target_obj_id}".lstrip()
         elif kind == "Iter":
             detail = target.text().split("  ", 1)[1].strip()
         elif kind in ("Sockmap", "StructOps"):

@@ -330,6 +330,9 @@ class Why:
                 prog = self.branch(("prog", row.prog_id))
                 branch.text += f": {prog.text}"
                 branch.fields["prog"] = prog.fields
+                parts = self._parts(row.prog_id, {row.prog_id})
+                if parts:
+                    branch.group("parts", "programs in it", parts)
             if not row.link_id:
                 branch.text += "; no link, it stays until it is detached"
                 continue
@@ -342,7 +345,32 @@ class Why:
         root.group("programs", heading, branches)
         return root
 
+    def _parts(self, prog_id: int, above: set[int]) -> list[Branch]:
+        """The programs that replace functions of a program or run with them, by function."""
+        attachments = self._graph.attachments
+        rows = [
+            row
+            for edge in self._graph.up.get(("prog", prog_id), ())
+            if edge.how == "attached to it"
+            for row in attachments.by_link.get(int(edge.holder[1]), ())
+        ]
+        if len(above) > _DEEPEST:  # which no kernel allows, but a recording may say
+            return []
+        found = []
+        # The parts of a dispatcher run in the order of their numbers: prog0, …, prog10.
+        for row in sorted(rows, key=lambda row: (row.hook, len(row.detail), row.detail)):
+            branch = place_branch(row)
+            prog = self.branch(("prog", row.prog_id))
+            branch.text = f"{row.hook} {row.detail} (link {row.link_id}): {prog.text}"
+            branch.fields["prog"] = prog.fields
+            parts = self._parts(row.prog_id, {*above, row.prog_id})
+            if parts:
+                branch.group("parts", "programs in it", parts)
+            found.append(branch)
+        return found
 
+
+_DEEPEST = 8  # programs in programs
 _NOTHING = "kept alive by nothing that can be seen"
 
 

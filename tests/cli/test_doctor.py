@@ -14,7 +14,7 @@ from pybpftool.inspect.tail_calls import jumps_in
 from pybpftool.kernel.interface import BpfObject
 from tests.support import asm
 from tests.support.cli import Result, run
-from tests.support.fakeprogs import add_prog
+from tests.support.fakeprogs import add_described, add_prog
 from tests.support.hosts import Host, add_tcx, host, load_map
 from tests.support.owners_golden import answer, cases
 
@@ -150,7 +150,17 @@ def test_the_same_program_in_two_functions_of_another_one() -> None:
     kernel.link(61, 2, struct.pack("<III", 0, 1, 3), prog=41)
     assert findings(kernel, "twice") == [("twice", 40)]
     rows = run("attachments", "--filter", "hook=freplace", kernel=kernel).text
-    assert rows.count("prog first") == rows.count("function first") == 2
+    assert rows.count("prog first") == rows.count("function first of prog 1 ") == 2
+
+
+def test_the_same_program_in_two_programs_of_one_name() -> None:
+    """Each device has its own dispatcher, of the same name and functions."""
+    kernel = well()
+    add_described(kernel, 39)
+    for id, link, target in ((40, 60, 1), (41, 61, 39)):
+        add_prog(kernel, id, b"", name=b"part", type=28, tag=bytes(8))
+        kernel.link(link, 2, struct.pack("<III", 0, target, 3), prog=id)
+    assert findings(kernel, "twice") == []
 
 
 @pytest.mark.parametrize(

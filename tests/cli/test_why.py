@@ -13,7 +13,7 @@ from pybpftool.errors import KernelError
 from tests.support import asm
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeprogs import add_prog
-from tests.support.hosts import host, load_map
+from tests.support.hosts import add_tcx, host, load_map
 from tests.support.owners_golden import KERNELS, answer, cases
 from tests.support.saved import save
 
@@ -50,6 +50,27 @@ def test_tail_calls_in_a_circle() -> None:
     assert "prog 31 xdp round (uses it) (itself)" in text
     tree = run("-j", "why", "map", "jumps", kernel=kernel).json
     assert tree["held_by"][0]["held_by"][0]["again"] is True
+
+
+def test_the_parts_of_a_program_at_a_device() -> None:
+    kernel = host()
+    add_tcx(kernel, 60, 1, "eth7", 7)  # a program with the functions first() and second()
+    for id, link, type, target, function in (
+        (40, 70, 28, 1, 4), (41, 71, 28, 1, 3), (42, 72, 28, 41, 3)
+    ):  # fmt: skip
+        kernel.prog(id, name=b"part%d" % id, type=type, btf_id=9)
+        kernel.link(link, 2, struct.pack("<III", 0, target, function), prog=id)
+    (row,) = run("-j", "why", "dev", "eth7", kernel=kernel).json["programs"]
+    assert [(part["prog"]["id"], part["link_id"], part["detail"]) for part in row["parts"]] == [
+        (41, 71, "function first of prog 1"), (40, 70, "function second of prog 1")
+    ]  # fmt: skip
+    assert [part["prog"]["id"] for part in row["parts"][0]["parts"]] == [42]
+    text = run("why", "dev", "eth7", kernel=kernel).text
+    assert "   │  ├─ freplace function first of prog 1 (link 71): prog 41 ext part41\n" in text
+    # A program that is in itself, as a recording may say.
+    kernel.link(72, 2, struct.pack("<III", 0, 42, 3), prog=42)
+    kernel.link(71, 2, struct.pack("<III", 0, 42, 3), prog=1)
+    assert run("why", "dev", "eth7", kernel=kernel).status == 0
 
 
 def test_long_chains_need_no_deep_calls() -> None:

@@ -65,7 +65,8 @@ def test_union(scene: None, ask: Any) -> None:
     assert wrong == []
     assert result.status == 0
     hooks = {row["hook"] for row in json.loads(result.out)}
-    assert {"xdp", "tcx/ingress", "cgroup_inet_egress", "raw_tracepoint", "iter"} <= hooks
+    assert {"xdp", "clsact/ingress", "cgroup_inet_egress", "raw_tracepoint", "iter"} <= hooks
+    assert ("tcx/ingress" in hooks) == netdevs.takes_tcx()
 
 
 def test_text_has_a_line_each(scene: None) -> None:

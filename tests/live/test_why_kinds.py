@@ -265,8 +265,9 @@ def an_extension(stack: Stack) -> Places:
     inner.close()
     info = load.info(link)
     id = struct.unpack_from("=3I", info)[2]
-    where = {"hook": "freplace", "prog": "pt_global_main", "detail": "function pt_global_sub"}
-    return {id: [where]}
+    target = struct.unpack_from("=I", info, 20)[0]  # tracing.target_obj_id
+    detail = f"function pt_global_sub of prog {target}"
+    return {id: [{"hook": "freplace", "prog": "pt_global_main", "detail": detail}]}
 
 
 SITUATIONS: list[Callable[[Stack], Places]] = [

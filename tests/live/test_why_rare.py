@@ -18,7 +18,7 @@ import pytest
 
 from pybpftool.inspect.owners import processes_hidden
 from pybpftool.kernel.live import LiveKernel
-from tests.support import asm, attachments, load
+from tests.support import asm, attachments, load, netdevs
 from tests.support.children import child, told_child
 from tests.support.cli import run
 from tests.support.mapped import MAPPED
@@ -102,6 +102,8 @@ stack.callback(subprocess.run, ["umount", {file.name!r}])
 
 
 def test_a_device_of_a_namespace_that_nothing_leads_to_is_none_of_ours() -> None:
+    if not netdevs.takes_tcx():
+        pytest.skip("this kernel has no tcx")
     # A socket keeps the namespace, in which the device has the number of one of ours.
     code = (
         NETNS

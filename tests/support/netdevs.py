@@ -8,7 +8,7 @@ import struct
 import subprocess
 from functools import partial
 
-from tests.support import load
+from tests.support import asm, load
 from tests.support.attachments import Scene, add_device, add_netkit
 
 
@@ -17,6 +17,16 @@ def tc(*words: str) -> None:
     done = subprocess.run(["tc", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError("tc %s: %s" % (" ".join(words), done.stderr.strip() or done.stdout.strip()))
+
+
+def takes_tcx() -> bool:
+    """Whether the kernel has links of tcx (Linux 6.6)."""
+    with load.temp_netns(), load.prog_load("sched_cls", asm.ret(0), attach="tcx_ingress") as prog:
+        try:
+            load.link_create(prog, 1, "tcx_ingress", 0, bytes(16)).close()
+        except OSError:
+            return False
+    return True
 
 
 def set_xdp(ifindex: int, prog: load.AnyFd, flags: int) -> None:
