@@ -88,7 +88,7 @@ def _sockets(ctx: Context, args: Args) -> None:
         device = f"  dev {one.device}" if one.device else ""
         protocol = f"0x{one.protocol:04x}" if domain == "packet" else str(one.protocol)
         head = f"pid {one.pid} ({one.comm})  fd {one.fd}: {domain} {kind}"
-        head = f"{shown(head)}  protocol {protocol}{device}  inode {one.inode}"
+        head = shown(f"{head}  protocol {protocol}{device}  inode {one.inode}")
         lines = "".join([f"\t{text(insn, pc)}\n" for pc, insn in enumerate(insns)])
         ctx.out.write(f"{head}  {len(insns)} instructions\n{lines}")
     if ctx.json is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from errno import EPERM
+from fcntl import ioctl
 
-from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd
+from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd, socket_name
 from pybpftool.kernel.tasks import comm_of, processes
 from pybpftool.records import Record
 
@@ -18,6 +20,7 @@ _OTHERS = {
     "parisc64": (0x401A, 0x4028, 0x4029),
     "sparc64": (0x001A, 0x0028, 0x0029),
 }
+_SIOCGIFNAME = 0x8910
 _LENGTH_TRIES = 3
 
 
@@ -113,14 +116,23 @@ def _look(
             numbers.append(0)
     device = ""
     if numbers[0] == socket.AF_PACKET:
-        try:
-            device = one.getsockname()[0]
-        except OSError:
-            pass
+        numbers[2], device = _packet(one.fileno())
     comm = comm_of(f"/proc/{pid}")
     found[inode] = FilteredSocket(
         pid, comm, number, inode, numbers[0], numbers[1], numbers[2], device, data
     )  # fmt: skip
+
+
+def _packet(fd: int) -> tuple[int, str]:
+    """Protocol and device of a packet socket, of which SO_PROTOCOL tells nothing."""
+    address = socket_name(fd)  # struct sockaddr_ll: linux/if_packet.h
+    protocol = int.from_bytes(address[2:4], "big")
+    request = struct.pack("16s4s20x", b"", address[4:8])  # struct ifreq
+    try:
+        name = ioctl(fd, _SIOCGIFNAME, request)[:16].partition(b"\0")[0]
+    except OSError:
+        name = b""  # it is bound to none
+    return protocol, name.decode("utf-8", "surrogateescape")
 
 
 def _filter(fd: int, option: int) -> bytes:

@@ -280,6 +280,13 @@ def getsockopt(fd: int, level: int, option: int, buffer: Buffer | None, length: 
     return size.value
 
 
+def socket_name(fd: int) -> bytes:
+    """getsockname(2): the address of a socket as the kernel gives it; empty where it refuses."""
+    address, size = Buffer(128), c_uint(128)  # struct sockaddr_storage
+    pointers = c_void_p(address.address), c_void_p(addressof(size))
+    return b"" if c_function("getsockname")(c_int(fd), *pointers) else bytes(address.data)
+
+
 def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
     """Add a key to a keyring (add_key(2)); its serial number, or ``-errno``."""
     function = c_function("syscall")

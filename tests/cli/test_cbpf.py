@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import load, netdevs
 from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
@@ -166,6 +171,29 @@ class TestProcesses:
         text = run("cbpf", "sockets").text
         assert f"pid {child} (python" in text
         assert "\t(001) jeq      #0x800           jt 2\tjf 3\n" in text
+
+    def test_a_packet_socket_at_a_device_of_any_name(self) -> None:
+        name = b"\x1b[2Jpk\xff"
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(load.temp_netns())
+                load.ip("link", "add", "pybt_pk", "type", "veth", "peer", "name", "pybt_pkp")
+                user = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                user.bind(("pybt_pk", 0x0800))
+                netdevs.rename("pybt_pk", name)
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"no such device or socket: {error}")
+            drop = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0))
+            attach = struct.pack("HP", 1, ctypes.addressof(drop))
+            user.setsockopt(socket.SOL_SOCKET, 26, attach)  # SO_ATTACH_FILTER
+            rows = run("-j", "cbpf", "sockets").json
+            text = run("cbpf", "sockets").text
+            (row,) = [
+                row for row in rows if (row["pid"], row["fd"]) == (os.getpid(), user.fileno())
+            ]
+        assert (row["domain"], row["protocol"]) == ("packet", 0x0800)
+        assert row["devname"] == name.decode("utf-8", "surrogateescape")
+        assert "  protocol 0x0800  dev \\x1b[2Jpk\\xff  inode " in text
 
     def test_seccomp(self, child: int) -> None:
         if os.geteuid():

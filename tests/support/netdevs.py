@@ -19,6 +19,22 @@ def tc(*words: str) -> None:
         raise OSError("tc %s: %s" % (" ".join(words), done.stderr.strip() or done.stdout.strip()))
 
 
+def _set_link(ifindex: int, number: int, value: bytes) -> None:
+    """Set an attribute of a device (RTM_SETLINK)."""
+    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
+    body += struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.send(struct.pack("=IHHII", 16 + len(body), 19, 5, 1, 0) + body)
+        error = struct.unpack_from("=i", sock.recv(8192), 16)[0]
+    if error:
+        raise OSError(-error, os.strerror(-error))
+
+
+def rename(device: str, name: bytes) -> None:
+    """Give a device another name, of any bytes that the kernel takes."""
+    _set_link(socket.if_nametoindex(device), 3, name + b"\0")  # IFLA_IFNAME
+
+
 def takes_tcx() -> bool:
     """Whether the kernel has links of tcx (Linux 6.6)."""
     with load.temp_netns(), load.prog_load("sched_cls", asm.ret(0), attach="tcx_ingress") as prog:
@@ -32,13 +48,7 @@ def takes_tcx() -> bool:
 def set_xdp(ifindex: int, prog: load.AnyFd, flags: int) -> None:
     """Attach an XDP program without a link (RTM_SETLINK with IFLA_XDP)."""
     inner = struct.pack("=HHi", 8, 1, load.int_fd(prog)) + struct.pack("=HHI", 8, 3, flags)
-    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
-    body += struct.pack("=HH", 4 + len(inner), 43 | 0x8000) + inner
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
-        sock.send(struct.pack("=IHHII", 16 + len(body), 19, 5, 1, 0) + body)
-        error = struct.unpack_from("=i", sock.recv(8192), 16)[0]
-    if error:
-        raise OSError(-error, os.strerror(-error))
+    _set_link(ifindex, 43 | 0x8000, inner)
 
 
 def add_net(scene: Scene) -> None:
