@@ -29,6 +29,9 @@ _WALKED = (
 _MAPPED = ("arena", "ringbuf", "user_ringbuf")  # and arrays with this flag
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 
+# They keep it when it is registered no longer: bpf_try_module_get() in include/linux/bpf.h.
+USERS_OF_INTERFACES = "sockets with this congestion control, or qdiscs of this kind"
+
 # What keeps programs of a type besides what can be looked at.
 _BEYOND = {
     **dict.fromkeys(
@@ -42,8 +45,7 @@ _BEYOND = {
     ),
     # xsk_map_node_alloc() in net/xdp/xskmap.c
     "xskmap": "a socket of AF_XDP that stands in it",
-    # bpf_try_module_get() in include/linux/bpf.h
-    "struct_ops": "what uses its interface still: sockets with this congestion control, qdiscs",
+    "struct_ops": USERS_OF_INTERFACES,
     # prog_array_map_clear() in kernel/bpf/arraymap.c: takes a reference for work that is
     # waiting already.  Seen with Linux 6.18.
     "prog_array": "the kernel until the next boot, which counts one reference too many where an"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.inspect.attachments import SOCKET_MAPS
 from pybpftool.inspect.edge import ordered
-from pybpftool.inspect.guesses import ON_ITS_WAY, beyond
+from pybpftool.inspect.guesses import ON_ITS_WAY, USERS_OF_INTERFACES, beyond
 from pybpftool.inspect.tree import Branch
 
 TYPE_CHECKING = False
@@ -267,7 +267,7 @@ class Why:
         nowhere = f"acts nowhere{self._limit}"
         item = self._graph.items(kind).get(int(id)) if kind != "btf" else None
         if not acts and kind in ("prog", "map"):
-            what = untold(item.type) if item is not None and kind == "prog" else ""
+            what = self._may_act_at(key, item)
             if what:
                 nowhere = f"acts nowhere that the kernel tells of: it may be attached to {what}"
                 root.fields["may_act_at"] = what
@@ -283,6 +283,17 @@ class Why:
             if held:
                 root.group("holds", "keeps alive", held)
         return root
+
+    def _may_act_at(self, key: Key, item: Item | None) -> str:
+        """What an object may act at that the kernel tells nothing of; empty for none."""
+        if item is None:
+            return ""
+        if item.type == "struct_ops":
+            up = self._graph.up
+            above = [edge.holder for edge in up.get(key, ()) if edge.holder[0] == "map"]
+            maps = [key] if item.kind == "map" else above
+            return "" if all(up.get(map) for map in maps) else USERS_OF_INTERFACES
+        return untold(item.type) if item.kind == "prog" else ""
 
     def _kept(self, root: Branch, key: Key) -> None:
         held = self.grow(key, upwards=True)

@@ -196,6 +196,12 @@ def test_a_socket_keeps_an_interface_that_is_no_longer_registered() -> None:
         tree = why("map", "id", map_id)
         assert (tree["held_by"], tree["acts_at"]) == ([], [])
         assert "congestion control" in tree["may_be_held_by"]
+        assert "congestion control" in tree["may_act_at"]
+        progs = [obj["id"] for obj in run("-j", "prog", "show").json if obj["type"] == "struct_ops"]
+        trees = [why("prog", "id", id) for id in progs]
+        inside = [tree for tree in trees if map_id in [each.get("id") for each in tree["held_by"]]]
+        assert len(inside) == 3
+        assert all("congestion control" in tree["may_act_at"] for tree in inside)
         (found,) = findings(map_id, "map")
         assert "congestion control" in found["advice"]
     assert load.left("map", [map_id]) == set()
