@@ -2,8 +2,9 @@
 
 Upstream asks a BPF iterator of its own for this, which needs the addresses of
 variables in kallsyms (CONFIG_KALLSYMS_ALL) and shows nothing without them. /proc
-tells the same on every kernel, and up to some thousand descriptors it costs less than
-loading a program; beyond, :mod:`pybpftool.kernel.task_iter` does the work.
+tells the same on every kernel to who may look at other users' processes, and up to some
+thousand descriptors it costs less than loading a program; otherwise
+:mod:`pybpftool.kernel.task_iter` does the work.
 """
 
 from __future__ import annotations
@@ -24,6 +25,34 @@ _IN_A_ROW = 3
 # From so many processes, or descriptors of all processes, on an iterator costs less than /proc.
 _MANY_PROCESSES = 120
 _MANY_DESCRIPTORS = 800
+
+
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
+_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+
+
+def prefers_iterator() -> bool:
+    """Whether to ask a BPF iterator: there is much to look at, or /proc hides it from us."""
+    return are_many() or _is_iterator_all()
+
+
+def _is_iterator_all() -> bool:
+    """Whether our capabilities let us load an iterator, but not look at others' descriptors."""
+    from pybpftool.errors import KernelError
+    from pybpftool.kernel.syscall import effective_capabilities
+
+    try:
+        ours = effective_capabilities()
+    except KernelError:
+        return False
+
+    def have(*numbers: int) -> bool:
+        return any(ours >> number & 1 for number in numbers)
+
+    if have(_CAP_SYS_PTRACE) and have(_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
+        return False
+    # Before v5.8 CAP_SYS_ADMIN was all of it.
+    return have(_CAP_BPF, _CAP_SYS_ADMIN) and have(_CAP_PERFMON, _CAP_SYS_ADMIN)
 
 
 def are_many() -> bool:

@@ -436,11 +436,11 @@ class LiveKernel(Kernel):
         self, kind: str, infos: dict[int, bytes], texts: dict[int, bytes]
     ) -> dict[int, list[tuple[int, str]]]:
         """:meth:`holders`, with the infos and fdinfo texts that were read for it, by id."""
-        from pybpftool.kernel.holders import are_many, find_holders, from_blocks
+        from pybpftool.kernel.holders import find_holders, from_blocks, prefers_iterator
 
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        if self.uses_iterators and are_many():
+        if self.uses_iterators and prefers_iterator():
             from pybpftool.kernel.task_iter import held as by_iterator
 
             blocks = by_iterator(kind, own)

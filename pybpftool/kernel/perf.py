@@ -7,7 +7,7 @@ import struct
 from errno import EBADF, EINVAL, EPERM
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.holders import are_many
+from pybpftool.kernel.holders import prefers_iterator
 from pybpftool.kernel.syscall import Buffer, bpf, errno_field, repeated_call, same_files
 from pybpftool.uapi import bpf as uapi
 
@@ -36,12 +36,12 @@ def task_fds(use_iterators: bool = True) -> list[TaskFd]:
 
     Tasks that end meanwhile, and those that we may not look at, are left out. With
     ``use_iterators`` a BPF iterator says which descriptors are worth a query where
-    there are many of them.
+    there are many of them, or /proc hides those of other users.
     """
     attr = Buffer(_ATTR.size)
     _check_support(attr)
     query = _Query(attr)
-    if use_iterators and are_many():
+    if use_iterators and prefers_iterator():
         from pybpftool.kernel.task_iter import HELD, held
 
         blocks = held("event")

@@ -18,7 +18,7 @@ import sys
 from struct import Struct
 
 from pybpftool.kernel.syscall import Buffer, bpf
-from pybpftool.kernel.typefind import KernelTypes, mapped
+from pybpftool.kernel.typefind import KernelTypes, mapped, opened
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ def is_possible() -> bool:
 
 
 def copied_types() -> KernelTypes | None:
-    """The types of vmlinux as bpf(2) hands them out: the BTF object with the id 1."""
+    """A copy of the types of vmlinux: BTF object 1, or its file for who may open no ids."""
     own = Descriptors()
     try:
         fd = own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
@@ -121,7 +121,7 @@ def copied_types() -> KernelTypes | None:
         _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
         return KernelTypes(data.data)
     except (Refused, ValueError):
-        return None
+        return opened()
     finally:
         own.close()
 

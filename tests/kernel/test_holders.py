@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from pybpftool.kernel import holders
+from pybpftool.errors import KernelError
+from pybpftool.kernel import holders, syscall
 from pybpftool.kernel.holders import find_holders, find_holding
 from pybpftool.kernel.syscall import same_files
 from pybpftool.kernel.tasks import comm_of
@@ -235,3 +236,38 @@ def test_descriptors_in_a_row_are_known_by_their_texts() -> None:
     finally:
         for fd in (*row, other, last):
             os.close(fd)
+
+
+READ_SEARCH, PTRACE, SYS_ADMIN, PERFMON, BPF = (1 << bit for bit in (2, 19, 21, 38, 39))
+
+
+@pytest.mark.parametrize(
+    ("ours", "wanted"),
+    [
+        (-1, False),  # all of them: /proc tells everything, and costs less
+        (0, False),
+        (PTRACE | READ_SEARCH | SYS_ADMIN, False),
+        (PTRACE | 1 << 1 | SYS_ADMIN, False),
+        (BPF, False),
+        (PERFMON, False),
+        (BPF | PERFMON, True),
+        (SYS_ADMIN, True),
+        (PTRACE | SYS_ADMIN, True),
+        (READ_SEARCH | BPF | PERFMON, True),
+    ],
+)
+def test_an_iterator_is_asked_for_what_proc_hides(
+    ours: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syscall, "effective_capabilities", lambda: ours)
+    assert holders.prefers_iterator() == wanted
+    monkeypatch.setattr(holders, "_MANY_PROCESSES", 0)
+    assert holders.prefers_iterator()
+
+
+def test_capabilities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise KernelError("refused", 1)
+
+    monkeypatch.setattr(syscall, "effective_capabilities", refused)
+    assert not holders.prefers_iterator()

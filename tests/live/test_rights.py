@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pybpftool.kernel import task_iter
 from tests.support import asm, load
 from tests.support.btfbuild import GLOBAL, SIGNED, BtfBuilder
 from tests.support.nobody import as_nobody
@@ -104,6 +106,32 @@ def test_records_are_shown(pins: str, kind: str, caps: str) -> None:
     assert (full.returncode, full.stdout) == (0, plain.stdout)
     assert full.stderr.startswith(f"Without what --full adds: cannot list {kind}")
     assert full.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["map", "prog", "link"])
+def test_holders_are_told_though_proc_hides_them(pins: str, kind: str) -> None:
+    """An iterator tells them, which needs no right to look at other users' processes."""
+    if task_iter.held(kind) is None:
+        pytest.skip("this kernel has no task_file iterator for us")
+    words = ("-j", kind, "show", "pinned", f"{pins}/{kind}")
+    for caps in ("bpf perfmon", "sys_admin"):
+        shown = json.loads(as_nobody(*words, caps=caps).stdout)
+        assert os.getpid() in [holder["pid"] for holder in shown.get("pids", ())], caps
+        assert "pids" not in json.loads(as_nobody("--no-iter", *words, caps=caps).stdout)
+    assert "pids" not in json.loads(as_nobody(*words, caps="bpf").stdout)
+
+
+def test_perf_events_are_told_though_proc_hides_them() -> None:
+    if task_iter.held("event") is None:
+        pytest.skip("this kernel has no task_file iterator for us")
+    with contextlib.ExitStack() as stack:
+        prog = stack.enter_context(load.prog_load("raw_tracepoint", asm.ret(0), name="seen"))
+        link = stack.enter_context(load.raw_tracepoint_open(prog, "sys_enter"))
+        # Far behind the numbers in use: nobody finds it by trying.
+        far = fcntl.fcntl(link.fd, fcntl.F_DUPFD_CLOEXEC, 500)
+        stack.callback(os.close, far)
+        shown = json.loads(as_nobody("-j", "perf", "show", caps="sys_admin").stdout)
+    assert (os.getpid(), far) in [(row["pid"], row["fd"]) for row in shown]
 
 
 def test_a_pinned_program_runs_without_ids(pins: str) -> None:
