@@ -153,7 +153,7 @@ def _pid(ctx: Context, args: Args) -> None:
 
 def _dev(ctx: Context, args: Args) -> None:
     """``why dev NAME [netns NETNS]``"""
-    from pybpftool.inspect.attachments import all_namespaces
+    from pybpftool.inspect.namespaces import all_namespaces
     from pybpftool.inspect.why import Why
 
     name = args.take("the name of a network device")

@@ -133,7 +133,7 @@ def order(row: Attachment) -> tuple[object, ...]:
         _, family, hook = row.hook.split("/", 2)
         at = _NETFILTER_ORDER.index(hook) if hook in _NETFILTER_ORDER else len(_NETFILTER_ORDER)
         priority = int(row.detail.split()[1])
-        return (1, rank, "", family, at, hook, priority, row.prog_id, row.link_id)
+        return (1, rank, row.netns, family, at, hook, priority, row.prog_id, row.link_id)
     return (1, rank, row.hook, *where, row.position or 0, row.prog_id, row.link_id)
 
 

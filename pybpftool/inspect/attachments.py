@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, VanishedError
 from pybpftool.inspect.attachment import Attachment, order
+from pybpftool.inspect.namespaces import kept_namespaces, place_netfilter
 from pybpftool.inspect.places import Names, Place, device_hook, of_link
 from pybpftool.uapi.bpf import ATTACH_TYPES
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.inventory import Inventory, Item
-    from pybpftool.kernel.interface import Kernel
     from pybpftool.objects.link import Link
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
@@ -40,8 +40,8 @@ class Attachments(Names):
     """
 
     __slots__ = (
-        *("_cgroups", "_has_own_devices", "_inventory", "_netns", "_of_loaded", "_open", "by_link"),
-        *("implementations", "rows", "unseen"),
+        *("_cgroups", "_has_own_devices", "_inventory", "_netns", "_of_loaded", "_open"),
+        *("_others", "by_link", "implementations", "rows", "unseen"),
     )
 
     def __init__(self, inventory: Inventory, of_loaded: bool = False) -> None:
@@ -52,6 +52,7 @@ class Attachments(Names):
         self.implementations: dict[int, Implementation] = {}
         """Map of struct_ops -> what it implements."""
         self._netns: dict[int, str] = {}
+        self._others: list[tuple[str, str]] = []  # other network namespaces: path, name
         self._has_own_devices = False
         self._cgroups: dict[int, str] = {}
         # What has no link yet: key -> indexes in rows.
@@ -66,6 +67,7 @@ class Attachments(Names):
         )
         for ask in parts:
             self._tried(ask)
+        place_netfilter(self.rows, self._inventory.kernel, self._others)
         self.rows.sort(key=order)
         self.by_link: dict[int, list[Attachment]] = {}
         """The rows of each link, those where it is detached as well."""
@@ -167,12 +169,13 @@ class Attachments(Names):
             return  # nothing tells that one is missing
         if all(item.type not in _OF_NETWORKS or item.id in there for item in items):
             return
-        for each in _kept_namespaces(self._inventory.kernel):
+        for each in kept_namespaces(self._inventory.kernel):
             self._named(reader, each, "kept by")
 
     def _named(self, reader: NetworkReader, each: Namespace, whose: str) -> None:
         name = each.name or (f"{whose} {each.comm}({each.pid})" if each.pid else f"{each.inode}")
         self._netns[each.inode] = name
+        self._others.append((each.path, name))
         self._tried(lambda: self._other(reader, each, name), f"network namespace {name}")
 
     def _other(self, reader: NetworkReader, namespace: Namespace, name: str) -> None:
@@ -423,24 +426,6 @@ class Attachments(Names):
     def _symbol_at(self, place: str) -> str:
         path, _, offset = place.rpartition("+")
         return self._symbol(path, int(offset, 16)) if offset.startswith("0x") else ""
-
-
-def all_namespaces(kernel: Kernel) -> list[Namespace]:
-    """The network namespaces of tasks and names, then those that are kept without."""
-    from pybpftool.objects.net import namespaces
-
-    return namespaces(kernel) + _kept_namespaces(kernel)
-
-
-def _kept_namespaces(kernel: Kernel) -> list[Namespace]:
-    from pybpftool.objects.net import Namespace
-
-    try:
-        return [Namespace(*row) for row in kernel.kept_network_namespaces()]
-    except BpfError:
-        if kernel.is_live:
-            raise
-        return []  # a recording that is older than the question
 
 
 def below(path: str, root: str) -> str:

@@ -222,12 +222,15 @@ def record_features(kernel: Kernel) -> None:
 
 def record_networks(kernel: Kernel) -> None:
     """What ``net show`` asks, of all network namespaces and all of their devices."""
-    from pybpftool.inspect.attachments import all_namespaces
+    from pybpftool.inspect.namespaces import all_namespaces
     from pybpftool.objects.net import NetworkReader
 
     reader = NetworkReader(kernel, resolve=True)
     _tried(_record_network, kernel, reader, "")
-    _tried(reader.netfilter)
+    programs: list[object] = []
+    _tried(lambda: programs.extend(reader.netfilter()))
+    if programs:
+        _tried(kernel.netfilter_programs, "")
     for namespace in all_namespaces(kernel):
         for word in (namespace.name, str(namespace.pid or ""), namespace.path):
             if word:
@@ -235,6 +238,8 @@ def record_networks(kernel: Kernel) -> None:
         if namespace.path:
             kernel.has_file(namespace.path)
             _tried(_record_network, kernel, reader, namespace.path)
+            if programs:
+                _tried(kernel.netfilter_programs, namespace.path)
 
 
 def _record_network(kernel: Kernel, reader: NetworkReader, path: str) -> None:

@@ -378,6 +378,10 @@ class Kernel:
         """A device's tcx or netkit programs; see :func:`pybpftool.kernel.net.device_programs`."""
         raise NotImplementedError
 
+    def netfilter_programs(self, netns: str) -> list[tuple[int, int, int, int]]:
+        """(protocol family, hook, priority, program) of a namespace's programs of netfilter."""
+        raise NotImplementedError
+
     def socket_map_programs(self, map: BpfObject) -> list[tuple[int, int]]:
         """The programs of an open sockmap or sockhash.
 
@@ -473,6 +477,7 @@ QUESTIONS = (
     "has_file",
     "netlink_dump",
     "device_programs",
+    "netfilter_programs",
     "socket_map_programs",
     "flow_dissector",
     "device_index",

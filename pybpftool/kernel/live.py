@@ -583,6 +583,11 @@ class LiveKernel(Kernel):
 
         return device_programs(ifindex, attach_type, netns)
 
+    def netfilter_programs(self, netns: str) -> list[tuple[int, int, int, int]]:
+        from pybpftool.kernel.netfilter import netfilter_programs
+
+        return netfilter_programs(netns)
+
     def socket_map_programs(self, map: BpfObject) -> list[tuple[int, int]]:
         from pybpftool.kernel.socket_maps import socket_map_programs
 

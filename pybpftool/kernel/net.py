@@ -87,12 +87,16 @@ def _socket_of(netns: str) -> _socket.socket:
     inode = _status(netns).st_ino
     sock = _sockets.get(inode)
     if sock is None:
-        try:
-            sock = _inside(netns, lambda: _socket.socket(_AF_NETLINK, _SOCK_RAW, _NETLINK_ROUTE))
-        except OSError as error:
-            raise KernelError.of("cannot open a netlink socket", error.errno or 0) from None
-        _sockets[inode] = sock
+        sock = _sockets[inode] = opened(netns, _NETLINK_ROUTE)
     return sock
+
+
+def opened(netns: str, protocol: int) -> _socket.socket:
+    """A netlink socket in a namespace."""
+    try:
+        return _inside(netns, lambda: _socket.socket(_AF_NETLINK, _SOCK_RAW, protocol))
+    except OSError as error:
+        raise KernelError.of("cannot open a netlink socket", error.errno or 0) from None
 
 
 def _answers(sock: _socket.socket, request: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -117,26 +121,30 @@ def netlink_dump(request: bytes, netns: str) -> list[bytes]:
     Requests are made by :mod:`pybpftool.objects.rtnetlink`, which reads the answers,
     too. Raises KernelError with the kernel's reason.
     """
-    sock = _socket_of(netns)
     try:
-        for _ in range(_TRIES):
-            messages: list[bytes] = []
-            interrupted = 0
-            for type, flags, message in _answers(sock, request):
-                interrupted |= flags & _NLM_F_DUMP_INTR
-                if type == _NLMSG_DONE:
-                    break
-                if type == _NLMSG_ERROR:
-                    _check(message, "a netlink request failed")
-                    break
-                messages.append(message)
-            if not interrupted:
-                break
-        return messages
+        return dumped(_socket_of(netns), request)
     except OSError as error:
         # What is left of the answer must not be taken for the next one.
         _sockets.pop(_status(netns).st_ino).close()
         raise KernelError.of("a netlink request failed", error.errno or 0) from None
+
+
+def dumped(sock: _socket.socket, request: bytes) -> list[bytes]:
+    """The messages that answer a dump request on a socket; raises OSError, too."""
+    for _ in range(_TRIES):
+        messages: list[bytes] = []
+        interrupted = 0
+        for type, flags, message in _answers(sock, request):
+            interrupted |= flags & _NLM_F_DUMP_INTR
+            if type == _NLMSG_DONE:
+                break
+            if type == _NLMSG_ERROR:
+                _check(message, "a netlink request failed")
+                break
+            messages.append(message)
+        if not interrupted:
+            break
+    return messages
 
 
 def _check(message: bytes, what: str) -> None:
