@@ -82,7 +82,7 @@ def _owner(pid: int, comm: str, text: str) -> str:
 def owner_in(text: str) -> str:
     """The owner that ``/proc/PID/cgroup`` names (cgroups(7)), empty when it names none."""
     paths = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # names may have all other ends of lines
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         # The unified hierarchy and systemd's own name units; the others only containers.
@@ -106,7 +106,7 @@ def owner_in(text: str) -> str:
 def cgroup_in(text: str) -> str:
     """The path of ``/proc/PID/cgroup`` by which services are known, empty when there is none."""
     paths: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         paths.setdefault(controllers, path)

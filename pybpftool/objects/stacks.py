@@ -120,7 +120,7 @@ class UserText:
             text = kernel.file(f"/proc/{pid}/maps").decode("utf-8", "surrogateescape")
         except BpfError:
             text = ""  # it has ended, or it is another's, or nobody recorded it
-        for line in text.splitlines():
+        for line in text.split("\n"):  # paths may have all other ends of lines
             fields = line.split(None, 5)
             if len(fields) > 5 and "x" in fields[1]:
                 begin, _, end = fields[0].partition("-")

@@ -54,7 +54,7 @@ class Delegation(Record):
 
 def collect(kernel: Kernel) -> Iterator[Delegation]:
     """The mounted bpf file systems that delegate anything. Raises KernelError without /proc."""
-    for line in kernel.file(MOUNTS).splitlines():
+    for line in kernel.file(MOUNTS).split(b"\n"):
         fields = line.replace(b"\t", b" ").split(b" ")
         if len(fields) < 4 or not fields[2].startswith(b"bpf"):
             continue

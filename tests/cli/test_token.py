@@ -16,6 +16,7 @@ none /sys/fs/bpf bpf rw,nosuid,mode=700 0 0
 bpf /run/a\\040b\\134 bpf rw,delegate_cmds=map_create:prog_load:0x40,delegate_maps=any 0 0
 none /tmp/all bpf\trw,delegate_progs=a:b:c:d:e,delegate_attachs=any 0 0
 none /x tmpfs rw,delegate_cmds=any 0 0
+none /tmp/x\rnone\040/y bpf rw,mode=700 0 0
 """
 
 

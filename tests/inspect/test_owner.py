@@ -37,6 +37,8 @@ SHORT = ID[:12]
         # The first version of cgroups: several hierarchies.
         (f"9:name=systemd:/\n4:memory:/docker/{ID}\n0::/\n", f"container:{SHORT}"),
         ("4:memory:/other.service\n1:name=systemd:/system.slice/a.service\n", "unit:a.service"),
+        # Names of cgroups may have any end of a line but the one of Unix.
+        ("0::/x\u2028\x1c\x85\ry.service\n", "unit:x\u2028\x1c\x85\ry.service"),
         ("0::/\n", ""),
         ("", ""),
         ("nonsense", ""),

@@ -6,7 +6,15 @@ import pytest
 
 from pybpftool.errors import BpfError
 from pybpftool.objects.map import read
-from pybpftool.objects.stacks import Frame, KernelText, StackReader, counted, each_once
+from pybpftool.objects.stacks import (
+    Frame,
+    KernelText,
+    StackReader,
+    UserText,
+    counted,
+    each_once,
+)
+from tests.support.fakekernel import FakeKernel
 from tests.support.hosts import Host
 from tests.support.stacks import BUILD_ID, KALLSYMS, stack_host
 
@@ -96,3 +104,22 @@ class _Pairs:
 
     def items(self) -> list[tuple[object, object]]:
         return self._pairs
+
+
+def test_files_of_any_name_in_memory() -> None:
+    kernel = FakeKernel()
+    path = "/tmp/a\x1c b\u2028zz-yy rwxp 00000000 00:00 1 /tmp/c"
+    kernel.files["/proc/9/maps"] = (
+        f"1000-2000 r-xp 00000400 08:01 7                          {path}\n"
+        "3000-4000 rw-p 00000000 00:00 0 \n"
+    ).encode()
+    asked = []
+
+    def file_place(path: str, offset: int) -> dict[str, object]:
+        asked.append((path, offset))
+        return {"symbol": "f", "symbol_offset": 1}
+
+    kernel.file_place = file_place  # type: ignore[method-assign]
+    frame = UserText(kernel, 9).frame(0x1010)
+    assert asked == [(f"/proc/9/root{path}", 0x410)]
+    assert frame == Frame(0x1010, "user", "f", 1, path)
