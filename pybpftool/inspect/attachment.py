@@ -8,11 +8,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Hooks of a device in the order in which a packet meets them, coming and going; what is
-# not here (the classes and qdiscs of filters) stands before those of the way out.
+# Hooks of a device in the order in which a packet meets them: coming (what the peer of a netkit
+# device sends comes first, netkit_xmit()), then going (__dev_queue_xmit() in net/core/dev.c: the
+# qdiscs and classes of filters, which are not here, stand behind the hooks of the way out).
 _DEVICE_ORDER = (
-    *("xdp", "tcx/ingress", "clsact/ingress", "ingress", "netkit/peer", "netkit/primary"),
-    *("", "tcx/egress", "clsact/egress"),
+    *("netkit/peer", "xdp", "tcx/ingress", "clsact/ingress", "ingress"),
+    *("tcx/egress", "clsact/egress", "", "netkit/primary"),
 )
 _XDP_ORDER = ("offload", "driver", "generic")
 # Of a network namespace, then what is not bound to one.

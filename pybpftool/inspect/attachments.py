@@ -41,7 +41,7 @@ class Attachments(Names):
 
     __slots__ = (
         *("_cgroups", "_has_own_devices", "_inventory", "_netns", "_of_loaded", "_open"),
-        *("_others", "by_link", "implementations", "rows", "unseen"),
+        *("_others", "_qdiscs", "by_link", "implementations", "rows", "unseen"),
     )
 
     def __init__(self, inventory: Inventory, of_loaded: bool = False) -> None:
@@ -53,6 +53,7 @@ class Attachments(Names):
         """Map of struct_ops -> what it implements."""
         self._netns: dict[int, str] = {}
         self._others: list[tuple[str, str]] = []  # other network namespaces: path, name
+        self._qdiscs: dict[str, list[tuple[str, str]]] = {}  # kind -> device, namespace
         self._has_own_devices = False
         self._cgroups: dict[int, str] = {}
         # What has no link yet: key -> indexes in rows.
@@ -83,7 +84,8 @@ class Attachments(Names):
         """The places of the programs of a map of struct_ops that is in use."""
         if map_id not in self.implementations:
             return []
-        return [row for row in self.rows if row.map_id == map_id and row.hook == "struct_ops"]
+        hooks = ("struct_ops", "qdisc")
+        return [row for row in self.rows if row.map_id == map_id and row.hook in hooks]
 
     def _tried(self, ask: Callable[[], None], part: str = "") -> None:
         try:
@@ -195,6 +197,8 @@ class Attachments(Names):
             for mode, prog in device.programs:
                 row = Attachment("xdp", "dev", device.devname, prog.id, netns=netns, detail=mode)
                 self._add(row, ("xdp", device.ifindex, prog.id))
+        for devname, kind in network.qdiscs:
+            self._qdiscs.setdefault(kind, []).append((devname, netns))
         counts: dict[tuple[str, str], int] = {}
         # A qdisc `ingress` answers with its filters whichever of its hooks is asked for.
         echoing = {found.devname for found in network.all_tc if found.kind == "ingress"}
@@ -311,6 +315,12 @@ class Attachments(Names):
 
     def _implementation(self, item: Item, found: Implementation, link_id: int = 0) -> None:
         self.implementations[item.id] = found
+        # Without a link, too: devices keep their qdisc when it is registered no longer.
+        if found.name and not link_id:
+            for devname, netns in self._qdiscs.get(found.name, ()):
+                detail = f"{found.name} of map {item.id}"
+                row = Attachment("qdisc", "dev", devname, 0, map_id=item.id, netns=netns)
+                self._add(row._replace(detail=detail))
         if link_id or found.state == REGISTERED:
             for member, prog_id in found.programs:
                 target = f"{found.interface}.{member}"

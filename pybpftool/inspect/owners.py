@@ -334,6 +334,10 @@ class Graph:
     def _attached(self) -> None:
         for row in self.attachments.rows:
             prog = row.prog_id
+            if row.hook == "qdisc":
+                name = f"{row.target} netns {row.netns}" if row.netns else row.target
+                self._edge(("dev", name), ("map", row.map_id), f"qdisc {row.detail}")
+                continue
             if not row.is_detached:
                 self.at.setdefault(prog, []).append(row)
             if not prog or row.link_id:

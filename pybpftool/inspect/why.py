@@ -254,7 +254,9 @@ class Why:
         """A map that holds a program, which runs when another one jumps there."""
         item = self._graph.items("map").get(int(edge.holder[1]))
         if item is not None and item.type in ("struct_ops", *SOCKET_MAPS):
-            return []  # that place is told by itself
+            # That place is told by itself, but for devices with a qdisc of the map.
+            found = self._graph.attachments.of_struct_ops(item.id)
+            return [(place_branch(row), None) for row in found if row.hook == "qdisc"]
         return [(self.branch(edge.holder, edge.how), edge.holder)]
 
     # --- whole answers ---
@@ -344,6 +346,9 @@ class Why:
                 parts = self._parts(row.prog_id, {row.prog_id})
                 if parts:
                     branch.group("parts", "programs in it", parts)
+            elif row.hook == "qdisc":
+                branch.group("parts", "its programs", self.grow(("map", row.map_id), False))
+                continue  # it stays as long as the qdisc
             if not row.link_id:
                 branch.text += "; no link, it stays until it is detached"
                 continue

@@ -11,7 +11,7 @@ from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any, Literal
 
     from pybpftool.kernel.interface import BpfObject, Kernel
@@ -171,8 +171,7 @@ class Network(Record):
     """What one network namespace has. ``flow_dissector`` is None when there is none.
 
     ``devices`` are the names of those looked at; ``unseen`` says why programs may be missing.
-    ``all_tc`` is ``tc`` with the filters that the listing leaves out: those that are no BPF
-    classifiers and have BPF actions.
+    ``all_tc`` has other filters with BPF actions, too; ``qdiscs`` are (device, kind).
     """
 
     devices: list[str]
@@ -181,6 +180,7 @@ class Network(Record):
     flow_dissector: Prog | None
     unseen: str = ""
     all_tc: Sequence[DeviceProgram | Filter] = ()
+    qdiscs: Collection[tuple[str, str]] = ()
 
     def text(self) -> str:
         parts = ["xdp:\n"]
@@ -293,7 +293,7 @@ class NetworkReader:
         kernel, codec = self._kernel, self._codec
         flow_dissector = kernel.flow_dissector(netns)
         self._unseen = ""
-        devices = []
+        devices: dict[int, str] = {}
         xdp = []
         self._qdiscs: dict[int, list[tuple[int, str]]] = {}
         self._has_all_qdiscs = False
@@ -301,17 +301,18 @@ class NetworkReader:
             index, name, attributes = codec.link(message)
             if ifindex and index != ifindex:
                 continue
-            devices.append((index, name))
+            devices[index] = name
             device = None if attributes is None else self._xdp_device(name, index, attributes)
             if device is not None:
                 xdp.append(device)
         all_tc: list[DeviceProgram | Filter] = []
-        for index, name in devices:
+        for index, name in devices.items():
             all_tc += self._device_programs(netns, index, name)
             all_tc += self._filters(netns, index, name)
         tc = [each for each in all_tc if isinstance(each, DeviceProgram) or not each.classifier]
         dissector = self._prog(flow_dissector) if flow_dissector else None
-        return Network([name for _, name in devices], xdp, tc, dissector, self._unseen, all_tc)
+        qdiscs = {(devices[i], kind) for i in devices for _, kind in self._qdiscs.get(i, ())}
+        return Network(list(devices.values()), xdp, tc, dissector, self._unseen, all_tc, qdiscs)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
         for attach_type, kind in _DEVICE_TYPES:

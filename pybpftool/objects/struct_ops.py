@@ -124,12 +124,19 @@ _STATES = ("init", "in use", "to be freed", "ready")  # enum bpf_struct_ops_stat
 _BTF_KIND_PTR, _BTF_KIND_FUNC_PROTO = 2, 13
 
 
+QDISC = "Qdisc_ops"  # the interface of queueing disciplines, v6.16
+
+
 class Implementation(Record):
-    """What a map of struct_ops implements: the member of each program, and its state."""
+    """What a map of struct_ops implements: the member of each program, and its state.
+
+    ``name`` is what a queueing discipline is called, empty for other interfaces.
+    """
 
     interface: str
     state: str
     programs: tuple[tuple[str, int], ...]
+    name: str = ""
 
 
 def implementation(reader: StructOpsReader, kernel: Kernel, obj: BpfObject) -> Implementation:
@@ -147,7 +154,13 @@ def implementation(reader: StructOpsReader, kernel: Kernel, obj: BpfObject) -> I
         raise FormatError(f"the type of struct_ops map {map.id} has no interface")
     programs = []
     start, size = data.bit_offset // 8, btf.pointer_size
+    name, interface = b"", btf.name(inner)
     for member in btf.members(inner):
+        if (
+            interface == QDISC and member.name == "id"
+        ):  # char id[IFNAMSIZ]: include/net/sch_generic.h
+            at = start + member.bit_offset // 8
+            name = value[at : at + 16].partition(b"\0")[0]
         type_id = btf.resolve(member.type_id)
         if type_id is None or btf.kind(type_id) != _BTF_KIND_PTR:
             continue
@@ -162,7 +175,8 @@ def implementation(reader: StructOpsReader, kernel: Kernel, obj: BpfObject) -> I
     at = common.bit_offset // 8 + 4 if common is not None else 4
     state = int.from_bytes(value[at : at + 4], order)
     word = _STATES[state] if state < len(_STATES) else str(state)
-    return Implementation(btf.name(inner), word, tuple(programs))
+    told = name.decode("utf-8", "surrogateescape")
+    return Implementation(interface, word, tuple(programs), told)
 
 
 class Dump:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError
+from pybpftool.inspect.attachment import Attachment, order
 from tests.support.attachments_union import compare
+from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import attribute, link_message, number, tc_message, text
 from tests.support.fakeprogs import add_prog
@@ -101,6 +103,54 @@ def test_an_action_of_a_filter_that_is_no_program() -> None:
     }.items()  # fmt: skip
     acts = run("-j", "why", "prog", "id", "2", kernel=kernel).json["acts_at"]
     assert [act["hook"] for act in acts if act.get("dev") == "eth0"] == ["clsact/ingress"]
+
+
+IN_USE, TO_BE_FREED = 1, 2  # enum bpf_struct_ops_state
+
+
+@pytest.mark.parametrize("state", [IN_USE, TO_BE_FREED])
+def test_a_qdisc_that_is_made_of_programs(state: int) -> None:
+    kernel = host()
+    btf = BtfBuilder()
+    u32, char = btf.add_int("unsigned int", 4), btf.add_int("char", 1)
+    hook = btf.add_ptr(btf.add_func_proto(u32, []))
+    name = btf.add_array(char, u32, 16)
+    ops = btf.add_struct("Qdisc_ops", 24, [("enqueue", hook, 0), ("id", name, 64)])
+    value = btf.add_struct(
+        "bpf_struct_ops_Qdisc_ops", 32, [("refcnt", u32, 0), ("state", u32, 32), ("data", ops, 64)]
+    )
+    kernel.btfs[1] = kernel.files["/sys/kernel/btf/vmlinux"] = btf.build()
+    kernel.btf_names[1] = "vmlinux"
+    add_prog(kernel, 40, b"", name=b"fifo_enqueue", type=27)
+    kernel.map(41, type=26, name=b"fifo", key_size=4, value_size=32, max_entries=1,
+               btf_vmlinux_value_type_id=value, btf_vmlinux_id=1)  # fmt: skip
+    kernel.elems[41] = {bytes(4): struct.pack("<IIQ16s", 1, state, 40, b"bpf_fifo")}
+    kernel.message("", (18, 0, 0), link_message(2, "eth0"), link_message(3, "eth1"))
+    kernel.message("", (38, 2, 0), *(tc_message(36, *row) for row in (
+        (2, 0x80010000, "bpf_fifo"), (2, 0x80020000, "bpf_fifo"), (3, 0x80030000, "fq_codel")
+    )))  # fmt: skip
+    rows = run("-j", "attachments", "--filter", "map_id=41", kernel=kernel).json
+    (row,) = [row for row in rows if row["hook"] == "qdisc"]
+    assert (row["dev"], row["detail"], "prog_id" in row) == ("eth0", "bpf_fifo of map 41", False)
+    assert [row["hook"] for row in rows[1:]] == ["struct_ops"] * (state == IN_USE)
+    (there,) = run("-j", "why", "dev", "eth0", kernel=kernel).json["programs"]
+    assert [part["id"] for part in there["parts"]] == [40]
+    tree = run("-j", "why", "map", "id", "41", kernel=kernel).json
+    assert ("dev", "eth0") in [(each["kind"], each.get("name")) for each in tree["held_by"]]
+    assert "eth0" in [act.get("dev") for act in tree["acts_at"]]
+    acts = run("-j", "why", "prog", "id", "40", kernel=kernel).json["acts_at"]
+    assert "eth0" in [act.get("dev") for act in acts]
+    assert "map 41" not in run("doctor", "unheld", kernel=kernel).text
+
+
+def test_hooks_of_a_device_in_the_order_of_packets() -> None:
+    hooks = ("htb", "tcx/egress", "netkit/primary", "clsact/egress", "tcx/ingress", "netkit/peer",
+             "xdp", "clsact/ingress")  # fmt: skip
+    rows = [Attachment(hook, "dev", "eth0", 1) for hook in hooks]
+    assert [row.hook for row in sorted(rows, key=order)] == [
+        *("netkit/peer", "xdp", "tcx/ingress", "clsact/ingress"),
+        *("tcx/egress", "clsact/egress", "htb", "netkit/primary"),
+    ]
 
 
 def test_netfilter_in_the_order_of_packets() -> None:
