@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _ECHOES = ("root", "clsact/ingress", "clsact/egress")
 SOCKET_MAPS = ("sockmap", "sockhash")
 _NO_PLACE = Place(0, "")
-# What hangs at devices and namespaces, and is told by these alone where it has no link.
-_OF_NETWORKS = ("xdp", "sched_cls", "sched_act", "flow_dissector")
+# What hangs at devices and namespaces, and is told by these alone where it has no link, or where
+# its link does not name them.
+_OF_NETWORKS = ("xdp", "sched_cls", "sched_act", "flow_dissector", "netfilter", "sk_lookup")
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 
 

@@ -101,6 +101,20 @@ stack.callback(subprocess.run, ["umount", {file.name!r}])
                 subprocess.run(["umount", file.name], check=False, capture_output=True)
 
 
+def test_socket_look_ups_of_a_namespace_that_a_descriptor_keeps() -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(load.temp_netns())
+        prog = stack.enter_context(load.prog_load("sk_lookup", asm.ret(1), attach="sk_lookup"))
+        with open("/proc/thread-self/ns/net") as netns:
+            stack.enter_context(load.link_create(prog, netns.fileno(), "sk_lookup"))
+        id = load.object_id(prog)
+        (act,) = why("prog", "id", id)["acts_at"]
+        assert "netns" not in act
+        with load.temp_netns():  # from another one
+            (act,) = why("prog", "id", id)["acts_at"]
+            assert act["netns"].startswith("kept by ") and str(os.getpid()) in act["netns"]
+
+
 def test_a_device_of_a_namespace_that_nothing_leads_to_is_none_of_ours() -> None:
     if not netdevs.takes_tcx():
         pytest.skip("this kernel has no tcx")
