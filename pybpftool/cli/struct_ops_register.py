@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, LoadError
+from pybpftool.errors import BpfError, KernelError, LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,16 +40,19 @@ def register(ctx: Context, args: Args) -> None:
 
 
 def _say(ctx: Context, registered: Registered) -> None:
+    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.objects.map import read
     from pybpftool.objects.struct_ops import StructOpsReader
 
-    kernel = ctx.kernel
-    obj = kernel.open("map", registered.map_id)
+    id = registered.map_id
+    obj = BpfObject("map", id, -1, registered.map_info)
     try:
-        record = StructOpsReader(kernel).read(obj)
-    finally:
-        kernel.close(obj)
-    what = f"Registered {record.kernel_struct_ops} {record.name}"
+        record = StructOpsReader(ctx.kernel).read(obj)
+        what = f"Registered {record.kernel_struct_ops} {record.name}"
+    except KernelError:
+        # It is one of a module, whose types are behind an id; yet it was registered.
+        what = f"Registered {read(ctx.kernel, obj, with_fdinfo=False).name}"
     if registered.link_id is None:
-        ctx.say(f"{what} id {record.id}")
+        ctx.say(f"{what} id {id}")
     else:
-        ctx.say(f"{what} map id {record.id} link id {registered.link_id}")
+        ctx.say(f"{what} map id {id} link id {registered.link_id}")

@@ -186,14 +186,14 @@ def name_of(path: str) -> str:
     return path.rpartition("/")[2].partition(".")[0]
 
 
-def object_info(fd: int) -> bytes:
-    """The first 64 bytes of what the kernel tells of an open program, map or link."""
-    info = Buffer(64)
+def object_info(fd: int, size: int = 64) -> bytes:
+    """The first bytes of what the kernel tells of an open program, map or link."""
+    info = Buffer(size)
     attr = Buffer.of(_INFO.pack(fd, len(info.data), info.address))
     result = bpf(BPF_OBJ_GET_INFO_BY_FD, attr.address, len(attr.data))
     if result < 0:
         raise KernelError.of("cannot ask the kernel what was loaded", -result)
-    return bytes(info.data)
+    return bytes(info.data[: _INFO.unpack(attr.data)[1]])
 
 
 def object_id(fd: int) -> int:

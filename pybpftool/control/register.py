@@ -39,10 +39,15 @@ _NAME = slice(24, 40)  # of struct bpf_map_info
 
 
 class Registered(Record):
-    """A map that took effect; ``link_id`` is that of its link, None where it needs none."""
+    """A map that took effect; ``link_id`` is that of its link, None where it needs none.
+
+    ``map_info`` is its ``struct bpf_map_info``, as to open it by its id is not permitted to
+    everybody who may make it.
+    """
 
     map_id: int
     link_id: int | None
+    map_info: bytes
 
 
 def register(
@@ -131,17 +136,18 @@ def _register_one(
     if not link:
         return refused(f"cannot register '{map.name}'", lib, lib.errno)
     try:
+        info = object_info(map.fd, uapi.BPF_MAP_INFO_SIZE)
         id = object_id(map.fd)
         if not lib.call("bpf_map__map_flags", map.handle) & F_LINK:
-            return Registered(id, None)
+            return Registered(id, None, info)
         fd: int = lib.call("bpf_link__fd", link)
         if as_numbers(lib.version) < _KNOWS_LINKS:
             fd = _link(map)
         links.append(fd)
         if directory is not None:
-            name = os.fsdecode(object_info(map.fd)[_NAME].split(b"\0")[0])
+            name = os.fsdecode(info[_NAME].split(b"\0")[0])
             pins.pin(fd, f"{directory}/{name}")
-        return Registered(id, object_id(fd))
+        return Registered(id, object_id(fd), info)
     except BpfError as error:
         return error
     finally:

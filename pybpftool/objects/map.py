@@ -30,6 +30,7 @@ _INFO = {order: struct.Struct(order + "6I16sIIQQ4IQ") for order in "<>"}
 _INFO_SIZE = _INFO["<"].size
 _NAME_AT, _HASH_AT = 24, 88
 _ARRAY = MAP_TYPES.index("array")
+_VMLINUX_ID = 1
 _OF_PROGS = frozenset(type for type, row in TRAITS.items() if row.holds == "prog")
 
 
@@ -325,11 +326,23 @@ def readable_types(kernel: Kernel, map: Map, say: Callable[[str], object]) -> Va
         return None
 
 
+def kernel_btf_name(kernel: Kernel, id: int) -> str:
+    """What the kernel calls one of its own BTF objects: ``vmlinux``, or the name of a module."""
+    try:
+        return kernel.btf_name(id)
+    except KernelError as error:
+        # Ids need CAP_SYS_ADMIN. The kernel's types, which everybody may read, are the first
+        # that it numbers, as it starts.
+        if id == _VMLINUX_ID and error.errno in (EPERM, EACCES):
+            return "vmlinux"
+        raise
+
+
 def _kernel_btf(kernel: Kernel, id: int) -> Btf:
     """The kernel's own BTF or that of the module that has id ``id``."""
     from pybpftool.btf import load
 
-    if id and kernel.btf_name(id) not in ("", "vmlinux"):
+    if id and kernel_btf_name(kernel, id) not in ("", "vmlinux"):
         return load.from_id(id, kernel)
     if kernel.is_live:
         return load.vmlinux()

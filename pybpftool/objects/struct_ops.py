@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from pybpftool.errors import BpfError, FormatError, KernelError
-from pybpftool.objects.map import read, value_types
+from pybpftool.objects.map import kernel_btf_name, read, value_types
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES
 
@@ -97,7 +97,7 @@ class StructOpsReader:
     def _struct(self, map: Map) -> str:
         """The name of the kernel's struct that the map holds."""
         id = map.btf_vmlinux_id
-        if not id or self._kernel.btf_name(id) == "vmlinux":
+        if not id or kernel_btf_name(self._kernel, id) == "vmlinux":
             # Looking for the one struct that it can be takes a tenth of the time that counting
             # types up to its id does. Of its members there are two since Linux 6.9
             # (612d087d4ba5), three before.

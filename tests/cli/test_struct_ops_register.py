@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pybpftool.control import libbpf
+from pybpftool.control import register as control
+from pybpftool.control.register import Registered, register
+from pybpftool.errors import BpfError, KernelError
+from pybpftool.gen import for_libbpf
+from pybpftool.kernel.live import LiveKernel
+from pybpftool.uapi.bpf import BPF_MAP_INFO_SIZE, MAP_TYPES
+from tests.support import load
 from tests.support.bpfc import compile_object
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.nobody import as_nobody
 
 CONTROL = """
 struct tcp_congestion_ops {
@@ -38,6 +49,42 @@ def test_words() -> None:
 def test_a_recorded_kernel_stays_as_it_is() -> None:
     result = run("struct_ops", "register", "a.o", kernel=FakeKernel())
     assert_one_sentence(result, "a recorded kernel cannot be changed")
+
+
+class Modular(FakeKernel):
+    """Of its own types everybody may read those of vmlinux alone."""
+
+    is_live = True
+
+    def btf_name(self, id: int) -> str:
+        raise KernelError("cannot open BTF", errno.EPERM)
+
+    def structs_of(self, size: int, prefix: str, count: int) -> list[str]:
+        return [f"{prefix}quick"]
+
+
+@pytest.mark.parametrize(
+    ("link", "btf_id", "told"),
+    [
+        (None, 1, "Registered quick ops id 5"),
+        (9, 1, "Registered quick ops map id 5 link id 9"),
+        (None, 7, "Registered ops id 5"),
+        (9, 7, "Registered ops map id 5 link id 9"),
+    ],
+)
+def test_what_was_registered_is_told_without_the_right_to_ids(
+    link: int | None, btf_id: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Modular()
+    ops = MAP_TYPES.index("struct_ops")
+    info = kernel.map(
+        5, type=ops, name=b"ops", btf_vmlinux_id=btf_id, btf_vmlinux_value_type_id=3
+    ).info
+    found = Registered(5, link, info)
+    monkeypatch.setattr(for_libbpf, "for_file", lambda *_: None)
+    monkeypatch.setattr(control, "register", lambda *_: iter([found]))
+    result = run("struct_ops", "register", "a.o", kernel=kernel)
+    assert (result.status, result.errors) == (0, f"{told}\n")
 
 
 def skip_where_the_kernel_has_none(errors: str) -> None:
@@ -76,6 +123,36 @@ class TestRegister:
         assert result.status == 0, result
         assert result.errors.startswith("Registered tcp_congestion_ops t_control id ")
         assert run("struct_ops", "unregister", "name", "t_control").status == 0
+
+    def test_what_the_kernel_tells_of_a_map_is_whole(self, tmp_path: Path) -> None:
+        """With the BTF of a module, whose id stands behind what all kernels tell."""
+        path = compile_object(tmp_path, CONTROL)
+        (found,) = register(LiveKernel(), path)
+        if isinstance(found, BpfError):
+            skip_where_the_kernel_has_none(str(found))
+            raise found
+        try:
+            with load.fd_by_id("map", found.map_id) as fd:
+                told = load.info(fd, 512)
+            assert told.startswith(found.map_info)
+            assert len(found.map_info) >= min(len(told), BPF_MAP_INFO_SIZE)
+        finally:
+            run("struct_ops", "unregister", "id", str(found.map_id))
+
+    @pytest.mark.parametrize("section", [".struct_ops", ".struct_ops.link"])
+    def test_without_the_right_to_ids(self, section: str) -> None:
+        """What was registered is told by who may not open it by its id."""
+        text = CONTROL.replace('SEC(".struct_ops")', f'SEC("{section}")')
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            path = compile_object(Path(folder), text)
+            words = ("struct_ops", "register", path)
+            done = as_nobody(*words, caps="bpf perfmon net_admin")
+            skip_where_the_kernel_has_none(done.stderr)
+            assert done.stderr.startswith("Registered tcp_congestion_ops t_control ")
+            assert done.returncode == 0
+            if section == ".struct_ops":
+                assert run("struct_ops", "unregister", "name", "t_control").status == 0
 
     def test_both_kinds_in_one_object(self, tmp_path: Path) -> None:
         """Also where the library does not see the second."""

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from pybpftool.kernel import task_iter
-from tests.support import asm, load
+from tests.support import asm, attachments, load
 from tests.support.btfbuild import GLOBAL, SIGNED, BtfBuilder
+from tests.support.cli import run
 from tests.support.nobody import as_nobody
 
 pytestmark = pytest.mark.live
@@ -72,6 +73,24 @@ def test_contents_are_dumped_without_btf(pins: str) -> None:
     typed = as_nobody("map", "dump", "pinned", f"{pins}/map", caps="sys_admin")
     assert json.loads(typed.stdout) == [{"key": 1, "value": {"a": 2, "b": 3}}]
     assert typed.stderr == ""
+
+
+def test_the_kernels_own_types_need_no_ids() -> None:
+    """A map of struct_ops is of vmlinux's types, which everybody may read."""
+    with contextlib.ExitStack() as stack:
+        scene = attachments.Scene(stack)
+        scene.link("struct_ops", lambda: attachments.struct_ops(scene))
+        if "struct_ops" not in scene.ids:
+            pytest.skip("this kernel attaches no struct_ops maps by links")
+        id = run("-j", "link", "show", "id", str(scene.ids["struct_ops"])).json["map_id"]
+        path = f"{stack.enter_context(load.temp_bpffs(is_open=True))}/ops"
+        with load.fd_by_id("map", id) as fd:
+            load.obj_pin(fd, path)
+        os.chmod(path, 0o666)
+        words = ("-j", "map", "dump", "pinned", path)
+        done = as_nobody(*words, caps="bpf perfmon")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == run(*words).json
 
 
 def test_code_is_dumped_without_btf(pins: str) -> None:
