@@ -53,7 +53,8 @@ def place_netfilter(
         except BpfError:
             continue  # what is not found in one of the others is somewhere that cannot be told
         for family, hook, priority, prog_id in found:
-            word = f"netfilter/{FAMILIES.get(family)}/{INET_HOOKS[hook]}"
+            known = INET_HOOKS[hook] if 0 <= hook < len(INET_HOOKS) else ""
+            word = f"netfilter/{FAMILIES.get(family)}/{known}"
             places.setdefault((word, f"prio {priority}", prog_id), []).append(name)
     for at in indexes:
         row = rows[at]

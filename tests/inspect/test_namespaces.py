@@ -45,7 +45,11 @@ LINKS = ((2, PREROUTING, -7), (10, OUTPUT, 5), (2, PREROUTING, 9))
 
 def test_each_program_is_found_in_its_namespace() -> None:
     kernel = with_links(*LINKS, (2, PREROUTING, -7))
-    answers(kernel, own=[(2, 0, -7, 2), (2, 0, 0, 99)], blue=[(10, 3, 5, 2), (2, 0, -7, 2)])
+    answers(
+        kernel,
+        own=[(2, 0, -7, 2), (2, 0, 0, 99), (2, 9, -7, 2), (99, -9, 0, 2)],
+        blue=[(10, 3, 5, 2), (2, 0, -7, 2)],
+    )
     # One is found nowhere; of two that are alike, each namespace has one.
     assert told(kernel) == {40: None, 41: "blue", 42: "?", 43: "blue"}
 
