@@ -204,7 +204,7 @@ class CgroupReader:
                 continue
             name, obj_id, type_id = known
             hook = self._btf_name(obj_id, type_id)
-            kind = ATTACH_TYPES[attach_type] if attach_type < len(ATTACH_TYPES) else attach_type
+            kind = _word(attach_type)
             shown = None if is_effective else flags
             programs.append(AttachedProgram(id, kind, shown, name, hook, obj_id, type_id))
         return programs
@@ -328,12 +328,16 @@ def in_order(kernel: Kernel, cgroup: Cgroup) -> list[AttachedProgram]:
         return cgroup.programs
     running: dict[object, list[int]] = {}
     for number, id, _ in rows:
-        running.setdefault(ATTACH_TYPES[number], []).append(id)
+        running.setdefault(_word(number), []).append(id)
     return [
         prog
         for progs in hooks.values()
         for prog in _as_they_run(progs, running.get(progs[0].attach_type, []))
     ]
+
+
+def _word(attach_type: int) -> str | int:
+    return ATTACH_TYPES[attach_type] if 0 <= attach_type < len(ATTACH_TYPES) else attach_type
 
 
 def _as_they_run(progs: list[AttachedProgram], running: list[int]) -> list[AttachedProgram]:

@@ -61,7 +61,10 @@ def test_programs_of_a_cgroup_as_they_run(running: list[int] | None, expected: l
     kernel.trees["/cg"] = [("/cg/a", 1, [(egress, 5, 2), (egress, 6, 66), (egress, 7, 2)], ""),
                            ("/cg/b", 1, [(egress, 7, 2), (device, 6, 2)], "")]  # fmt: skip
     if running is not None:
-        kernel.cgroups["/cg/a"] = [(device, 9, 0), *((egress, id, 0) for id in running)]
+        # A recording may make up types.
+        made_up = [(number, 5, 0) for number in (999, -3)]
+        rows = [(device, 9, 0), *((egress, id, 0) for id in running)]
+        kernel.cgroups["/cg/a"] = made_up + rows
     found = {each.path: cgroup.in_order(kernel, each) for each in cgroup.collect(kernel)}
     assert [prog.id for prog in found["/cg/a"]] == expected
     flags = {prog.id: prog.attach_flags for prog in found["/cg/a"]}
