@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pybpftool.inspect.inventory import Item
     from pybpftool.inspect.owners import Graph
 
 HOOK, PROG, MAP, OWNER = range(4)
@@ -96,8 +97,12 @@ def of_graph(graph: Graph) -> Layout:
     nodes: dict[str, Node] = {}
     lines: list[Line] = []
 
-    def owners(kind: str, id: int) -> tuple[str, ...]:
-        return owner_of(graph, graph.items(kind)[id]) or (NOBODY,)
+    # Asked for once: what was refused may be told when it is asked for again.
+    items = {kind: graph.items(kind) for kind in ("prog", "map")}
+    progs, maps = items["prog"], items["map"]
+
+    def owners(item: Item) -> tuple[str, ...]:
+        return owner_of(graph, item) or (NOBODY,)
 
     def owned(name: str, names: tuple[str, ...]) -> None:
         for owner in names:
@@ -105,25 +110,24 @@ def of_graph(graph: Graph) -> Layout:
             nodes.setdefault(key, Node(key, OWNER, owner, owner))
             lines.append(Line(name, key, "owner"))
 
-    owners_of_map = {id: frozenset(owners("map", id)) for id in graph.items("map")}
-    progs = graph.items("prog")
+    owners_of_map = {id: frozenset(owners(item)) for id, item in maps.items()}
     order = sorted(progs.values(), key=lambda item: (owner_of(graph, item), item.id))
     for item in order:
         name = f"prog-{item.id}"
         nodes[name] = Node(name, PROG, item.name or item.type, f"{item.id} {item.type} {item.name}")
-        maps = [id for id in item.record.map_ids if id in graph.items("map")]
-        lines += [Line(name, f"map-{id}") for id in maps]
-        own = owners("prog", item.id)
-        theirs = [owners_of_map[id] for id in maps]
+        used = [id for id in item.record.map_ids if id in maps]
+        lines += [Line(name, f"map-{id}") for id in used]
+        own = owners(item)
+        theirs = [owners_of_map[id] for id in used]
         if not all(any(owner in each for each in theirs) for owner in own):
             owned(name, own)  # else the lines go on from its maps
-    for id, item in graph.items("map").items():
+    for id, item in maps.items():
         name = f"map-{id}"
         nodes[name] = Node(name, MAP, item.name or item.type, f"{id} {item.type} {item.name}")
-        owned(name, owners("map", id))
+        owned(name, owners(item))
         for edge in graph.down.get(("map", id), ()):
             kind, held = edge.held
-            if kind in ("prog", "map") and held in graph.items(kind):
+            if held in items.get(kind, ()):
                 lines.append(Line(name, f"{kind}-{held}", "slot"))
     for number, row in enumerate(graph.attachments.rows):
         if row.is_detached:

@@ -50,6 +50,21 @@ def test_lines() -> None:
     assert ("prog-2", "owner-unit:agent.service", "owner") not in lines
 
 
+def test_maps_that_are_refused_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may not be listed may be listed a moment later."""
+    graph = Graph(Inventory(host()))
+    whole = {kind: graph.items(kind) for kind in ("prog", "map")}
+    asked: list[str] = []
+
+    def items(_: Graph, kind: str) -> Any:
+        asked.append(kind)
+        return {} if kind == "map" and asked.count("map") == 1 else whole[kind]
+
+    monkeypatch.setattr(Graph, "items", items)
+    layout = of_graph(graph)
+    assert layout.columns[MAP] == [] and layout.columns[PROG]
+
+
 def test_drawing_has_a_path_a_line() -> None:
     layout = of_graph(Graph(Inventory(scene())))
     text = svg(layout)
