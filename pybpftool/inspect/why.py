@@ -347,7 +347,9 @@ class Why:
                 if parts:
                     branch.group("parts", "programs in it", parts)
             elif row.hook == "qdisc":
-                branch.group("parts", "its programs", self.grow(("map", row.map_id), False))
+                edges = self._ordered(("map", row.map_id), False)
+                progs = [self.branch(e.held, e.how) for e in edges if e.held[0] == "prog"]
+                branch.group("parts", "its programs", progs)
                 continue  # it stays as long as the qdisc
             if not row.link_id:
                 branch.text += "; no link, it stays until it is detached"

@@ -123,7 +123,7 @@ def test_a_qdisc_that_is_made_of_programs(state: int) -> None:
     kernel.btf_names[1] = "vmlinux"
     add_prog(kernel, 40, b"", name=b"fifo_enqueue", type=27)
     kernel.map(41, type=26, name=b"fifo", key_size=4, value_size=32, max_entries=1,
-               btf_vmlinux_value_type_id=value, btf_vmlinux_id=1)  # fmt: skip
+               btf_vmlinux_value_type_id=value, btf_vmlinux_id=1, btf_id=9)  # fmt: skip
     kernel.elems[41] = {bytes(4): struct.pack("<IIQ16s", 1, state, 40, b"bpf_fifo")}
     kernel.message("", (18, 0, 0), link_message(2, "eth0"), link_message(3, "eth1"))
     kernel.message("", (38, 2, 0), *(tc_message(36, *row) for row in (
