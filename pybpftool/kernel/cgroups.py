@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 import struct
+from _thread import get_ident
 from errno import EBADF, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM
 from itertools import starmap
 from stat import S_ISDIR
@@ -28,6 +29,9 @@ _GONE = (ENOENT, ENODEV)
 _ATTR = struct.Struct("=IIIIQIxxxxQ")
 _ROOM = 64  # programs of one type in one cgroup (BPF_CGROUP_MAX_PROGS); inherited ones may be more
 
+# By thread, attach types and flags.
+_queries: dict[tuple[int, tuple[int, ...], int], _Query] = {}
+
 
 def cgroup_root() -> str | None:
     """The mount point of the first cgroup2 hierarchy, None when there is none."""
@@ -48,9 +52,14 @@ def cgroup_programs(
     are there too and the flags are 0. Attach types that the kernel does not know are
     left out; raises KernelError when it refuses others.
     """
+    # Thousands of cgroups may be asked one by one; what a thread prepares is its own.
+    key = get_ident(), attach_types, query_flags
+    query = _queries.get(key)
+    if query is None:
+        query = _queries[key] = _Query(attach_types, query_flags)
     fd = open_cgroup(path)
     try:
-        return _Query(attach_types, query_flags).programs(fd, path)
+        return query.programs(fd, path)
     finally:
         posix.close(fd)
 

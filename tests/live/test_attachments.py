@@ -142,3 +142,39 @@ def test_programs_of_two_hooks_of_a_cgroup_do_not_wait_for_each_other() -> None:
         assert [(row["symbol"], row["position"]) for row in rows] == [
             ("bpf_lsm_socket_bind", 1), ("bpf_lsm_socket_connect", 1)
         ]  # fmt: skip
+
+
+def test_cgroups_that_two_threads_ask_about() -> None:
+    import sys
+    import threading
+
+    from pybpftool.kernel.cgroups import cgroup_programs
+
+    egress = load.ATTACH["cgroup_inet_egress"]
+    wrong = []
+    with contextlib.ExitStack() as stack:
+        paths = [stack.enter_context(load.temp_cgroup()) for _ in range(2)]
+        ids = []
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, fd)
+            prog = stack.enter_context(
+                load.prog_load("cgroup_skb", asm.ret(1), attach="cgroup_inet_egress")
+            )
+            load.prog_attach(fd, prog, "cgroup_inet_egress")
+            ids.append(load.object_id(prog))
+
+        def ask(path: str, id: int) -> None:
+            for _ in range(800):
+                found = [row[1] for row in cgroup_programs(path, (egress,), 1)]
+                if id not in found or set(ids) <= set(found):
+                    wrong.append(found)
+
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1e-6)
+        threads = [threading.Thread(target=ask, args=each) for each in zip(paths, ids)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
