@@ -346,7 +346,8 @@ def _kernel_btf(kernel: Kernel, id: int) -> Btf:
         return load.from_id(id, kernel)
     if kernel.is_live:
         return load.vmlinux()
-    return load.from_id(id, kernel)
+    # Kernels before 6.9 do not tell the id.
+    return load.from_id(id, kernel) if id else load.vmlinux(kernel)
 
 
 # Fields of values that keep a program until they have called it: kernel/bpf/helpers.c, v5.15,

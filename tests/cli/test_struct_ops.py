@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
 from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
@@ -189,3 +190,15 @@ def test_help() -> None:
     result = run("struct_ops", "help", kernel=OpsKernel())
     assert (result.status, result.out) == (0, b"")
     assert b"struct_ops unregister MAP" in result.err
+
+
+def test_kernels_that_do_not_tell_whose_types_they_are() -> None:
+    """Before Linux 6.9 a map's info ends before the id of the kernel's BTF."""
+    kernel = OpsKernel()
+    for id in (5, 7):
+        info = kernel.all["map"][id].info[:76]
+        kernel.all["map"][id] = BpfObject("map", id, -1, info)
+    del kernel.btfs[1]
+    values = run("-j", "struct_ops", "dump", "id", "5", kernel=kernel).json
+    expected = run("-j", "struct_ops", "dump", "id", "5", kernel=OpsKernel()).json
+    assert values[-1] == expected[-1] and "bpf_struct_ops_cc_ops" in values[-1]
