@@ -425,7 +425,7 @@ class LiveKernel(Kernel):
     def mapped_maps(self) -> list[tuple[int, int, str]]:
         from pybpftool.kernel.mapped_maps import find_mapped
 
-        return find_mapped()
+        return find_mapped(self.uses_iterators)
 
     def closed_processes(self) -> list[tuple[int, str]]:
         from pybpftool.kernel.tasks import closed_processes

@@ -21,9 +21,9 @@ from pybpftool.kernel.typefind import mapped
 _NAME = b" anon_inode:bpf-map\n"  # bpf_map_new_fd() in kernel/bpf/syscall.c
 
 
-def find_mapped() -> list[tuple[int, int, str]]:
+def find_mapped(use_iterators: bool = True) -> list[tuple[int, int, str]]:
     """(map id, pid, comm), once each, in the order of pids; id 0 where nothing tells which."""
-    found = _by_iterator()
+    found = _by_iterator() if use_iterators else None
     return _by_proc() if found is None else found
 
 

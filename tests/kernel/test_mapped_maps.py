@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pybpftool.kernel import mapped_maps
+from pybpftool.kernel.live import LiveKernel
 from tests.support.children import told_child
 from tests.support.mapped import MAPPED
 
@@ -40,3 +41,11 @@ def test_by_proc(mapped: tuple[int, list[int]], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(mapped_maps, "is_possible", lambda: False)
     found = mapped_maps.find_mapped()
     assert [row for row in found if row[1] == pid] == [(0, pid, comm(pid))]
+
+
+def test_no_iterator_is_loaded_against_the_users_will(mapped: tuple[int, list[int]]) -> None:
+    pid, _ = mapped
+    kernel = LiveKernel()
+    kernel.uses_iterators = False
+    found = [row for row in kernel.mapped_maps() if row[1] == pid]
+    assert found == [(0, pid, comm(pid))]
