@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import BTF_INFO, Kernel
 
 FORMS: tuple[tuple[str, ...], ...] = ((), ("-j",), ("-p",), ("-f",), ("-f", "-j"))
@@ -41,7 +41,10 @@ def _ids(kernel: Kernel, kind: str) -> list[int]:
 
 def _btf_dumps(kernel: Kernel, ids: list[int]) -> Iterator[list[str]]:
     for id in ids:
-        obj = kernel.open("btf", id)
+        try:
+            obj = kernel.open("btf", id)
+        except KernelError:
+            continue  # others load and unload meanwhile
         size = BTF_INFO.decode(obj.info, kernel.byteorder)["btf_size"]
         kernel.close(obj)
         root = [] if size < 1 << 16 else ["root_id", "1"]
