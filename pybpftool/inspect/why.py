@@ -343,7 +343,7 @@ class Why:
                 prog = self.branch(("prog", row.prog_id))
                 branch.text += f": {prog.text}"
                 branch.fields["prog"] = prog.fields
-                parts = self._parts(row.prog_id, {row.prog_id})
+                parts = self._parts(row.prog_id, 1)
                 if parts:
                     branch.group("parts", "programs in it", parts)
             elif row.hook == "qdisc":
@@ -363,8 +363,10 @@ class Why:
         root.group("programs", heading, branches)
         return root
 
-    def _parts(self, prog_id: int, above: set[int]) -> list[Branch]:
+    def _parts(self, prog_id: int, depth: int) -> list[Branch]:
         """The programs that replace functions of a program or run with them, by function."""
+        if depth > _DEEPEST:  # which no kernel allows, but a recording may say
+            return []
         attachments = self._graph.attachments
         rows = [
             row
@@ -372,8 +374,6 @@ class Why:
             if edge.how == "attached to it"
             for row in attachments.by_link.get(int(edge.holder[1]), ())
         ]
-        if len(above) > _DEEPEST:  # which no kernel allows, but a recording may say
-            return []
         found = []
         # The parts of a dispatcher run in the order of their numbers: prog0, …, prog10.
         for row in sorted(rows, key=lambda row: (row.hook, len(row.detail), row.detail)):
@@ -381,7 +381,7 @@ class Why:
             prog = self.branch(("prog", row.prog_id))
             branch.text = f"{row.hook} {row.detail} (link {row.link_id}): {prog.text}"
             branch.fields["prog"] = prog.fields
-            parts = self._parts(row.prog_id, {*above, row.prog_id})
+            parts = self._parts(row.prog_id, depth + 1)
             if parts:
                 branch.group("parts", "programs in it", parts)
             found.append(branch)

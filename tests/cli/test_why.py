@@ -67,7 +67,12 @@ def test_the_parts_of_a_program_at_a_device() -> None:
     assert [part["prog"]["id"] for part in row["parts"][0]["parts"]] == [42]
     text = run("why", "dev", "eth7", kernel=kernel).text
     assert "   │  ├─ freplace function first of prog 1 (link 71): prog 41 ext part41\n" in text
-    # A program that is in itself, as a recording may say.
+    # Programs that are in each other, as a recording may say: told as deep as any kernel allows.
+    kernel.link(73, 2, struct.pack("<III", 0, 42, 3), prog=41)
+    deep = run("-j", "why", "dev", "eth7", kernel=kernel)
+    assert deep.status == 0
+    assert 5 < deep.text.count('"parts"') < 100
+    # A program that is in itself.
     kernel.link(72, 2, struct.pack("<III", 0, 42, 3), prog=42)
     kernel.link(71, 2, struct.pack("<III", 0, 42, 3), prog=1)
     assert run("why", "dev", "eth7", kernel=kernel).status == 0
