@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pybpftool.inspect.edge import Edge, Key
     from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.kernel.interface import Kernel
 
 ITERATOR_INODE = "bpf_iter"  # bpf_iter_new_fd() in kernel/bpf/bpf_iter.c, v5.8
 _ITERATED = "bpf_iter_"  # how the kernel's functions for iterators begin
@@ -60,19 +61,21 @@ def beyond(type: str) -> str:
     return f"{place}, or {ON_ITS_WAY}" if place else ON_ITS_WAY
 
 
-def iterators_of(inventory: Inventory, item: Item) -> list[tuple[int, str]]:
-    """The processes with an open iterator, if it may be about this program or map."""
-    if item.kind == "prog":
-        if item.type != "tracing":
-            return []
-        prog = item.record
-        name = inventory.targets.name(prog.attach_btf_obj_id, prog.attach_btf_id) or ""
-        if not name.startswith(_ITERATED):
-            return []
-    elif item.type not in _WALKED:
-        return []
+def may_be_iterated(inventory: Inventory, item: Item) -> bool:
+    """Whether an open iterator may be about this program or map."""
+    if item.kind == "map":
+        return item.type in _WALKED
+    if item.type != "tracing":
+        return False
+    prog = item.record
+    name = inventory.targets.name(prog.attach_btf_obj_id, prog.attach_btf_id) or ""
+    return name.startswith(_ITERATED)
+
+
+def iterators(kernel: Kernel) -> list[tuple[int, str]]:
+    """The processes with an open iterator."""
     try:
-        return inventory.kernel.holding(ITERATOR_INODE)
+        return kernel.holding(ITERATOR_INODE)
     except BpfError:
         return []  # a recording that is older than the question
 
@@ -104,13 +107,13 @@ def in_memory(
 
     Nobody is asked where each map that memory may be of has a process; ``up`` as above.
     """
-    loose = []
+    loose: dict[int, None] = {}
     for id, item in inventory.items("map").items():
         is_array = item.type == "array" and item.record.map_flags & _MMAPABLE
         if (is_array or item.type in _MAPPED) and all(
             edge.holder[0] != "pid" for edge in up.get(("map", id), ())
         ):
-            loose.append(id)
+            loose[id] = None
     if not loose:
         return
     try:

@@ -317,19 +317,22 @@ class Graph:
         known: dict[int, bool] = {}
         for id, pid, comm, how in list(guesses.in_memory(self.inventory, self.up)):
             self._edge(self._process(pid, comm), ("map", id), how)
-        for id, item in self.inventory.items("map").items():
-            if not self.up.get(("map", id)):
-                for pid, comm in guesses.iterators_of(self.inventory, item):
-                    how = "it has an iterator open, maybe over it"
-                    self._edge(self._process(pid, comm), ("map", id), how)
-        for id, item in self.inventory.items("prog").items():
-            key = "prog", id
-            if self.up.get(key):
-                continue
-            for pid, comm in guesses.iterators_of(self.inventory, item):
-                self._edge(self._process(pid, comm), key, "it has an iterator open, maybe of it")
-            for map_id in list(guesses.maps_that_call(self.inventory, item, self.up, known)):
-                self._edge(("map", map_id), key, "a timer or the like in it may call it")
+        iterators: list[tuple[int, str]] | None = None  # all of /proc is looked at for them
+        for kind, word in (("map", "over"), ("prog", "of")):
+            for id, item in self.inventory.items(kind).items():
+                key = kind, id
+                if self.up.get(key):
+                    continue
+                if guesses.may_be_iterated(self.inventory, item):
+                    if iterators is None:
+                        iterators = guesses.iterators(self.inventory.kernel)
+                    how = f"it has an iterator open, maybe {word} it"
+                    for pid, comm in iterators:
+                        self._edge(self._process(pid, comm), key, how)
+                if kind == "map":
+                    continue
+                for map_id in list(guesses.maps_that_call(self.inventory, item, self.up, known)):
+                    self._edge(("map", map_id), key, "a timer or the like in it may call it")
 
     def _attached(self) -> None:
         for row in self.attachments.rows:

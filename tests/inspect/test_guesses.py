@@ -79,6 +79,22 @@ def test_a_map_that_an_iterator_walks_over() -> None:
     assert ("map", 41) not in graph.up
 
 
+def test_processes_are_looked_at_once_for_iterators() -> None:
+    kernel = host()
+    for id in range(40, 50):
+        kernel.map(id, type=1, key_size=4, value_size=4, max_entries=1, name=b"m")
+    asked: list[str] = []
+
+    def holding(name: str) -> list[tuple[int, str]]:
+        asked.append(name)
+        return [(50, "agent")]
+
+    kernel.holding = holding  # type: ignore[method-assign]
+    graph = Graph(Inventory(kernel))
+    assert all(graph.up["map", id] for id in range(40, 50))
+    assert asked.count("bpf_iter") == 1
+
+
 ARRAY, RINGBUF, ARENA = 2, 27, 33
 
 
