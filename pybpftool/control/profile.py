@@ -38,7 +38,7 @@ from pybpftool.kernel.syscall import (
     Buffer,
     bpf,
     checked,
-    effective_capabilities,
+    may_trace,
     perf_event_open,
 )
 from pybpftool.records import Record
@@ -150,7 +150,6 @@ _WORD_32 = struct.Struct("=I")
 _LOAD_SIZE, _LOG_AT, _NAME_AT, _ATTACH_TYPE_AT, _TARGET_AT = 116, 24, 48, 68, 108
 _LOG_BYTES = 1 << 16
 _NO_TRAMPOLINES = "this kernel has no BPF trampolines, by which programs are attached to programs"
-_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 _TRACING = uapi.PROG_TYPES.index("tracing")
 _UPDATE = struct.Struct("=I4xQQQ")  # map_fd, key, value, flags
 _OPEN = struct.Struct("=QI4x")  # name, prog_fd
@@ -395,15 +394,10 @@ def _refusal(prog: BpfObject, errno: int, log: str) -> KernelError:
     reason = refusal(log).reason
     if reason:
         reason = f"the kernel attaches nothing to it: {reason}"
-    elif errno in (EPERM, EACCES) and not _may_trace():
+    elif errno in (EPERM, EACCES) and not may_trace():
         reason = "this needs the capabilities CAP_BPF and CAP_PERFMON (try as root)"
     elif errno in (EPERM, EACCES, EINVAL):
         reason = _NO_TRAMPOLINES
     else:
         return KernelError.of(what, errno)
     return KernelError(f"{what}: {reason}", errno)
-
-
-def _may_trace() -> bool:
-    ours = effective_capabilities()
-    return bool(ours >> _CAP_SYS_ADMIN & 1 or (ours >> _CAP_BPF & ours >> _CAP_PERFMON & 1))

@@ -9,6 +9,7 @@ from pybpftool.errors import KernelError
 from pybpftool.kernel.map_probes import MapProbe
 from pybpftool.kernel.prog_probes import LOUD_HELPERS, WITHOUT_HELPERS, ProgProbe
 from pybpftool.kernel.syscall import (
+    CAP_BPF,
     effective_capabilities,
     knows_capability,
     set_effective_capabilities,
@@ -43,7 +44,6 @@ _CAPABILITIES = (
     (12, "CAP_NET_ADMIN"),
     (38, "CAP_PERFMON"),
 )
-_CAP_BPF = 39
 
 
 def features(full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def features(full: bool, unprivileged: bool, ifindex: int) -> dict[str, Any]:
     Raises KernelError if a capability is missing, unless ``unprivileged``: what a kernel
     refuses to somebody is not what it cannot do.
     """
-    wanted = _CAPABILITIES if knows_capability(_CAP_BPF) else _CAPABILITIES[:1]
+    wanted = _CAPABILITIES if knows_capability(CAP_BPF) else _CAPABILITIES[:1]
     ours = effective_capabilities()
     if not unprivileged:
         missing = [name for number, name in wanted if not ours >> number & 1]

@@ -27,10 +27,6 @@ _MANY_PROCESSES = 120
 _MANY_DESCRIPTORS = 800
 
 
-_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
-_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
-
-
 def prefers_iterator() -> bool:
     """Whether to ask a BPF iterator: there is much to look at, or /proc hides it from us."""
     return are_many() or _is_iterator_all()
@@ -39,20 +35,12 @@ def prefers_iterator() -> bool:
 def _is_iterator_all() -> bool:
     """Whether our capabilities let us load an iterator, but not look at others' descriptors."""
     from pybpftool.errors import KernelError
-    from pybpftool.kernel.syscall import effective_capabilities
+    from pybpftool.kernel.syscall import may_look_into_processes, may_trace
 
     try:
-        ours = effective_capabilities()
+        return not may_look_into_processes() and may_trace()
     except KernelError:
         return False
-
-    def have(*numbers: int) -> bool:
-        return any(ours >> number & 1 for number in numbers)
-
-    if have(_CAP_SYS_PTRACE) and have(_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        return False
-    # Before v5.8 CAP_SYS_ADMIN was all of it.
-    return have(_CAP_BPF, _CAP_SYS_ADMIN) and have(_CAP_PERFMON, _CAP_SYS_ADMIN)
 
 
 def are_many() -> bool:

@@ -313,7 +313,10 @@ def if_indextoname(index: int) -> str | None:
     return name.value.decode("utf-8", "surrogateescape")
 
 
-_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
+# include/uapi/linux/capability.h
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
+_CAP_SYS_ADMIN, _CAP_PERFMON, CAP_BPF = 21, 38, 39
 _PR_CAPBSET_READ = 23
 
 
@@ -324,6 +327,19 @@ def effective_capabilities() -> int:
     if c_function("capget")(header, data):
         raise KernelError.of("cannot read our capabilities", get_errno())
     return data[0] | data[3] << 32
+
+
+def may_trace() -> bool:
+    """Whether we may load programs that trace; CAP_SYS_ADMIN was all of it before v5.8."""
+    ours = effective_capabilities()
+    return bool(ours >> _CAP_SYS_ADMIN & 1 or (ours >> CAP_BPF & ours >> _CAP_PERFMON & 1))
+
+
+def may_look_into_processes() -> bool:
+    """Whether we may look at the descriptors of other users' processes (fs/proc/fd.c)."""
+    ours = effective_capabilities()
+    reads_all = ours >> _CAP_DAC_OVERRIDE & 1 or ours >> _CAP_DAC_READ_SEARCH & 1
+    return bool(ours >> _CAP_SYS_PTRACE & 1 and reads_all)
 
 
 def set_effective_capabilities(mask: int) -> None:

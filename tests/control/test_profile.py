@@ -14,6 +14,7 @@ import pytest
 from pybpftool.control import create, profile
 from pybpftool.control.profile import METRICS, Profile
 from pybpftool.errors import KernelError
+from pybpftool.kernel import syscall
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.syscall import Buffer
 from pybpftool.uapi import bpf as uapi
@@ -170,7 +171,7 @@ def test_what_is_refused(kernel: Live, cmd: int, number: int, says: bytes, sente
 def test_who_is_refused(
     kernel: Live, monkeypatch: pytest.MonkeyPatch, capabilities: int, sentence: str
 ) -> None:
-    monkeypatch.setattr(profile, "effective_capabilities", lambda: capabilities)
+    monkeypatch.setattr(syscall, "effective_capabilities", lambda: capabilities)
     kernel.refuses[uapi.BPF_PROG_LOAD] = errno.EPERM
     with pytest.raises(KernelError, match=sentence):
         kernel.count("cycles")
