@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pybpftool.cfg.graph import ENTRY, EXIT, FIRST_BLOCK
 from pybpftool.errors import FormatError
+from pybpftool.invisible import INVISIBLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,17 +38,7 @@ _CONTROLS.update({0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(128, 256)}
 _CONTROLS.update(
     {c: f"\\\\u{c:04x}" for c in (*range(0xD800, 0xDC80), *range(0xDD00, 0xE000), 0xFFFE, 0xFFFF)}
 )
-_CONTROLS.update(
-    {
-        c: f"\\\\u{c:04x}"
-        for c in (
-            *(0xAD, 0x61C, 0x180E, 0xFEFF),
-            *range(0x200B, 0x2010),
-            *range(0x2028, 0x202F),
-            *range(0x2060, 0x206A),
-        )
-    }
-)
+_CONTROLS.update({ord(c): f"\\\\u{ord(c):04x}" for c in INVISIBLE})
 
 _STYLES = {
     "true": 'style="solid,bold", color=darkgreen, weight=10, constraint=true, class="true"',

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from pybpftool.invisible import INVISIBLE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
-
-# What turns the direction of text or hides it (Unicode's Cf and line separators).
-_NASTY = frozenset(
-    "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
-    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
-)
 
 
 def shown(text: str) -> str:
     """Text for one line: control characters, bytes that are not UTF-8 and the like escaped."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join([c if c.isprintable() and c not in _NASTY else _escaped(c) for c in text])
+    return "".join([c if c.isprintable() and c not in INVISIBLE else _escaped(c) for c in text])
 
 
 def _escaped(character: str) -> str:
