@@ -80,7 +80,7 @@ def _is_tracefs(place: str) -> bool:
 
 
 def _mounted(kernel: Kernel) -> Iterator[str]:
-    for line in kernel.file("/proc/mounts").splitlines():
+    for line in kernel.file("/proc/mounts").split(b"\n"):
         fields = line.split(b" ")
         if len(fields) > 2 and fields[2] == b"tracefs":
             # The kernel writes blanks in paths as \\040.

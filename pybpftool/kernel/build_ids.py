@@ -41,7 +41,7 @@ def _search() -> None:
     for pid in pids:
         try:
             with open(f"/proc/{pid}/maps", "rb") as file:
-                lines = (file.read() or b"").decode("utf-8", "surrogateescape").splitlines()
+                lines = (file.read() or b"").decode("utf-8", "surrogateescape").split("\n")
         except OSError:
             continue  # it has ended, or belongs to another
         for line in lines:

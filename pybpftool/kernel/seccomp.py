@@ -22,7 +22,7 @@ def status_of(pid: int) -> tuple[str, int]:
     """The name of a task and its mode of seccomp. Raises KernelError."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            lines = (file.read() or b"").decode("utf-8", "surrogateescape").splitlines()
+            lines = (file.read() or b"").decode("utf-8", "surrogateescape").split("\n")
     except OSError as error:
         if error.errno in (ENOENT, ESRCH):
             raise KernelError(f"there is no process {pid}", ESRCH) from None

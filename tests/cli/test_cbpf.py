@@ -195,6 +195,19 @@ class TestProcesses:
         assert row["devname"] == name.decode("utf-8", "surrogateescape")
         assert "  protocol 0x0800  dev \\x1b[2Jpk\\xff  inode " in text
 
+    def test_a_name_that_ends_lines(self) -> None:
+        code = (
+            "open('/proc/self/comm', 'wb').write(b'a\\x1cSeccomp:\\t2')\nprint(flush=True)\ninput()"
+        )
+        words = [sys.executable, "-c", code]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            result = run("cbpf", "seccomp", str(process.pid))
+            process.kill()
+        assert result.text.endswith(": seccomp disabled\n")
+        assert "a\\x1cSeccomp:\\x092" in result.text
+
     def test_seccomp(self, child: int) -> None:
         if os.geteuid():
             pytest.skip("needs CAP_SYS_ADMIN")

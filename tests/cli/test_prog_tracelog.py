@@ -81,7 +81,7 @@ def test_the_end_of_the_pipe_is_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_tracefs_mounted_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "a place"
+    place = tmp_path / "a \rplace"  # a name may have any end of a line but that of Unix
     place.mkdir()
     (place / "trace_pipe").write_bytes(b"x\n")
     monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))

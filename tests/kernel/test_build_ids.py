@@ -31,6 +31,21 @@ def test_our_own_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_ids.build_id_file(b"") == ""
 
 
+def test_a_path_that_ends_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_ids, "_known", {})
+    monkeypatch.setattr(build_ids, "_is_searched", False)
+    program = shutil.which("tac")  # which hardly anybody else runs
+    word = read_build_id(program) if program else ""
+    if not program or not word:
+        pytest.skip("there is no tac with a build id")
+    path = tmp_path / "a \x1cr-xp b"
+    shutil.copy(program, path)
+    with subprocess.Popen([path], stdin=subprocess.PIPE) as process:
+        found = build_ids.build_id_file(bytes.fromhex(word))
+        process.kill()
+    assert found == str(path)
+
+
 def test_what_is_no_elf_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\x7fELF nonsense")
