@@ -78,8 +78,7 @@ _LONG = {
     "base-btf": "B",
 }
 _UPSTREAM = frozenset(_LONG)
-_LONG.update(snapshot="snapshot", resolve="resolve", escape="escape")
-_LONG["no-iter"] = "no-iter"
+_LONG.update((name, name) for name in ("snapshot", "resolve", "escape", "no-iter"))
 _LISTED = ("prog", "map", "link", "cgroup", "perf", "net", "btf", "struct_ops", "iter", "token")
 TABLES = ("attachments", "owners")
 """Our own words whose answer is a table without being asked for one."""

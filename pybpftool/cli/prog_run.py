@@ -94,9 +94,9 @@ def run(ctx: Context, args: Args) -> None:
     prog = one_program(kernel, args)
     try:
         plan = _Plan(args)
-        for name, value in ctx.options.of_object:
-            if name == "expect":
-                plan.numbers[name] = _number(value, _WORDS[name])
+        expected = dict(ctx.options.of_object).get("expect")
+        if expected is not None:
+            plan.numbers["expect"] = _number(expected, _WORDS["expect"])
         data = _given(kernel, prog, plan, "data")
         context = _given(kernel, prog, plan, "ctx")
         numbers = plan.numbers

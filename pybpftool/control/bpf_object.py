@@ -198,5 +198,10 @@ def object_info(fd: int, size: int = 64) -> bytes:
 
 def object_id(fd: int) -> int:
     """The id of an open program, map or link."""
-    id: int = struct.unpack_from("=I", object_info(fd), 4)[0]
+    return id_in(object_info(fd))
+
+
+def id_in(info: bytes) -> int:
+    """The id in what the kernel tells of a program, map or link."""
+    id: int = struct.unpack_from("=I", info, 4)[0]
     return id

@@ -11,6 +11,7 @@ from pybpftool.control.bpf_object import (
     F_LINK,
     LOG_ALL,
     BpfObjectFile,
+    id_in,
     object_id,
     object_info,
 )
@@ -137,7 +138,7 @@ def _register_one(
         return refused(f"cannot register '{map.name}'", lib, lib.errno)
     try:
         info = object_info(map.fd, uapi.BPF_MAP_INFO_SIZE)
-        id = object_id(map.fd)
+        id = id_in(info)
         if not lib.call("bpf_map__map_flags", map.handle) & F_LINK:
             return Registered(id, None, info)
         fd: int = lib.call("bpf_link__fd", link)

@@ -320,8 +320,8 @@ class Attachments(Names):
         if found.name and not link_id:
             for devname, netns in self._qdiscs.get(found.name, ()):
                 detail = f"{found.name} of map {item.id}"
-                row = Attachment("qdisc", "dev", devname, 0, map_id=item.id, netns=netns)
-                self._add(row._replace(detail=detail))
+                self._add(Attachment("qdisc", "dev", devname, 0, map_id=item.id, netns=netns,
+                                     detail=detail))  # fmt: skip
         if link_id or found.state == REGISTERED:
             for member, prog_id in found.programs:
                 target = f"{found.interface}.{member}"

@@ -122,9 +122,7 @@ class StructOpsReader:
 
 _STATES = ("init", "in use", "to be freed", "ready")  # enum bpf_struct_ops_state
 _BTF_KIND_PTR, _BTF_KIND_FUNC_PROTO = 2, 13
-
-
-QDISC = "Qdisc_ops"  # the interface of queueing disciplines, v6.16
+_QDISC = "Qdisc_ops"  # the interface of queueing disciplines, v6.16
 
 
 class Implementation(Record):
@@ -156,9 +154,8 @@ def implementation(reader: StructOpsReader, kernel: Kernel, obj: BpfObject) -> I
     start, size = data.bit_offset // 8, btf.pointer_size
     name, interface = b"", btf.name(inner)
     for member in btf.members(inner):
-        if (
-            interface == QDISC and member.name == "id"
-        ):  # char id[IFNAMSIZ]: include/net/sch_generic.h
+        # char id[IFNAMSIZ]: include/net/sch_generic.h
+        if interface == _QDISC and member.name == "id":
             at = start + member.bit_offset // 8
             name = value[at : at + 16].partition(b"\0")[0]
         type_id = btf.resolve(member.type_id)
