@@ -13,7 +13,7 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from typing import TypeVar
 
     _T = TypeVar("_T")
@@ -27,9 +27,13 @@ _MANY_PROCESSES = 120
 _MANY_DESCRIPTORS = 800
 
 
-def prefers_iterator() -> bool:
-    """Whether to ask a BPF iterator: there is much to look at, or /proc hides it from us."""
-    return are_many() or _is_iterator_all()
+def prefers_iterator(idle: set[int] | None = None) -> bool:
+    """Whether to ask a BPF iterator: there is much to look at, or /proc hides it from us.
+
+    :param idle: filled with the processes that have no descriptors, most of them the
+        kernel's own, where the answer is no and the kernel tells.
+    """
+    return are_many(set() if idle is None else idle) or _is_iterator_all()
 
 
 def _is_iterator_all() -> bool:
@@ -43,8 +47,8 @@ def _is_iterator_all() -> bool:
         return False
 
 
-def are_many() -> bool:
-    """Whether there is so much to look at that a BPF iterator pays."""
+def are_many(idle: set[int]) -> bool:
+    """Whether there is so much to look at that a BPF iterator pays; ``idle`` as above."""
     try:
         pids = list(filter(str.isdigit, posix.listdir("/proc")))
     except OSError:
@@ -55,11 +59,16 @@ def are_many() -> bool:
     for pid in pids:
         try:
             # The number of open descriptors, since 6.2 (f1f1f2569901).
-            count += posix.stat(f"/proc/{pid}/fd").st_size
+            size = posix.stat(f"/proc/{pid}/fd").st_size
         except OSError:
             continue
+        if not size:
+            idle.add(int(pid))
+        count += size
         if count >= _MANY_DESCRIPTORS:
             return True
+    if not count:
+        idle.clear()  # an older kernel tells no numbers
     return False
 
 
@@ -111,6 +120,7 @@ def find_holders(
     not_ours: frozenset[int] = frozenset(),
     ids_of: Callable[[int, list[int]], list[int] | None] | None = None,
     mark: bytes | None = None,
+    idle: Container[int] = (),
 ) -> dict[int, list[tuple[int, str]]]:
     """Holders of the objects whose descriptors are links to one of ``names``.
 
@@ -122,6 +132,7 @@ def find_holders(
     :param ids_of: the ids of many descriptors of a process at once, faster than from
         their texts, or None where that is not permitted.
     :param mark: what only the fdinfo of such objects has, to know them by.
+    :param idle: processes without descriptors; their threads may have some.
     :return: id -> [(pid, comm), …], processes in the order of their pids, once each.
 
     Processes that end meanwhile, and those that we may not look at, are left out.
@@ -132,7 +143,9 @@ def find_holders(
     own = _own_pid() if not_ours else 0
     for pid, threads in _processes(same_files):
         skipped = not_ours if pid == own else frozenset()
-        ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
+        ids: list[int] = []
+        if pid not in idle:
+            ids = _ids_in(f"/proc/{pid}", names, id_key, texts, skipped, pid, ids_of, mark)
         for thread in threads:
             ids += _ids_in(thread, names, id_key, texts, mark=mark)
         if not ids:
@@ -207,6 +220,8 @@ def _ids_in(
         numbers = posix.listdir(process + "/fd")
     except OSError:
         return []
+    if not numbers:
+        return []
     if skipped:
         numbers = [number for number in numbers if int(number) not in skipped]
     if ids_of is not None and len(numbers) >= _MANY:
@@ -259,6 +274,8 @@ def _linking(process: str, numbers: list[str], names: tuple[str, ...]) -> list[s
             try:
                 if readlink(number, dir_fd=directory) in names:
                     found.append(number)
+            except PermissionError:
+                break  # we may not look into the process: no other will be told
             except OSError:
                 continue
     finally:
@@ -290,6 +307,8 @@ def _texts_in(
                     text = posix.read(fd, 4096)
                 finally:
                     posix.close(fd)
+            except PermissionError:
+                break  # as above
             except OSError:
                 continue
             if mark is not None and mark not in text:

@@ -440,7 +440,8 @@ class LiveKernel(Kernel):
 
         # What a command has open itself only while it answers is not held by it.
         own = frozenset(self._open)
-        if self.uses_iterators and prefers_iterator():
+        idle: set[int] = set()
+        if self.uses_iterators and prefers_iterator(idle):
             from pybpftool.kernel.task_iter import held as by_iterator
 
             blocks = by_iterator(kind, own)
@@ -459,7 +460,7 @@ class LiveKernel(Kernel):
         names = tuple(name for name, fd_kind in _FD_NAMES.items() if fd_kind == kind)
         key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
         ids_of = link_ids if kind == "link" else None
-        return find_holders(names, key, same_files, texts, own, ids_of, mark)
+        return find_holders(names, key, same_files, texts, own, ids_of, mark, idle)
 
     def file(self, path: str) -> bytes:
         try:

@@ -138,6 +138,61 @@ def test_threads_that_share_are_not_looked_at_twice(watched: int) -> None:
             thread.join()
 
 
+def test_of_an_idle_process_only_threads_are_looked_at(watched: int) -> None:
+    ready, leave = threading.Event(), threading.Event()
+
+    def private() -> None:
+        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_FILES) == 0
+        fd = eventfd(0x56)
+        ready.set()
+        leave.wait()
+        os.close(fd)
+
+    thread = threading.Thread(target=private)
+    thread.start()
+    ready.wait()
+    later = eventfd(0x57)  # the thread has a copy of the table without this one
+    name, key = "anon_inode:[eventfd]", b"eventfd-count:"
+    try:
+        everywhere = find_holders((name,), key, same_files)
+        idle = find_holders((name,), key, same_files, idle={os.getpid()})
+        assert (ours(everywhere, 56), ours(everywhere, 57)) == ([(os.getpid(), _comm())],) * 2
+        assert (ours(idle, 56), ours(idle, 57)) == ([(os.getpid(), _comm())], [])
+    finally:
+        leave.set()
+        thread.join()
+        os.close(later)
+
+
+@pytest.mark.parametrize(
+    ("counts", "idle", "are_many"),
+    [
+        ({1: 5, 2: 0, 7: 3, 8: 0}, {2, 8}, False),
+        ({1: 0, 2: 0}, set(), False),  # a kernel before 6.2 tells no numbers
+        ({1: 5, 2: None, 3: 0}, {3}, False),  # the second ends meanwhile
+        ({1: 5, 2: 795}, set(), True),
+        ({}, set(), False),
+    ],
+)
+def test_processes_without_descriptors(
+    counts: dict[int, int | None],
+    idle: set[int],
+    are_many: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stat(path: str) -> mock.Mock:
+        size = counts[int(path.split("/")[2])]
+        if size is None:
+            raise FileNotFoundError
+        return mock.Mock(st_size=size)
+
+    monkeypatch.setattr(posix, "listdir", lambda path: [*map(str, counts), "self", "stat"])
+    monkeypatch.setattr(posix, "stat", stat)
+    found: set[int] = set()
+    assert holders.are_many(found) == are_many
+    assert found == idle
+
+
 def test_a_key_that_fdinfo_lacks(watched: int) -> None:
     assert find(b"prog_id:") == {}
 
@@ -160,6 +215,21 @@ def test_descriptors_that_vanish(
 
     monkeypatch.setattr(posix, function, gone)
     assert find() == {}
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_who_refuses_one_descriptor_refuses_all(
+    watched: int, is_listed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = mock.Mock(side_effect=PermissionError)
+    monkeypatch.setattr(posix, "readlink", asked)
+    numbers = os.listdir("/proc/self/fd")
+    assert len(numbers) > 2
+    if is_listed:
+        assert holders._linking("/proc/self", numbers, ("x",)) == []
+    else:
+        assert holders._texts_in("/proc/self", numbers, ("x",), b"y:", None) == []
+    assert asked.call_count == 1
 
 
 def test_fdinfo_that_is_refused(watched: int, monkeypatch: pytest.MonkeyPatch) -> None:
