@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
 
 TYPE_CHECKING = False
@@ -69,6 +68,8 @@ class Args:
         for name in names:
             if name.startswith(word):
                 return name
+        from pybpftool.cnumber import c_number
+
         hint = nearest(word, names)
         if "id" in names and c_number(word) is not None:
             hint = f"; did you mean 'id {word}'?"
@@ -76,6 +77,8 @@ class Args:
 
     def number(self, what: str, bits: int = 32) -> int:
         """The next word as an unsigned number of at most ``bits`` bits."""
+        from pybpftool.cnumber import c_number  # not needed where no number is given
+
         word = self.take(what)
         value = c_number(word)
         if value is None:

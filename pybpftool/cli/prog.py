@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cli.listing import single_or_array, write_records
-from pybpftool.cli.refs import PROG_REFERENCE, find_programs
 from pybpftool.objects.prog import ProgramReader
 
 TYPE_CHECKING = False
@@ -127,12 +125,16 @@ def _profile(ctx: Context, args: Args) -> None:
 
 def _show(ctx: Context, args: Args) -> None:
     """``prog { show | list } [PROG]``"""
-    if len(args) not in (0, 2):
-        args.choose(PROG_REFERENCE)
-        args.take("its value")
-        args.end()
+    found = None
+    if args:
+        from pybpftool.cli.refs import PROG_REFERENCE, find_programs
+
+        if len(args) != 2:
+            args.choose(PROG_REFERENCE)
+            args.take("its value")
+            args.end()
+        found = find_programs(ctx.kernel, ProgramReader(ctx.kernel), args)
     kernel, json = ctx.kernel, ctx.json
-    found = find_programs(kernel, ProgramReader(kernel), args) if args else None
     if ctx.options.is_full:
         from pybpftool.cli import full
 
@@ -143,11 +145,15 @@ def _show(ctx: Context, args: Args) -> None:
     read = ProgramReader(kernel, pins, listing.held, with_metadata=True).read
     if found is not None:
         if json is not None:
+            from pybpftool.cli.listing import single_or_array
+
             single_or_array(json, (read(obj).json() for obj in found))
         else:
             for obj in found:
                 ctx.out.write(read(obj).text())
         return
+    from pybpftool.cli.listing import write_records
+
     write_records(ctx, listing, read)
 
 
