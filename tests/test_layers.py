@@ -94,7 +94,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 CIRCLES: dict[tuple[str, ...], str] = {
     ("host", "hosted"): "a host makes records, which ask their host for more: one thing",
     ("btf.layout", "btf.python"): "a type makes its layout, which shows its type: one thing",
-    ("cli.batch", "cli.commands"): "a line of a batch is a command, and `batch` is one",
+    ("cli.batch", "cli.main"): "a line of a batch is a command, and `batch` is one",
 }
 
 # Modules that may import ctypes, and what for.
@@ -206,7 +206,7 @@ def test_every_way_to_import_is_seen(source: str) -> None:
 
 def test_a_table_of_modules_counts() -> None:
     table = 'T = ("net", 1)\nf = __import__(f"pybpftool.cli.{T[0]}")'
-    assert edges("pybpftool.cli.commands", table, {"pybpftool.cli.net"}) == {"pybpftool.cli.net"}
+    assert edges("pybpftool.cli.main", table, {"pybpftool.cli.net"}) == {"pybpftool.cli.net"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.cli.commands import OBJECTS
+from pybpftool.cli.main import OBJECTS
 
 MAN = Path(__file__).parents[1] / "man"
 PAGES = sorted(MAN.glob("*.[1-9]"))

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from pybpftool.cli.commands import OBJECTS
+from pybpftool.cli.main import OBJECTS
 
 ROOT = Path(__file__).parent.parent
 COMPLETION = ROOT / "pybpftool" / "data" / "pybpftool"

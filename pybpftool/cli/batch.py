@@ -113,7 +113,7 @@ def commands(name: str) -> Iterator[tuple[int, str]]:
 
 def run(ctx: Context, args: Args) -> None:
     """Run the commands of a file; the first that fails ends the batch."""
-    from pybpftool.cli.commands import dispatch
+    from pybpftool.cli.main import dispatch
 
     if not args.accept("file"):
         word = args.take("'file'")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import posix
 import sys
 
-from pybpftool.cli.commands import dispatch, show_help
 from pybpftool.cli.context import Context
-from pybpftool.cli.options import HelpWanted, Options, parse
+from pybpftool.cli.grammar import Args, select
+from pybpftool.cli.options import OWN_TABLES, HelpWanted, Options, parse, refuse_foreign
 from pybpftool.errors import BpfError
 from pybpftool.output.stream import ClosedPipe, Output, open_standard
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pybpftool.kernel.interface import Kernel
+
+# The objects, each a module of this package with its function run(). Upstream's order decides
+# what a shortened word means; our own come last.
+OBJECTS = (
+    "help", "batch", "prog", "map", "link", "cgroup", "perf", "net", "feature", "btf", "gen",
+    "struct_ops", "iter", "token", "version", "snapshot", "diff", "check", "obj", "metrics",
+    "monitor", "top", "cbpf", "why", "attachments", "owners", "doctor", "report",
+)  # fmt: skip
 
 EXIT_CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 EXIT_INTERRUPTED = 130
@@ -80,6 +88,43 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
         out.discard()
         ctx.error(error)
     return ctx.failure_status if ctx.failed else ctx.status
+
+
+def dispatch(ctx: Context, words: Sequence[str]) -> None:
+    """Run the command that ``words`` form; raises BpfError when it fails."""
+    args = Args(words)
+    word = select([(name, name) for name in OBJECTS], args, "")
+    if ctx.options.of_object:
+        refuse_foreign(ctx.options, word)
+    if args.peek() == "help" and len(args) > 1 and show_help(ctx, [word, *args.rest()[1:]]):
+        return
+    # Not importlib.import_module(): that package costs more than most of ours.
+    run = __import__(f"pybpftool.cli.{word}", fromlist=("run",)).run
+    if ctx.options.is_table:
+        from pybpftool.cli.table import tabled
+
+        if word not in OWN_TABLES:
+            run = tabled(word, run)
+    if ctx.options.snapshot is None:
+        run(ctx, args)
+    else:
+        from pybpftool.cli.recorded import run_command
+
+        run_command(run, ctx, args)
+
+
+def show_help(ctx: Context, words: Sequence[str]) -> bool:
+    """Print how an object, or a command of it, is used; False where there is no such object."""
+    word = next((name for name in OBJECTS if name.startswith(words[0])), None)
+    if word is None:
+        return False
+    text = getattr(__import__(f"pybpftool.cli.{word}", fromlist=("HELP",)), "HELP", None)
+    if text is None:
+        return False
+    from pybpftool.cli.help import show_usage
+
+    show_usage(ctx, word, text, words[1:])
+    return True
 
 
 def _own_fault(error: Exception) -> str:

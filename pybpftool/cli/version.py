@@ -6,10 +6,10 @@ that ``bpftool --version`` prints with the one that they need.
 
 from __future__ import annotations
 
+import posix
 import sys
 
 from pybpftool import UPSTREAM_VERSION, __version__
-from pybpftool.control.libbpf_version import installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Prints the version of this program, that of bpftool which it follows, that of th
 libbpf, and which packages it found. As bpftool it prints the version of bpftool first.
 """
 
+_SONAME = "libbpf.so.1"
 # Feature name -> the package that its adapter needs.
 _ADAPTERS = {
     "capstone": "capstone",
@@ -46,11 +47,43 @@ def _is_called_bpftool() -> bool:
     return sys.argv[0].rpartition("/")[2] == "bpftool"
 
 
+def libbpf_version() -> str | None:
+    """The version of the system's libbpf, as ``1.1``; None where there is none.
+
+    It is told by the name of its file where possible.
+    """
+    for directory in _directories():
+        try:
+            target = posix.readlink(f"{directory}/{_SONAME}")
+        except OSError:
+            continue
+        # libbpf.so.1 -> libbpf.so.1.1.2
+        parts = target.rpartition("libbpf.so.")[2].split(".")
+        if len(parts) >= 2 and all(part.isdecimal() for part in parts):
+            return ".".join(parts[:2])
+        break
+    from pybpftool.control.libbpf import LibbpfError, library
+
+    try:
+        return library().version
+    except LibbpfError:
+        return None
+
+
+def _directories() -> list[str]:
+    """Where the dynamic linker looks, in its order."""
+    paths = posix.environ.get(b"LD_LIBRARY_PATH", b"").decode("utf-8", "surrogateescape")
+    given = [path for path in paths.split(":") if path]
+    triplet = f"{posix.uname().machine}-linux-gnu"
+    roots = ("/usr/local/lib", f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib64", "/usr/lib64")
+    return [*given, *roots, "/lib", "/usr/lib"]
+
+
 def run(ctx: Context, args: Args) -> None:
     """Print the versions; surplus words are ignored, as upstream does."""
     features = {name: _is_installed(package) for name, package in _ADAPTERS.items()}
     as_bpftool = _is_called_bpftool()
-    libbpf = installed()
+    libbpf = libbpf_version()
     if ctx.json is not None:
         versions = {"version": __version__, "upstream_version": UPSTREAM_VERSION}
         if as_bpftool:

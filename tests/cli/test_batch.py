@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from pybpftool.cli import commands as table
+from pybpftool.cli import main as table
 from pybpftool.cli.batch import commands, split_words
 from pybpftool.cli.context import Context
 from pybpftool.cli.grammar import Args

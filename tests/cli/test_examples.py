@@ -7,8 +7,8 @@ from importlib import import_module
 
 import pytest
 
-from pybpftool.cli.commands import OBJECTS
 from pybpftool.cli.examples import EXAMPLES
+from pybpftool.cli.main import OBJECTS
 from pybpftool.cli.options import scan
 from tests.support.cli import run
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybpftool.cli.commands import OBJECTS
 from pybpftool.cli.grammar import Args, is_prefix, select
+from pybpftool.cli.main import OBJECTS
 from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
 from tests.support.cli import assert_one_sentence, run

@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 
 from pybpftool import UPSTREAM_VERSION, __version__
-from pybpftool.control import libbpf, libbpf_version
-from pybpftool.control.libbpf_version import installed
+from pybpftool.cli import version
+from pybpftool.control import libbpf
 from tests.support.cli import run
 
 
@@ -29,7 +29,7 @@ def test_json() -> None:
     answer = run("-j", "version").json
     assert answer["version"] == __version__
     assert answer["upstream_version"] == UPSTREAM_VERSION
-    assert answer["libbpf_version"] == installed()
+    assert answer["libbpf_version"] == version.libbpf_version()
     names = {"capstone", "graphviz", "pyelftools", "pyroute2", "tabulate"}
     assert set(answer["features"]) == names
     assert run("-p", "version").json == answer
@@ -44,13 +44,13 @@ def test_an_adapter_without_its_package_is_no_feature() -> None:
 
 
 def test_libbpf_by_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libbpf_version, "_directories", lambda: ["/no/such", str(tmp_path)])
+    monkeypatch.setattr(version, "_directories", lambda: ["/no/such", str(tmp_path)])
     (tmp_path / "libbpf.so.1").symlink_to("libbpf.so.1.7.3")
     assert run("version").text.splitlines()[2] == "using libbpf v1.7"
 
 
 def test_no_libbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libbpf_version, "_directories", list)
+    monkeypatch.setattr(version, "_directories", list)
     monkeypatch.setattr(libbpf, "_library", None)
     monkeypatch.setattr(libbpf, "SONAME", "libbpf.so.no-such")
     assert run("version").text.splitlines()[2] == "without libbpf"

@@ -44,7 +44,7 @@ TESTED_IN: dict[str, str] = {
         "objects.links.functions objects.links.network objects.links.probes objects.links.source"
         " objects.links.tracing"
     ),
-    "cli/test_main.py": "cli.commands cli.help cli.options",
+    "cli/test_main.py": "cli.help cli.options",
     "cli/test_map.py": "cli.listing cli.map_dump objects.map",
     "cli/test_map_elem.py": (
         "cli.map_create cli.pinning control.mounts control.pin objects.elements"
@@ -68,7 +68,6 @@ TESTED_IN: dict[str, str] = {
     "cli/test_token.py": "objects.token",
     "cli/test_top.py": "cli.durations control.stats",
     "cli/test_why.py": "inspect.attachments inspect.edge inspect.owners inspect.tree inspect.why",
-    "cli/test_version.py": "control.libbpf_version",
     "control/test_libbpf.py": "control.bpf_object",
     "control/test_run_loader.py": "control.signing",
     "gen/test_declarations.py": "btf.keywords",
