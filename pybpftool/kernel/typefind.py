@@ -21,6 +21,7 @@ _MAGIC = 0xEB9F
 _KIND_STRUCT, _KIND_FUNC, _KIND_FUNC_PROTO = 4, 12, 13
 _RECORD = 12  # sizeof(struct btf_type)
 _PARAM = 8  # sizeof(struct btf_param)
+_SOONER = 7 / 8  # where a search begins, of how far in a record is to be expected
 _RESERVED = 0x60FF0000  # bits of btf_type.info that no kind uses
 
 TYPE_CHECKING = False
@@ -57,17 +58,28 @@ class KernelTypes:
     def _structs(self, name: str) -> Iterator[tuple[int, int]]:
         """Places of what look like the records of a struct, as (place, number of members)."""
         wanted = self._name(name)
-        data = self._data
-        end = self._types_end - _RECORD + 4
-        at = self._types - 1
-        while wanted is not None:
-            at = data.find(wanted, at + 1, end)
-            if at < 0:
-                return
-            if (at - self._types) % 4 == 0:
-                info = _WORD.unpack_from(data, at + 4)[0]
-                if info >> 24 & 0x1F == _KIND_STRUCT and not info & _RESERVED:
-                    yield at, info & 0xFFFF
+        if wanted is None:
+            return
+        for at in self._places(wanted, wanted):
+            info = _WORD.unpack_from(self._data, at + 4)[0]
+            if info >> 24 & 0x1F == _KIND_STRUCT and not info & _RESERVED:
+                yield at, info & 0xFFFF
+
+    def _places(self, start: bytes, name: bytes) -> Iterator[int]:
+        """Where records may stand that begin with some bytes; ``name`` is their name's offset.
+
+        Names stand in the order of the records that use them first, so both are about equally
+        far in. The search begins a little before, and goes on from the beginning.
+        """
+        first, end = self._types, self._types_end - _RECORD + len(start)
+        share = _WORD.unpack(name)[0] / (self._strings_end - self._strings)
+        likely = first + int((end - first) * share * _SOONER)
+        for begin, stop in ((likely, end), (first, likely + len(start) - 1)):
+            at = self._data.find(start, begin, stop)
+            while at >= 0:
+                if (at - first) % 4 == 0:
+                    yield at
+                at = self._data.find(start, at + 1, stop)
 
     def offsets(self, struct: str, *members: str) -> tuple[int, ...] | None:
         """Byte offsets of members that stand in a struct itself, None if one is not there."""
@@ -109,17 +121,16 @@ class KernelTypes:
         pahole writes them so, unless an earlier function has the same prototype.
         """
         wanted = self._name(name)
+        if wanted is None:
+            return None
         for linkage in (0, 1):  # static, global
-            if wanted is None:
-                break
-            # Most functions stand near the end, and the longer needle is found sooner.
-            record = wanted + _WORD.pack(_KIND_FUNC << 24 | linkage)
-            at = self._data.rfind(record, self._types, self._types_end)
-            before = at - _RECORD - _PARAM * params
-            if before < self._types or (at - self._types) % 4:
-                continue
-            if _WORDS2.unpack_from(self._data, before) == (0, _KIND_FUNC_PROTO << 24 | params):
-                return int(_WORD.unpack_from(self._data, at + 8)[0]) + 1
+            for at in self._places(wanted + _WORD.pack(_KIND_FUNC << 24 | linkage), wanted):
+                before = at - _RECORD - _PARAM * params
+                if before < self._types:
+                    return None
+                prototype = _WORDS2.unpack_from(self._data, before)
+                is_next = prototype == (0, _KIND_FUNC_PROTO << 24 | params)
+                return int(_WORD.unpack_from(self._data, at + 8)[0]) + 1 if is_next else None
         return None
 
 

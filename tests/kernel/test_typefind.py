@@ -58,6 +58,28 @@ def test_a_function_that_shares_an_earlier_prototype_has_no_known_id() -> None:
     assert KernelTypes(btf.build()).function("bpf_iter_y", 2) is None
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_records_far_from_where_their_names_let_expect_them(is_late: bool) -> None:
+    btf = BtfBuilder()
+    number = btf.add_int("int", 4)
+    members = [("", number, 32 * n) for n in range(500)]
+    if is_late:
+        # The names come first, at a place where other records use them.
+        for name in ("wanted", "bpf_iter_x"):
+            btf.add_var(name, number)
+    else:
+        btf.add_struct("n" * 5000, 4, [("m" * 5000, number, 0)])
+    for _ in range(20 * is_late):
+        btf.add_struct("", 2000, members)
+    btf.add_struct("wanted", 8, [("b", number, 32), ("a", number, 0)])
+    function = btf.add_func("bpf_iter_x", btf.add_func_proto(number, [("a", number)]))
+    for _ in range(20 * (not is_late)):
+        btf.add_struct("", 2000, members)
+    types = KernelTypes(btf.build())
+    assert types.offsets("wanted", "a", "b") == (0, 4)
+    assert types.function("bpf_iter_x", 1) == function
+
+
 @pytest.mark.parametrize("cut", [0, 10, 30, -1])
 def test_truncated_data(cut: int) -> None:
     with pytest.raises(ValueError, match="BTF"):
