@@ -82,24 +82,24 @@ def from_blocks(blocks: list[bytes]) -> dict[int, list[tuple[int, str]]]:
     # Rows are task_iter.HELD: eight numbers of 32 bits, the last four of them the comm.
     data = b"".join(blocks)
     numbers = memoryview(data).cast("I")
-    ids = numbers[3::8].tolist()
-    ids_of: dict[int, list[int]] = {}
+    ids = numbers[3::8].tobytes()
+    ids_of: dict[int, bytes] = {}
     comms: dict[int, bytes] = {}
     begin = 0
     for pid, run in groupby(numbers[0::8].tolist()):
-        end = begin + len(list(run))
-        ids_of.setdefault(pid, []).extend(ids[begin:end])
-        comms.setdefault(pid, data[32 * begin + 16 : 32 * begin + 32])
+        end = begin + 4 * len(list(run))
+        ids_of[pid] = ids_of.get(pid, b"") + ids[begin:end]
+        comms.setdefault(pid, data[8 * begin + 16 : 8 * begin + 32])
         begin = end
     # Processes that were forked hold the same as each other.
-    alike: dict[tuple[int, ...], list[tuple[int, str]]] = {}
+    alike: dict[bytes, list[tuple[int, str]]] = {}
     for pid in sorted(ids_of):
         name = comms[pid].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        alike.setdefault(tuple(dict.fromkeys(ids_of[pid])), []).append((pid, name))
+        alike.setdefault(ids_of[pid], []).append((pid, name))
     found: dict[int, list[tuple[int, str]]] = {}
     several: dict[int, list[list[tuple[int, str]]]] = {}
     for several_ids, group in alike.items():
-        theirs = dict.fromkeys(several_ids, group)
+        theirs = dict.fromkeys(memoryview(several_ids).cast("I"), group)
         for id in found.keys() & theirs.keys():
             several.setdefault(id, [found[id]]).append(group)
         found.update(theirs)

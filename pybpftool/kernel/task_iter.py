@@ -260,11 +260,8 @@ class Search(Programs):
     def blocks(self, without: Iterable[int]) -> list[bytes]:
         """The blocks of :func:`held`."""
         found = self.printed(self.pick(self.releases()))
-        own = {*self._own.numbers, *without}
-        pid = posix.getpid()
-        # Our own descriptors are few: a look at each row would cost more than all else.
-        marks = [HELD.pack(pid, pid, fd, 0, b"")[: 3 * 4] for fd in own]
-        return [_without(block, marks) for block in found]
+        own = frozenset((*self._own.numbers, *without))
+        return [_without(block, posix.getpid(), own) for block in found]
 
     def releases(self) -> list[int]:
         """The functions that release files of the kind."""
@@ -436,14 +433,15 @@ def _encoded(code: tuple[object, ...], places: dict[object, int]) -> Iterator[by
         yield _INSN.pack(opcode, dst | src << 4, off, imm)
 
 
-def _without(block: bytes, marks: list[bytes]) -> bytes:
-    """A block of :data:`HELD` without the rows that begin with one of ``marks``."""
-    for mark in marks:
-        at = block.find(mark)
-        while at >= 0:
-            if at % HELD.size == 0:
-                block = block[:at] + block[at + HELD.size :]
-            else:
-                at += 1
-            at = block.find(mark, at)
+def _without(block: bytes, pid: int, numbers: frozenset[int]) -> bytes:
+    """A block of :data:`HELD` without the rows of some descriptors of a process."""
+    # Such rows are few: a look at each row would cost more than all else.
+    begin = HELD.pack(pid, pid, 0, 0, b"")[: 2 * 4]
+    at = block.find(begin)
+    while at >= 0:
+        if at % HELD.size == 0 and HELD.unpack_from(block, at)[2] in numbers:
+            block = block[:at] + block[at + HELD.size :]
+        else:
+            at += 1
+        at = block.find(begin, at)
     return block

@@ -228,6 +228,19 @@ class TestRefusals:
             perf.task_fds()
 
 
+def test_rows_of_our_own_descriptors_are_taken_out() -> None:
+    row = task_iter.HELD.pack
+    # One whose name looks like the begin of our rows, at another place than those have it.
+    alike = row(8, 8, 5, 42, row(7, 7, 4, 0, b"")[:16])
+    ours = [row(7, 7, fd, 40 + fd, b"bpftool") for fd in range(3, 7)]
+    thread = row(7, 9, 4, 44, b"bpftool")
+    block = b"".join((ours[0], alike, ours[1], ours[2], thread, ours[3]))
+    kept = b"".join((alike, ours[2], thread))
+    assert task_iter._without(block, 7, frozenset((3, 4, 6))) == kept
+    assert task_iter._without(block, 6, frozenset((3, 4, 6))) == block
+    assert task_iter._without(b"", 7, frozenset((3,))) == b""
+
+
 def test_rows_of_the_same_holder_count_once() -> None:
     row = task_iter.HELD.pack
     blocks = [
