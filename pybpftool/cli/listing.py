@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _WORTH_TWO = 2048  # objects
+_TOGETHER = 64
 
 
 def write_all(
@@ -82,17 +83,34 @@ def _write(
     until: int = 1 << 32,
 ) -> BpfObject | None:
     """Write objects up to an id; the first one that is beyond it."""
-    for obj in objects:
-        if obj.id > until:
-            return obj
-        try:
-            piece = text(obj)
-        except VanishedError:
-            continue
-        except KernelError as error:
-            ctx.error(error)
-        else:
-            write(piece)
+    comma = "" if ctx.json is None else ","
+    most = 1  # that are written together: few at first, so that a listing begins at once
+    pieces: list[str] = []
+
+    def write_pieces() -> None:
+        together = comma.join(pieces)
+        pieces.clear()
+        write(together)
+
+    try:
+        for obj in objects:
+            if obj.id > until:
+                return obj
+            try:
+                pieces.append(text(obj))
+            except VanishedError:
+                continue
+            except KernelError as error:
+                if pieces:
+                    write_pieces()
+                ctx.error(error)
+            if len(pieces) >= most:
+                write_pieces()
+                if most < _TOGETHER and not ctx.out.is_terminal:
+                    most *= 2
+    finally:
+        if pieces:
+            write_pieces()
     return None
 
 

@@ -661,7 +661,7 @@ class LiveListing(Listing):
             texts = {}
         self._infos, self._texts = {}, {}
         expires = self._expires
-        if expires is None:
+        if expires is None or not (infos or texts):
             return self._kernel._walk(self.kind, after, infos, texts)
         return self._while_fresh(after, infos, texts, expires)
 

@@ -11,6 +11,7 @@ import gzip
 import json
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -563,6 +564,31 @@ def test_one_refusal_does_not_end_the_listing() -> None:
     ids = [row.get("id", "error") for row in run("-j", "link", kernel=kernel).json]
     assert ids == [1, "error", "error", 4]
     assert kernel.opened == 0
+
+
+@pytest.mark.parametrize("last", range(1, 12))
+def test_a_listing_that_ends_in_the_middle_keeps_what_it_has(last: int) -> None:
+    kernel = one(XDP, "I", 0)
+    for id in range(2, 12):
+        kernel.link(id, XDP)
+    real = kernel.objects
+
+    def objects(kind: str) -> Iterator[BpfObject]:
+        for obj in real(kind):
+            yield obj
+            if kind == "link" and obj.id == last:
+                raise KernelError("cannot list links", errno.EIO)
+
+    kernel.objects = objects  # type: ignore[method-assign]
+    result = run("link", kernel=kernel)
+    assert (result.status, result.errors) == (255, "Error: cannot list links\n")
+    lines = [line for line in result.text.splitlines() if line[0].isdigit()]
+    assert [int(line.partition(":")[0]) for line in lines] == list(range(1, last + 1))
+    rows = run("-j", "link", kernel=kernel).json
+    assert [row.get("id", row.get("error")) for row in rows] == [
+        *range(1, last + 1),
+        "cannot list links",
+    ]
 
 
 def test_references() -> None:
