@@ -78,10 +78,19 @@ def link_text(link: Link) -> str:
     id, kind, prog_id, prog_name, target, pinned, holders = link
     if prog_name or kind.__class__ is not str or kind == "perf_event":
         return compact(link.json())
-    details = "" if target is None else compact(target.json())[1:-1]
+    details = "" if target is None else _target_text(kind, target)
     comma = "," if details else ""
     head = f'{{"id":{id},"type":"{kind}","prog_id":{prog_id}{comma}{details}'
     return head + _end(pinned, holders)
+
+
+def _target_text(kind: str, target: Any) -> str:
+    """The properties of what a link is attached to; machines have thousands of cgroup links."""
+    if kind == "cgroup":
+        cgroup_id, attach_type = target
+        if attach_type.__class__ is str:
+            return f'"cgroup_id":{cgroup_id},"attach_type":"{attach_type}"'
+    return compact(target.json())[1:-1]
 
 
 def _end(pinned: Sequence[str] | None, holders: Sequence[tuple[int, str]]) -> str:

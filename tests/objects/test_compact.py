@@ -70,6 +70,7 @@ MAPS = {
 }
 TARGETS = (
     network.Cgroup(12, "cgroup_inet_egress"),
+    network.Cgroup(0, 99),
     network.Netns(13, 99),
     network.Device("eth0", 2, None),
     network.Device(None, 0, "tcx_ingress"),
@@ -111,7 +112,8 @@ def test_every_two_values(kind: str, record: Any, base: Any, values: Any) -> Non
 
 @pytest.mark.parametrize("target", [None, *TARGETS])
 def test_links(target: Any) -> None:
-    kinds: tuple[str | int, ...] = ("cgroup", "perf_event", 99)
+    usual = "cgroup" if isinstance(target, (network.Cgroup, type(None))) else "tracing"
+    kinds: tuple[str | int, ...] = (usual, "perf_event", 99)
     for kind, name, pinned, pids in itertools.product(kinds, (None, 'p"'), PINNED, PIDS):
         link = Link(3, kind, 7, name, target, pinned, pids)
         assert TEXTS["link"](link) == compact(link.json())
