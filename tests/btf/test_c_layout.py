@@ -6,11 +6,17 @@ import functools
 import random
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pybpftool.btf.c import dump as cdump
+from pybpftool.btf.c import ordinary
+from pybpftool.btf.c.text import Texts
+from pybpftool.btf.load import vmlinux
+from pybpftool.btf.table import Btf
 from tests.support import btfsamples as samples
 from tests.support.bpfc import bpf_clang
 from tests.support.btfbuild import SIGNED, BtfBuilder, Member
@@ -244,6 +250,39 @@ def test_random_types(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "random.btf"
     path.write_bytes(Sample(seed).b.build())
     assert_kept(path, tmp_path, f"seed {seed}")
+
+
+def written(btf: Btf, monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The structs that are written together, after a dump's text was found to be the same
+    as where each is written for itself."""
+    together: dict[int, str] = {}
+
+    def noted(texts: Texts, structs: Sequence[int]) -> dict[int, str]:
+        together.update(ordinary.definitions(texts, structs))
+        return together
+
+    for is_sorted in (True, False):
+        monkeypatch.setattr("pybpftool.btf.c.text.definitions", noted)
+        text = "".join(cdump.blocks(btf, (), is_sorted))
+        monkeypatch.setattr("pybpftool.btf.c.text.definitions", lambda texts, structs: {})
+        assert text == "".join(cdump.blocks(btf, (), is_sorted))
+    return together
+
+
+def test_structs_that_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Small ones are looked at one by one as a rule.
+    monkeypatch.setattr("pybpftool.btf.c.text._FEW_WORDS", 0)
+    blobs = [Sample(seed).b.build() for seed in range(600)]
+    blobs += [samples.blobs()[name] for name in samples.blobs()]
+    counts = [len(written(Btf.from_bytes(blob), monkeypatch)) for blob in blobs]
+    assert sum(map(bool, counts)) > 100
+    assert sum(counts) > 250
+
+
+@pytest.mark.live
+def test_the_kernel_s_structs_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posix.sched_getaffinity", lambda pid: {0})
+    assert len(written(vmlinux(), monkeypatch)) > 1000
 
 
 @pytest.mark.slow

@@ -120,7 +120,8 @@ def test_by_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_identifiers_are_different() -> None:
     btf = Btf.from_bytes(every_kind())
-    for names in (Identifiers(btf), Identifiers(btf, all_at_once=True)):
+    for until in ((), (0,), (btf.string_end // 2,), (btf.string_end - 1,)):
+        names = Identifiers(btf, until)
         found = [names[offset] for offset in btf.names.fresh() if offset]
         assert all(map(is_identifier, found))
         assert len(set(found)) == len(found)

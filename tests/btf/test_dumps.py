@@ -14,6 +14,7 @@ from pybpftool.btf.c import dump as cdump
 from pybpftool.btf.load import VMLINUX
 from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
+from pybpftool.worker import Worker
 from tests.support import btfsamples as samples
 from tests.support.bpfc import find_clang
 from tests.support.btfbuild import KINDS, SIGNED, BtfBuilder
@@ -130,12 +131,21 @@ def test_c_by_two_processes(
     path.write_bytes(BLOBS[name])
     monkeypatch.setattr("pybpftool.btf.c.dump._WORTH_TWO", 1)
     monkeypatch.setattr("posix.sched_getaffinity", lambda pid: {0, 1})
-    if is_failing:
-        monkeypatch.setattr("pybpftool.worker.Worker.receive", lambda self: None)
+    received = []
+
+    def receive(worker: Worker) -> memoryview | None:
+        received.append(None if is_failing else wait(worker))
+        return received[-1]
+
+    wait = Worker.receive
+    monkeypatch.setattr(Worker, "receive", receive)
     for form in ("c", "unsorted"):
         options, words = samples.FORMS[form]
         result = run(*options, "btf", "dump", "file", str(path), *words)
         assert without_layout(result.text) == without_layout(expected(name, form))
+    assert len(received) == 4
+    # What fails there is done again here, and would not be seen in the text.
+    assert is_failing or None not in received
 
 
 def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +157,21 @@ def test_c_of_a_circle_by_two_processes(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pybpftool.btf.c.dump._WORTH_TWO", 1)
     result = run("btf", "dump", "file", str(path), "format", "c")
     assert_one_sentence(result, "contains itself")
+
+
+def test_a_pointer_that_was_met_before_counts(tmp_path: Path) -> None:
+    """A function's parameter defines a typedef, if what that stands for was met."""
+    builder = BtfBuilder()
+    builder.add_ptr(6)
+    builder.add_ptr(5)
+    builder.add_func_proto(0, [("", 2)])
+    builder.add_struct("between", 0, [])
+    builder.add_typedef("pointer_t", 1)
+    builder.add_struct("target", 0, [])
+    path = tmp_path / "sample"
+    path.write_bytes(builder.build())
+    text = run("btf", "dump", "file", str(path), "format", "c", "unsorted").text
+    assert text.index("typedef struct target *pointer_t;") < text.index("struct between {")
 
 
 def test_what_comes_before_a_circle_is_shown() -> None:

@@ -111,19 +111,31 @@ class Formats(dict[int, str]):
         words = texts.words
         at = texts.offsets[type_id]
         info = words[at]
-        if info in _DERIVED and self._depth < MAX_NESTING:
+        found = self._struct(words, at, type_id, "")
+        if not found and info == _PTR_INFO:
+            target = words[at + 1]
+            found = self._struct(words, texts.offsets[target], target, "*")
+        if not found and info in _DERIVED and self._depth < MAX_NESTING:
             # One lookup leads to the next without a Python call that is counted.
             self._depth += 1
             try:
                 found = self._derived(info, words, at)
             finally:
                 self._depth -= 1
-        else:
-            found = ""
-        found = bounded(found or texts.format(type_id))
-        self.longest = max(self.longest, len(found))
+        found = found or texts.format(type_id)
+        if len(found) > self.longest:
+            self.longest = len(bounded(found))
         self[type_id] = found
         return found
+
+    def _struct(self, words: memoryview, at: int, type_id: int, mark: str) -> str:
+        """What most declarations have, a struct or union with a name; empty if it is not."""
+        kind = words[at] >> 24 & 0x7F
+        if kind in COMPOSITE and type_id and words[at - 1]:
+            texts = self._texts
+            name = texts.resolved.get(type_id) or texts.type_name(type_id)
+            return f"{'struct' if kind == STRUCT else 'union'} {name} {mark}%s"
+        return ""
 
     def _derived(self, info: int, words: memoryview, at: int) -> str:
         """A pointer, array or constant of something simple; empty if it is not."""
@@ -288,9 +300,7 @@ class Declarations:
         at = self.offsets[type_id]
         kind = words[at] >> 24 & 0x7F
         offset = words[at - 1]
-        if kind in COMPOSITE and offset:
-            text = f"{self.struct_head(type_id)} {_MARK}"
-        elif kind == TYPEDEF:
+        if kind == TYPEDEF:
             text = f"{self.ident_name(type_id)} {_MARK}"
         elif kind in NUMBERS:
             text = f"{self.numbers[type_id]} {_MARK}"
@@ -330,6 +340,10 @@ class Declarations:
 
     def declaration(self, type_id: int, name: str, level: int) -> str:
         """C's declaration of ``name`` (which may be empty) with a type."""
+        at = self.offsets[type_id]
+        if type_id and not self.words[at - 1] and self.words[at] >> 24 & 0x7F in COMPOSITE:
+            text = self.struct(type_id, level)
+            return f"{text} {name}" if name else text
         try:
             return self.formats[type_id] % name if name else self.formats.nameless[type_id]
         except Inline:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import marshal
 import sys
+from array import array
+from bisect import bisect_left
 
 from pybpftool.btf.c import sort
 from pybpftool.btf.c.identifiers import Identifiers
-from pybpftool.btf.c.order import Kinds, Order
+from pybpftool.btf.c.order import DEFINING, Kinds, Order
 from pybpftool.btf.c.text import Texts
 from pybpftool.depth import recursion_limit
 from pybpftool.errors import FormatError
@@ -64,23 +66,13 @@ _TAIL = """\
 # Type sections of more words get a second process.
 _WORTH_TWO = 1 << 17
 _PART = 256  # steps that become text at a time
-
-
-class _Unreplaced(Identifiers):
-    """Names for a process that does not tell the other what it replaced: it replaces none."""
-
-    __slots__ = ()
-
-    def of(self, name: str) -> str:
-        raise FormatError(f"'{name}' is no identifier")
+_LAST_TYPES = 64  # of each kind, which tell how far names reach
 
 
 def _words(btf: Btf) -> memoryview:
     """The type sections of split BTF and its bases as one."""
     if btf.base is None:
         return btf.words
-    from array import array
-
     words = array("I")
     for part in reversed(btf.parts()):
         words.frombytes(part.words.cast("B"))
@@ -145,11 +137,31 @@ def _kinds(btf: Btf, words: memoryview) -> Kinds:
     return Kinds.of_types(words, offsets, infos)
 
 
+def _identifiers(btf: Btf, kinds: Kinds) -> Identifiers:
+    """The names, those at once that definitions have as a rule.
+
+    Strings stand in the order in which types first use them, and functions with their
+    parameters come last. A name that stands elsewhere is found when it is met.
+    """
+    words, offsets = kinds.words, kinds.offsets
+    until = []
+    for part in reversed(btf.parts()):
+        last: list[int] = []
+        for kind in DEFINING:
+            ids = kinds.by_kind[kind]
+            end = bisect_left(ids, part.count)
+            last += ids[max(end - _LAST_TYPES, 0) : end]
+        until.append(max([words[offsets[type_id] - 1] for type_id in last], default=0))
+    return Identifiers(btf, until)
+
+
 def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
-    sort_by = btf.names if is_sorted else None
     words = _words(btf)
+    kinds = _kinds(btf, words)
+    names = _identifiers(btf, kinds)
+    sort_by = names.true if is_sorted else None
+    texts = Texts(btf, words, kinds.offsets, names)
     if len(words) < _WORTH_TWO:
-        kinds = _kinds(btf, words)
         # What cannot be put in order is refused before any of it is written.
         collected: list[list[int]] = []
         failure = None
@@ -157,51 +169,43 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
             collected.extend(_steps(kinds, sort_by))
         except (FormatError, IndexError, RecursionError) as error:
             failure = error
-        texts = Texts(btf, kinds.words, kinds.offsets, Identifiers(btf, all_at_once=True))
         if failure is None:
             texts.prepare(kinds, kinds.structs())
         yield from _text(texts, kinds, collected, failure)
         return
     from pybpftool.worker import Worker
 
+    mine, others = _shared(kinds, is_sorted)
+
     def work(send: Send) -> None:
-        kinds = _kinds(btf, words)
-        send(_packed((kinds.offsets, *kinds.by_kind)))
-        send(_packed(([step for some in _steps(kinds, sort_by) for step in some],)))
-        texts = Texts(btf, kinds.words, kinds.offsets, _Unreplaced(btf))
+        steps = [step for some in _steps(kinds, sort_by) for step in some]
+        send([array("I", steps).tobytes()])
+        names.may_replace = False
         texts.is_careful = False
         texts.wide.begin(kinds)
-        written = texts.early(_shared(kinds, is_sorted)[1])
+        written = texts.early(others)
         for type_id in texts.wide:
             written.pop(type_id << 1, None)  # the other process writes what needs care
         send([marshal.dumps(written, 2)])
 
     with Worker(work) as worker:
-        names = Identifiers(btf, all_at_once=True)
-        found = worker.receive()
-        if found is not None:
-            offsets, *by_kind = _unpacked(found)
-            kinds = Kinds(words, offsets, by_kind)
-        else:
-            kinds = _kinds(btf, words)
-        texts = Texts(btf, kinds.words, kinds.offsets, names)
-        texts.prepare(kinds, _shared(kinds, is_sorted)[0])
+        texts.prepare(kinds, mine)
         received = worker.receive()
-        others = worker.receive()
-    if received is None:
-        steps = _steps(kinds, sort_by)
-    else:
-        (numbers,) = _unpacked(received)
-        steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
-    if others is not None and not (texts.is_careful or texts.own_tags):
-        texts.prepared.update(marshal.loads(others))
-    yield from _text(texts, kinds, steps)
+        written = worker.receive()
+        if received is None:
+            steps = _steps(kinds, sort_by)
+        else:
+            numbers = received.cast("I").tolist()
+            steps = (numbers[at : at + _PART] for at in range(0, len(numbers), _PART))
+        if written is not None and not (texts.is_careful or texts.own_tags):
+            texts.prepared.update(marshal.loads(written))
+        yield from _text(texts, kinds, steps)
 
 
 def _shared(kinds: Kinds, is_sorted: bool) -> tuple[list[int], list[int]]:
-    """The structs that the one process writes, and the fewer that the other has time for."""
+    """The structs that the one process writes, and those that the other has time for."""
     structs = kinds.structs()
-    first = len(structs) * (14 if is_sorted else 12) // 16
+    first = len(structs) * (12 if is_sorted else 10) // 16
     return structs[:first], structs[first:]
 
 
@@ -219,25 +223,6 @@ def _text(
 
 def _steps(kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
     return sort.steps(Order(kinds.words, kinds.offsets, lambda: kinds), kinds, sort_by)
-
-
-def _packed(lists: Sequence[Sequence[int]]) -> Iterator[bytes]:
-    """Lists of 32-bit numbers as bytes: their number, their lengths, then all numbers."""
-    from array import array
-
-    yield array("I", (len(lists), *map(len, lists))).tobytes()
-    for numbers in lists:
-        yield array("I", numbers).tobytes()
-
-
-def _unpacked(data: memoryview) -> list[list[int]]:
-    words = data.cast("I")
-    at = 1 + words[0]
-    lists = []
-    for length in words[1:at]:
-        lists.append(words[at : at + length].tolist())
-        at += length
-    return lists
 
 
 def _roots(btf: Btf, roots: Sequence[int]) -> tuple[str, FormatError | None]:

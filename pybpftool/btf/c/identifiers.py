@@ -9,13 +9,13 @@ from __future__ import annotations
 from itertools import compress
 
 from pybpftool.btf.keywords import KEYWORDS, is_identifier
+from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import ENUM, ENUMS, FUNC, INT, NUMBERS, TYPEDEF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from pybpftool.btf.names import Names
     from pybpftool.btf.table import Btf
 
 _MAX_LENGTH = 200
@@ -70,15 +70,16 @@ def untaken(wanted: str, taken: set[str]) -> str:
 class Identifiers(dict[int, str]):
     """C's identifiers by the offsets of their names in the string section.
 
-    :param all_at_once: read all names; worth it before a dump of everything.
+    :param until: the offsets as far as which each part's names are read at once, from the
+        base up; worth it before a dump of everything.
     """
 
     __slots__ = (
         "_btf", "_declared", "_is_foreign", "_made", "_number_tags", "_numbers", "_parts", "_taken",
-        "may_be_numbered", "replaced", "true",
+        "may_be_numbered", "may_replace", "replaced", "true",
     )  # fmt: skip
 
-    def __init__(self, btf: Btf, all_at_once: bool = False) -> None:
+    def __init__(self, btf: Btf, until: Sequence[int] = ()) -> None:
         super().__init__()
         self._btf = btf
         self._number_tags: dict[int, str] = {}
@@ -93,25 +94,31 @@ class Identifiers(dict[int, str]):
         """The true names behind the identifiers that were asked for and made up."""
         self.may_be_numbered = True
         """Whether some name ends as one that was numbered does."""
+        self.may_replace = True
+        """Whether identifiers are made up; not where nobody would tell of them."""
         self._is_foreign: bool | None = None
-        if all_at_once:
-            self.may_be_numbered = False
-            for names in self._parts:
-                self._load(names)
+        if until:
+            self._load(until)
 
-    def _load(self, names: Names) -> None:
-        """Take all names as they are, but for those that need a closer look."""
-        fresh = names.fresh()
-        others = [*compress(fresh, map(KEYWORDS.__contains__, fresh.values()))]
-        classes = names.raw.translate(_CLASSES)
-        odd = [names.start + at for at in _odd_strings(classes)]
-        self._is_foreign = self._is_foreign or any(map(_is_foreign, map(fresh.get, odd)))
-        others += odd
-        if b"___0\0" in classes or b"___00" in classes:
-            self.may_be_numbered = True
+    def _load(self, until: Sequence[int]) -> None:
+        """Take the parts' names up to these offsets as they are, but for what needs a look."""
+        self.may_be_numbered = False
+        others: list[int] = []
+        known: dict[int, str] = {}
+        for part, last in zip(self._parts, until):
+            names = part.fresh(True, last)
+            others += compress(names, map(KEYWORDS.__contains__, names.values()))
+            classes = part.raw.translate(_CLASSES)
+            odd = [part.start + at for at in _odd_strings(classes)]
+            self._is_foreign = self._is_foreign or any(_is_foreign(names[at]) for at in odd)
+            others += odd
+            if b"___0\0" in classes or b"___00" in classes:
+                self.may_be_numbered = True
+            names.update(known)
+            self.true = known = names
+        self.update(known)
         for offset in others:
-            fresh.pop(offset, None)
-        self.update(fresh)
+            self.pop(offset, None)
 
     def __missing__(self, offset: int) -> str:
         name = self.true[offset]
@@ -135,6 +142,8 @@ class Identifiers(dict[int, str]):
 
     def of(self, name: str) -> str:
         """The identifier for a name that is none."""
+        if not self.may_replace:
+            raise FormatError(f"'{name}' is no identifier")
         if not self._made:
             self._make()
         return self._made.get(name) or self._make_one(name)
@@ -209,9 +218,9 @@ class Identifiers(dict[int, str]):
 _IN_C = {ord(char): None for char in " .()"}
 
 
-def _is_foreign(name: str | None) -> bool:
+def _is_foreign(name: str) -> bool:
     """Whether a name is neither a number's, nor a section's, nor a tag's, as C has them."""
-    return name is not None and not name.translate(_IN_C).isidentifier()
+    return not name.translate(_IN_C).isidentifier()
 
 
 def _odd_strings(classes: bytes) -> Iterator[int]:

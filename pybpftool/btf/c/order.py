@@ -13,6 +13,7 @@ it is marked and not entered again.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import compress, islice
 
 from pybpftool.errors import FormatError
@@ -44,18 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 
-# Kinds whose visit does nothing at all.
+# Kinds whose visit does nothing at all, and the others.
 _IDLE = frozenset((FUNC, VAR, DATASEC, DECL_TAG, LOC_PARAM, LOC_PROTO, LOCSEC))
-_VISITED = frozenset(range(1, KIND_MAX + 1)) - _IDLE
-_FREQUENT = frozenset((FUNC, FUNC_PROTO))
+VISITED = frozenset(range(1, KIND_MAX + 1)) - _IDLE
 # Kinds of which a visit may queue a definition.
 DEFINING = COMPOSITE | ENUMS | {FWD, TYPEDEF}
 # Kinds of which the word after the info word is a type's id, but for functions.
 _REFERRING = REFERRING - {FUNC, FUNC_PROTO, FWD}
-UNREFERRING = NUMBERS | ENUMS | {FWD}
 _PTR_INFO = PTR << 24
-_KIND_MASK = 0x7F000000
-_PROTO_KIND = FUNC_PROTO << 24
 
 # States of a visit.
 _NOT, _NOW, DONE = 0, 1, 2
@@ -71,16 +68,16 @@ _MAX_NAMELESS = 1 << 17
 class Kinds:
     """The ids of types by kind, in the order of ids.
 
-    :param by_kind: the list for each kind; functions and their prototypes have none.
+    :param by_kind: the list for each kind; functions, of which there are most, have none.
     """
 
-    __slots__ = ("_prototypes", "by_kind", "offsets", "words")
+    __slots__ = ("_parameters", "by_kind", "offsets", "words")
 
     def __init__(self, words: memoryview, offsets: Sequence[int], by_kind: list[list[int]]) -> None:
         self.words = words
         self.offsets = offsets
         self.by_kind = by_kind
-        self._prototypes: list[int] | None = None
+        self._parameters: list[tuple[list[int], list[int]]] | None = None
 
     @classmethod
     def of_types(cls, words: memoryview, offsets: Sequence[int], infos: Iterable[int]) -> Kinds:
@@ -89,8 +86,7 @@ class Kinds:
         ``infos`` has all different info words of those types.
         """
         by_kind: list[list[int]] = [[] for _ in range(KIND_MAX + 1)]
-        # What a program has most of is asked for least.
-        busy = {info: info >> 24 & 0x7F not in _FREQUENT for info in infos}
+        busy = {info: info >> 24 & 0x7F != FUNC for info in infos}
         own = islice(offsets, 1, None)
         chosen = map(busy.__getitem__, map(words.__getitem__, own))
         for type_id in compress(range(1, len(offsets)), chosen):
@@ -101,7 +97,7 @@ class Kinds:
         return self.words[self.offsets[type_id]] >> 24 & 0x7F if type_id else 0
 
     def of(self, kinds: Iterable[int]) -> list[int]:
-        """Types of these kinds; functions and their prototypes are not to be asked for."""
+        """Types of these kinds; functions are not to be asked for."""
         found: list[int] = []
         for kind in kinds:
             found += self.by_kind[kind]
@@ -117,22 +113,36 @@ class Kinds:
         """All declaration tags."""
         return self.by_kind[DECL_TAG]
 
-    def prototypes(self) -> list[int]:
-        """All function prototypes; looked for when they are first asked for."""
-        if self._prototypes is None:
-            words = self.words
-            self._prototypes = [
-                type_id
-                for type_id, at in enumerate(islice(self.offsets, 1, None), 1)
-                if words[at] & _KIND_MASK == _PROTO_KIND
+    def parameters(self) -> list[tuple[list[int], list[int]]]:
+        """Prototypes beside the types of one parameter each, for every place of one."""
+        if self._parameters is None:
+            words, offsets = self.words, self.offsets
+            by_length: dict[int, tuple[list[int], list[int]]] = {}
+            for type_id in self.by_kind[FUNC_PROTO]:
+                at = offsets[type_id]
+                length = words[at] & 0xFFFFFF
+                if length in by_length:
+                    ids, places = by_length[length]
+                    ids.append(type_id)
+                    places.append(at)
+                else:
+                    by_length[length] = ([type_id], [at])
+            self._parameters = [
+                (ids, [words[at + place] for at in places])
+                for length, (ids, places) in by_length.items()
+                for place in range(3, 3 + 2 * length, 2)
             ]
-        return self._prototypes
+        return self._parameters
 
-    def visited(self, known: bytearray) -> list[int]:
-        """Types whose visit does anything, but for those that are ``known`` as visited."""
-        found = [type_id for type_id in self.prototypes() if known[type_id] != DONE]
-        for kind in _VISITED - _FREQUENT:
-            found += [type_id for type_id in self.by_kind[kind] if known[type_id] != DONE]
+    def visited(self) -> list[int]:
+        """Types whose visit, in the order of ids, does anything or may fail."""
+        found = self.of(VISITED - {FUNC_PROTO})
+        # When all is defined that can be, the visit of a prototype comes too late.
+        last = max(
+            [ids[-1] for kind in DEFINING for ids in (self.by_kind[kind],) if ids], default=0
+        )
+        prototypes = self.by_kind[FUNC_PROTO]
+        found += prototypes[: bisect_left(prototypes, last)]
         found.sort()
         return found
 
@@ -155,18 +165,9 @@ class Kinds:
                 at = offsets[type_id]
                 remove(words[at + first : at + 2 + 3 * (words[at] & 0xFFFFFF) : 3].tolist())
         if left:
-            by_length: dict[int, list[int]] = {}
-            for type_id in self.prototypes():
-                at = offsets[type_id]
-                length = words[at] & 0xFFFFFF
-                if length in by_length:
-                    by_length[length].append(at)
-                else:
-                    by_length[length] = [at]
             # What functions return does not count, as upstream has it.
-            for length, group in by_length.items():
-                for param in range(3, 3 + 2 * length, 2):
-                    remove([words[at + param] for at in group])
+            for _, types in self.parameters():
+                remove(types)
         return left
 
 
@@ -202,6 +203,9 @@ class Order:
         """Add the steps of a type's definition after those of all that it needs."""
         if self.visited[type_id] == DONE:
             return
+        if self._is_struct_pointer(type_id):
+            self.visited[type_id] = DONE
+            return
         self.visit(type_id, False)
         if self.queue:
             queue = self.queue
@@ -209,6 +213,16 @@ class Order:
             self._left = _MAX_NAMELESS
             for queued in queue:
                 self.emit(queued, 0)
+
+    def _is_struct_pointer(self, type_id: int) -> bool:
+        """Whether a type is the pointer to a struct with a name, as most are that nothing has."""
+        words = self.words
+        at = self.offsets[type_id]
+        if words[at] != _PTR_INFO:
+            return False
+        target = words[at + 1]
+        at = self.offsets[target]
+        return bool(target and words[at - 1] and words[at] >> 24 & 0x7F in COMPOSITE)
 
     # What a type depends on
 

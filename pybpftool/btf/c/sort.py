@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.c.order import DEFINING, DONE, MAX_CHAIN, UNREFERRING, Kinds, Order
+from itertools import compress
+
+from pybpftool.btf.c.order import DEFINING, DONE, MAX_CHAIN, VISITED, Kinds, Order
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     ARRAY,
@@ -20,17 +22,20 @@ from pybpftool.uapi.btf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pybpftool.btf.names import Names
 
-# Kinds that a sorted dump may rank before the last; others lead to nothing, or have no name.
-_RANKED = NUMBERS | COMPOSITE | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
+# Kinds, structs aside, that a sorted dump may rank before the last; others lead to
+# nothing, or have no name.
+_RANKED = NUMBERS | ENUMS | {ARRAY, TYPEDEF, TYPE_TAG}
 _FOLLOWED = MODIFIERS | {PTR, TYPEDEF, DECL_TAG}
 _MAX_RANK = 10
 # After so many links what a chain leads to is noted, for the chains that join it.
 _LONG_CHAIN = 8
 _U64 = (1 << 64) - 1
+# After so many looks for prototypes that lead to what others lead to, all are noted.
+_PASSES = 4
 
 
 class _Sorter:
@@ -182,53 +187,44 @@ class _Sorter:
             value = (value * 31 + inner) & _U64
         return value
 
-    def sort(self, ids: Sequence[int], rank: int | None = None) -> list[int]:
-        """``ids`` in the order of a sorted dump; all of one ``rank`` if that is given."""
-        ranks: dict[int, dict[str, list[int]]] = {}
+    def sort(self, ids: Sequence[int]) -> list[int]:
+        """``ids``, which all are of one rank, in the order of a sorted dump."""
         words = self.words
         offsets = self.offsets
         names = self.names
-        structs = ranks.setdefault(3, {})
+        keys: dict[str, list[int]] = {}
         for type_id in ids:
             at = offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            offset = words[at - 1]
             # No name contains the separator, which sorts before all that names contain.
-            if rank is None and offset and kind in COMPOSITE:
-                keys = structs
-                name = names[offset]
+            if words[at - 1] and words[at] >> 24 & 0x7F in COMPOSITE:
+                name = names[words[at - 1]]
                 key = f"{name}\0{name}"
             else:
-                keys = ranks.setdefault(self.rank(type_id) if rank is None else rank, {})
                 key = f"{self.sort_name(type_id)}\0{self.own_name(type_id)}"
             if key in keys:
                 keys[key].append(type_id)
             else:
                 keys[key] = [type_id]
         found: list[int] = []
-        for _, keys in sorted(ranks.items()):
-            is_ascii = all(map(str.isascii, keys))
-            for key in sorted(keys) if is_ascii else sorted(keys, key=_bytes):
-                same = keys[key]
-                if len(same) > 1:
-                    same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
-                found += same
+        is_ascii = all(map(str.isascii, keys))
+        for key in sorted(keys) if is_ascii else sorted(keys, key=_bytes):
+            same = keys[key]
+            if len(same) > 1:
+                same.sort(key=lambda type_id: (self.hash(type_id, True), type_id))
+            found += same
         return found
 
-    def ranked(self, kinds: Kinds) -> list[int]:
-        """Types that sort before those of the last rank, but for declaration tags."""
+    def ranked(self, kinds: Kinds) -> dict[int, list[int]]:
+        """Types by rank, but for those of the last one and declaration tags."""
         words = self.words
         offsets = self.offsets
-        found = []
+        ranks: dict[int, list[int]] = {3: kinds.structs()}
         for type_id in kinds.of(_RANKED):
             at = offsets[type_id]
-            kind = words[at] >> 24 & 0x7F
-            is_struct = kind in COMPOSITE
-            if not words[at - 1] and (is_struct or kind == ARRAY):
-                continue
-            if is_struct or self.rank(type_id) != _MAX_RANK:
-                found.append(type_id)
-        return found
+            if words[at - 1] or words[at] >> 24 & 0x7F != ARRAY:
+                ranks.setdefault(self.rank(type_id), []).append(type_id)
+        ranks.pop(_MAX_RANK, None)
+        return ranks
 
 
 def _bytes(text: str) -> bytes:
@@ -251,7 +247,8 @@ def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
     words = order.words
     offsets = order.offsets
     sorter = _Sorter(order, names)
-    yield from sorter.sort(sorter.ranked(kinds))
+    for _, ids in sorted(sorter.ranked(kinds).items()):
+        yield from sorter.sort(ids)
     # The others matter only as far as they are the first to reach a definition that
     # the above has left: forward declarations, typedefs of void and the like.
     visited = order.visited
@@ -261,49 +258,84 @@ def _sorted_ids(order: Order, kinds: Kinds, names: Names) -> Iterator[int]:
         if visited[type_id] != DONE and words[offsets[type_id] - 1]
     }
     if left:
-        late = _reaching(order, kinds.visited(visited), left)
-        yield from sorter.sort(late, _MAX_RANK)
+        late = _reaching(order, kinds, left)
+        yield from sorter.sort(late)
     for type_id in kinds.of(COMPOSITE):
         # Structs that contain themselves are an error, anonymous ones too.
         if visited[type_id] != DONE:
             yield type_id
 
 
-def _reaching(order: Order, ids: Sequence[int], left: set[int]) -> list[int]:
-    """Those of ``ids`` that a visit would lead to some of ``left`` from, themselves included."""
+def _reaching(order: Order, kinds: Kinds, left: set[int]) -> list[int]:
+    """The types that a visit would lead to some of ``left`` from, themselves included."""
     visited = order.visited
     words = order.words
     offsets = order.offsets
+    prototypes = kinds.by_kind[FUNC_PROTO]
+    others = [type_id for type_id in kinds.of(VISITED - {FUNC_PROTO}) if visited[type_id] != DONE]
     referrers: dict[int, list[int]] = {}
+    _refer(order, others, referrers)
+    found = set(left)
+    _spread(found, left, referrers)
+    # There are more prototypes than all others, and few of them lead anywhere as a rule.
+    columns = [(prototypes, [words[offsets[type_id] + 1] for type_id in prototypes])]
+    columns += kinds.parameters()
+    for _ in range(_PASSES):
+        hits = {
+            type_id
+            for ids, types in columns
+            if not found.isdisjoint(types)
+            for type_id in compress(ids, map(found.__contains__, types))
+            if visited[type_id] != DONE
+        }
+        if hits <= found:
+            break
+        _spread(found, hits - found, referrers)
+    else:
+        _refer(order, [type_id for type_id in prototypes if visited[type_id] != DONE], referrers)
+        _spread(found, found, referrers)
+    return sorted(found)
+
+
+def _refer(order: Order, ids: Sequence[int], referrers: dict[int, list[int]]) -> None:
+    """Note which of ``ids`` refer to what has not been visited."""
+    visited = order.visited
+    words = order.words
+    offsets = order.offsets
     for type_id in ids:
         at = offsets[type_id]
         info = words[at]
         kind = info >> 24 & 0x7F
-        if kind == FUNC_PROTO:
+        if kind in _FOLLOWED:
+            if visited[words[at + 1]] == DONE:
+                continue
+            targets = [words[at + 1]]
+        elif kind == FUNC_PROTO:
             targets = words[at + 3 : at + 2 + 2 * (info & 0xFFFFFF) : 2].tolist()
             targets.append(words[at + 1])
         elif kind in COMPOSITE:
             targets = words[at + 3 : at + 2 + 3 * (info & 0xFFFFFF) : 3].tolist()
         elif kind == ARRAY:
             targets = [words[at + 2]]
-        elif kind in UNREFERRING:
-            continue
         else:
-            targets = [words[at + 1]]
+            continue
         for target in targets:
             if visited[target] != DONE:
                 if target in referrers:
                     referrers[target].append(type_id)
                 else:
                     referrers[target] = [type_id]
-    found = set(left)
-    pending = list(left)
+
+
+def _spread(found: set[int], new: Iterable[int], referrers: dict[int, list[int]]) -> None:
+    """Add to ``found`` what is ``new`` and what refers to it, however far away."""
+    pending = list(new)
+    found.update(pending)
     while pending:
         for referrer in referrers.get(pending.pop(), ()):
             if referrer not in found:
                 found.add(referrer)
                 pending.append(referrer)
-    return [type_id for type_id in ids if type_id in found]
 
 
 def steps(order: Order, kinds: Kinds, sort_by: Names | None) -> Iterator[list[int]]:
@@ -311,7 +343,7 @@ def steps(order: Order, kinds: Kinds, sort_by: Names | None) -> Iterator[list[in
 
     :param sort_by: the names to sort by; None for the order of ids.
     """
-    ids = kinds.visited(order.visited) if sort_by is None else _sorted_ids(order, kinds, sort_by)
+    ids = kinds.visited() if sort_by is None else _sorted_ids(order, kinds, sort_by)
     add = order.add
     visited = order.visited
     try:

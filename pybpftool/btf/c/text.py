@@ -20,6 +20,7 @@ from pybpftool.btf.c.members import (
     contained_in,
     enums_to_complete,
 )
+from pybpftool.btf.c.ordinary import definitions
 from pybpftool.btf.c.sizes import NUMBER_SIZES, int32, padding
 from pybpftool.btf.c.wide import ExactTexts
 from pybpftool.errors import FormatError
@@ -157,9 +158,10 @@ class Texts(ExactTexts):
         self._is_deferring = True
         found = {}
         struct = self.struct
+        known = {} if self.is_careful else definitions(self, structs)
         for type_id in structs:
             try:
-                found[type_id << 1] = f"{struct(type_id, 0)};\n\n"
+                found[type_id << 1] = f"{known.get(type_id) or struct(type_id, 0)};\n\n"
             except TooLong:
                 break  # one such is enough
             except (FormatError, IndexError, RecursionError):
@@ -395,8 +397,9 @@ class Texts(ExactTexts):
     def _lines(self, types: list[int], names: Sequence[str], level: int) -> list[str]:
         lines = []
         length = 0
-        for member, name in zip(types, names):
-            line = self.declaration(member, name, level)
+        forms = map(self.formats.get, types)
+        for member, name, form in zip(types, names, forms):
+            line = form % name if form and name else self.declaration(member, name, level)
             lines.append(line)
             length += len(line)
             if length > MAX_TEXT:
