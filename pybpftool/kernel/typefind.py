@@ -21,6 +21,10 @@ _MAGIC = 0xEB9F
 _KIND_STRUCT, _KIND_FUNC, _KIND_FUNC_PROTO = 4, 12, 13
 _RECORD = 12  # sizeof(struct btf_type)
 _PARAM = 8  # sizeof(struct btf_param)
+_STATIC_FUNC = _WORD.pack(_KIND_FUNC << 24)  # btf_type.info of nearly all functions
+# How far in to look whether types are sorted: those without a name come first then.
+_SAMPLES = tuple(part / 32 for part in range(24, 32))
+_NEAR = 4096  # bytes that are searched sooner than divided once more
 _SOONER = 7 / 8  # where a search begins, of how far in a record is to be expected
 _RESERVED = 0x60FF0000  # bits of btf_type.info that no kind uses
 
@@ -36,13 +40,14 @@ class KernelTypes:
     Little-endian BTF alone. Raises ValueError for anything else.
     """
 
-    __slots__ = ("_data", "_strings", "_strings_end", "_types", "_types_end")
+    __slots__ = ("_data", "_sorted", "_strings", "_strings_end", "_types", "_types_end")
 
     def __init__(self, data: bytes | bytearray | mmap) -> None:
         if len(data) < _HEADER.size:
             raise ValueError("truncated BTF")
         magic, _, _, size, type_at, type_len, string_at, string_len = _HEADER.unpack_from(data)
         self._data = data
+        self._sorted: bool | None = None  # not asked for yet
         self._types = size + type_at
         self._types_end = self._types + type_len
         self._strings = size + string_at
@@ -60,26 +65,72 @@ class KernelTypes:
         wanted = self._name(name)
         if wanted is None:
             return
-        for at in self._places(wanted, wanted):
+        for at in self._places(wanted, name):
             info = _WORD.unpack_from(self._data, at + 4)[0]
             if info >> 24 & 0x1F == _KIND_STRUCT and not info & _RESERVED:
                 yield at, info & 0xFFFF
 
-    def _places(self, start: bytes, name: bytes) -> Iterator[int]:
-        """Where records may stand that begin with some bytes; ``name`` is their name's offset.
+    def _places(self, start: bytes, name: str) -> Iterator[int]:
+        """Where records of a name may stand; they begin with ``start``, their name's offset first.
 
-        Names stand in the order of the records that use them first, so both are about equally
-        far in. The search begins a little before, and goes on from the beginning.
+        The search begins where one is likely, and goes on from the beginning.
         """
         first, end = self._types, self._types_end - _RECORD + len(start)
-        share = _WORD.unpack(name)[0] / (self._strings_end - self._strings)
-        likely = first + int((end - first) * share * _SOONER)
+        if self._is_sorted():
+            likely = self._place_in_order(name.encode())
+        else:
+            # Names stand in the order of the records that use them first, so both are about
+            # equally far in.
+            share = _WORD.unpack_from(start)[0] / (self._strings_end - self._strings)
+            likely = first + int((end - first) * share * _SOONER)
         for begin, stop in ((likely, end), (first, likely + len(start) - 1)):
             at = self._data.find(start, begin, stop)
             while at >= 0:
                 if (at - first) % 4 == 0:
                     yield at
                 at = self._data.find(start, at + 1, stop)
+
+    def _is_sorted(self) -> bool:
+        """Whether records stand in the order of their names, as in Linux 7.0 and later."""
+        if self._sorted is None:
+            size = self._types_end - self._types
+            names = []
+            for share in _SAMPLES:
+                found = self._function_from(self._types + int(size * share), self._types_end)
+                if found is not None:
+                    # Functions alone may be sorted, each behind its prototype, which has no name.
+                    names += [found[1], self._name_at(found[0] + _RECORD)]
+            self._sorted = len(names) == 2 * len(_SAMPLES) and names == sorted(names)
+        return self._sorted
+
+    def _place_in_order(self, name: bytes) -> int:
+        """A place at most some records before that of a name, in sorted types."""
+        low: int = self._types
+        high: int = self._types_end
+        while high - low > _NEAR:
+            middle = (low + high) // 2
+            found = self._function_from(middle, high)
+            if found is None or found[1] >= name:
+                high = middle
+            else:
+                low = found[0]
+        return low
+
+    def _function_from(self, at: int, end: int) -> tuple[int, bytes] | None:
+        """The first record of a function from a place on, and its name."""
+        while (at := self._data.find(_STATIC_FUNC, at + 4, end)) >= 0:
+            if (at - self._types) % 4 == 0 and (name := self._name_at(at - 4)):
+                return at - 4, name
+        return None
+
+    def _name_at(self, record: int) -> bytes:
+        """The name of the record at a place; empty for one that has none."""
+        if record > self._types_end - _RECORD:
+            return b""
+        begin = self._strings + int(_WORD.unpack_from(self._data, record)[0])
+        if begin >= self._strings_end:
+            return b""
+        return bytes(self._data[begin : self._data.find(b"\0", begin)])
 
     def offsets(self, struct: str, *members: str) -> tuple[int, ...] | None:
         """Byte offsets of members that stand in a struct itself, None if one is not there."""
@@ -118,13 +169,14 @@ class KernelTypes:
     def function(self, name: str, params: int) -> int | None:
         """The type id of a function, if its record comes right after its prototype's.
 
-        pahole writes them so, unless an earlier function has the same prototype.
+        pahole writes them so, unless an earlier function has the same prototype; sorted types
+        stand apart.
         """
-        wanted = self._name(name)
+        wanted = None if self._is_sorted() else self._name(name)
         if wanted is None:
             return None
         for linkage in (0, 1):  # static, global
-            for at in self._places(wanted + _WORD.pack(_KIND_FUNC << 24 | linkage), wanted):
+            for at in self._places(wanted + _WORD.pack(_KIND_FUNC << 24 | linkage), name):
                 before = at - _RECORD - _PARAM * params
                 if before < self._types:
                     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pybpftool.kernel import typefind
 from pybpftool.kernel.typefind import KernelTypes
 from tests.support.btfbuild import BtfBuilder
 
@@ -78,6 +79,47 @@ def test_records_far_from_where_their_names_let_expect_them(is_late: bool) -> No
     types = KernelTypes(btf.build())
     assert types.offsets("wanted", "a", "b") == (0, 4)
     assert types.function("bpf_iter_x", 1) == function
+
+
+def in_order(is_sorted: bool) -> tuple[KernelTypes, dict[str, int]]:
+    """Types with thousands of functions, in the order of names or in pahole's; their structs."""
+    btf = BtfBuilder()
+    number = btf.add_int("int" if not is_sorted else "", 4)
+    names = [f"{chr(97 + n % 26)}{n:05}" for n in range(6000)]
+    protos = [btf.add_func_proto(number, [("a", number)]) for _ in names[:: 1 if is_sorted else 2]]
+    offsets = {}
+    for index, name in enumerate(sorted(names)):
+        if index % 10 == 3:
+            offsets[name] = index % 200 * 4
+            btf.add_struct(name, 1000, [("a", number, 0), ("b", number, 8 * offsets[name])])
+            continue
+        proto = protos[index // 2]
+        if not is_sorted:
+            proto = btf.add_func_proto(number, [("a", number)])
+        btf.add_func(name, proto)
+    return KernelTypes(btf.build()), offsets
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_structs_among_functions_in_the_order_of_names(is_sorted: bool) -> None:
+    types, offsets = in_order(is_sorted)
+    assert types._is_sorted() == is_sorted
+    assert {name: types.offsets(name, "b", "a") for name in offsets} == {
+        name: (offset, 0) for name, offset in offsets.items()
+    }
+    assert types.offsets("zz", "a") is None and types.offsets("a00000", "a") is None
+
+
+def test_places_in_sorted_types_are_near() -> None:
+    types, offsets = in_order(True)
+    for name in offsets:
+        at, _ = next(types._structs(name))
+        assert 0 <= at - types._place_in_order(name.encode()) <= 2 * typefind._NEAR
+
+
+def test_a_function_has_no_known_id_in_sorted_types() -> None:
+    types, _ = in_order(True)
+    assert types.function("a00000", 1) is None
 
 
 @pytest.mark.parametrize("cut", [0, 10, 30, -1])
