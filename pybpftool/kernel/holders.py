@@ -10,6 +10,7 @@ thousand descriptors it costs less than loading a program; otherwise
 from __future__ import annotations
 
 import posix
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,17 @@ def prefers_iterator(idle: set[int] | None = None) -> bool:
     :param idle: filled with the processes that have no descriptors, most of them the
         kernel's own, where the answer is no and the kernel tells.
     """
-    return are_many(set() if idle is None else idle) or _is_iterator_all()
+    return can_iterate() and (are_many(set() if idle is None else idle) or _is_iterator_all())
+
+
+def can_iterate() -> bool:
+    """Whether our code can run here, and pids of the kernel (``task->tgid``) are those of /proc."""
+    try:
+        inode = posix.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return False
+    # PROC_PID_INIT_INO, include/linux/proc_ns.h
+    return sys.byteorder == "little" and inode == 0xEFFFFFFC
 
 
 def _is_iterator_all() -> bool:
@@ -50,11 +61,12 @@ def _is_iterator_all() -> bool:
 def are_many(idle: set[int]) -> bool:
     """Whether there is so much to look at that a BPF iterator pays; ``idle`` as above."""
     try:
-        pids = list(filter(str.isdigit, posix.listdir("/proc")))
+        # One for each process, and those of about twenty directories (proc_root_getattr()).
+        if posix.stat("/proc").st_nlink - 20 >= _MANY_PROCESSES:
+            return True
+        pids = filter(str.isdigit, posix.listdir("/proc"))
     except OSError:
         return False
-    if len(pids) >= _MANY_PROCESSES:
-        return True
     count = 0
     for pid in pids:
         try:

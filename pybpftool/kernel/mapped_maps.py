@@ -7,6 +7,7 @@ may be closed then. Which map it is only a program on the iterator ``task_vma`` 
 
 from __future__ import annotations
 
+from pybpftool.kernel.holders import can_iterate
 from pybpftool.kernel.task_iter import (
     HELD,
     Descriptors,
@@ -14,7 +15,6 @@ from pybpftool.kernel.task_iter import (
     Refused,
     Search,
     copied_types,
-    is_possible,
 )
 from pybpftool.kernel.typefind import mapped
 
@@ -28,7 +28,7 @@ def find_mapped(use_iterators: bool = True) -> list[tuple[int, int, str]]:
 
 
 def _by_iterator() -> list[tuple[int, int, str]] | None:
-    if not is_possible():
+    if not can_iterate():
         return None
     types = mapped() or copied_types()
     offsets = types and types.offsets("vm_area_struct", "vm_file")

@@ -17,6 +17,7 @@ import posix
 import sys
 from struct import Struct
 
+from pybpftool.kernel.holders import can_iterate
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.kernel.typefind import KernelTypes, mapped, opened
 from pybpftool.uapi import bpf as uapi
@@ -86,7 +87,7 @@ def held(
         out; the comm is that of the process. Descriptors that this module needs itself
         are left out as well.
     """
-    if not is_possible() or (types := types or mapped() or copied_types()) is None:
+    if not can_iterate() or (types := types or mapped() or copied_types()) is None:
         return None
     own = Descriptors()
     try:
@@ -95,16 +96,6 @@ def held(
         return None
     finally:
         own.close()
-
-
-def is_possible() -> bool:
-    """Whether our code can run here, and pids of the kernel (``task->tgid``) are those of /proc."""
-    try:
-        inode = posix.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return False
-    # PROC_PID_INIT_INO, include/linux/proc_ns.h
-    return sys.byteorder == "little" and inode == 0xEFFFFFFC
 
 
 def copied_types() -> KernelTypes | None:

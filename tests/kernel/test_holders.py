@@ -165,22 +165,27 @@ def test_of_an_idle_process_only_threads_are_looked_at(watched: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "idle", "are_many"),
+    ("counts", "directories", "idle", "are_many"),
     [
-        ({1: 5, 2: 0, 7: 3, 8: 0}, {2, 8}, False),
-        ({1: 0, 2: 0}, set(), False),  # a kernel before 6.2 tells no numbers
-        ({1: 5, 2: None, 3: 0}, {3}, False),  # the second ends meanwhile
-        ({1: 5, 2: 795}, set(), True),
-        ({}, set(), False),
+        ({1: 5, 2: 0, 7: 3, 8: 0}, 24, {2, 8}, False),
+        ({1: 0, 2: 0}, 22, set(), False),  # a kernel before 6.2 tells no numbers
+        ({1: 5, 2: None, 3: 0}, 23, {3}, False),  # the second ends meanwhile
+        ({1: 5, 2: 795}, 22, set(), True),
+        ({1: 5}, 139, set(), False),
+        ({1: 5}, 140, set(), True),  # of many processes not one is looked at
+        ({}, 20, set(), False),
     ],
 )
 def test_processes_without_descriptors(
     counts: dict[int, int | None],
+    directories: int,
     idle: set[int],
     are_many: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stat(path: str) -> mock.Mock:
+        if path == "/proc":
+            return mock.Mock(st_nlink=directories)
         size = counts[int(path.split("/")[2])]
         if size is None:
             raise FileNotFoundError
@@ -330,9 +335,13 @@ def test_an_iterator_is_asked_for_what_proc_hides(
     ours: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(syscall, "effective_capabilities", lambda: ours)
+    monkeypatch.setattr(holders, "can_iterate", lambda: True)
+    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1 << 22)
     assert holders.prefers_iterator() == wanted
     monkeypatch.setattr(holders, "_MANY_PROCESSES", 0)
     assert holders.prefers_iterator()
+    monkeypatch.setattr(holders, "can_iterate", lambda: False)
+    assert not holders.prefers_iterator()
 
 
 def test_capabilities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,4 +349,5 @@ def test_capabilities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
         raise KernelError("refused", 1)
 
     monkeypatch.setattr(syscall, "effective_capabilities", refused)
+    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1 << 22)
     assert not holders.prefers_iterator()

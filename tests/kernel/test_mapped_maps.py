@@ -38,7 +38,7 @@ def test_by_an_iterator(mapped: tuple[int, list[int]]) -> None:
 
 def test_by_proc(mapped: tuple[int, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     pid, _ = mapped
-    monkeypatch.setattr(mapped_maps, "is_possible", lambda: False)
+    monkeypatch.setattr(mapped_maps, "can_iterate", lambda: False)
     found = mapped_maps.find_mapped()
     assert [row for row in found if row[1] == pid] == [(0, pid, comm(pid))]
 

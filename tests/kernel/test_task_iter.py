@@ -217,7 +217,7 @@ class TestRefusals:
         assert task_iter.held("prog") is None
 
     def test_in_a_pid_namespace_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_iter, "is_possible", lambda: False)
+        monkeypatch.setattr(task_iter, "can_iterate", lambda: False)
         assert task_iter.held("prog") is None
 
     @pytest.mark.usefixtures("many")
