@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "pytest_plugin": {"inspect", "objects", "kernel", "output.files"},
     "writable": {"control", "kernel.interface", "objects"},
     "worker": set(),
+    "ahead": set(),
     "uapi": set(),
     "adapters": {"uapi"},
     "elf": {"adapters", "uapi"},
@@ -51,9 +52,10 @@ ALLOWED: dict[str, set[str]] = {
     "inspect": {"kernel.interface", "objects", "output.jsontext", "uapi"},
     "inspect.contents": {"kernel.snapshot"},  # tells what a recording keeps, which no kernel does
     "page": {"cfg", "inspect", "joined", "objects", "output"},
-    # The listings' second process, and names of numbers in the grammar.
+    # The listings' second process, a dump's second thread, names of numbers in the grammar.
     "cli": {
         "adapters",
+        "ahead",
         "control",
         "gen",
         "inspect",

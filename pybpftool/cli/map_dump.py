@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pybpftool.ahead import ahead
 from pybpftool.errors import BpfError
 from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, error_text, plain_layout
 from pybpftool.objects.map import read, readable_types
@@ -144,9 +145,10 @@ class _Dump:
             (out.write, out.write_bytes) if json is None else (json.raw, json.raw_bytes)
         )
         progress = _Progress(self._ctx, map)
+        batches = ahead(elements, self._ctx.kernel.is_live)
         count = 0
         try:
-            for batch in elements:
+            for batch in batches:
                 if batch.values is None:
                     self._unreadable(map, batch)
                     continue
@@ -160,6 +162,7 @@ class _Dump:
         except BpfError as failure:
             return count, failure
         finally:
+            batches.close()
             progress.end()
         return count, None
 

@@ -1,0 +1,112 @@
+"""Items of an iterator, made by a thread a little before they are wanted.
+
+Worth it where the kernel or a C library makes them, during which the interpreter is free
+for something else; for what Python itself computes see :mod:`pybpftool.worker`.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from typing import Any, TypeVar
+
+    Item = TypeVar("Item")
+
+_FEW = 2  # items that are made before there is a thread
+_PATIENCE = 1.0  # seconds within which a thread that was started does begin
+
+
+def ahead(items: Iterator[Item], is_worth: bool = True) -> Generator[Item, None, None]:
+    """The same items and, where it comes among them, the same exception.
+
+    Up to three exist at a time: the one that is worked on, one that waits, one being made.
+    Where it is not worth a thread, there is one CPU, or no thread can be started, each is made
+    when it is asked for. To be closed before what the items are made from.
+    """
+    for _, item in zip(range(_FEW), items):
+        yield item
+    if not is_worth or len(posix.sched_getaffinity(0)) < 2:
+        yield from items
+        return
+    maker = _Maker(items)
+    try:
+        yield from maker.all() if maker.start() else items
+    finally:
+        maker.stop()
+
+
+class _Maker:
+    """The thread's end and ours of what passes between them."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        from _queue import SimpleQueue  # queue itself imports threading and others
+        from _thread import allocate_lock
+
+        self._items = items
+        # Items, at the end an exception without one.
+        self._made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self._wanted: SimpleQueue[None] = SimpleQueue()
+        self._right = allocate_lock()  # held by whoever makes the items
+        self._is_over = False
+        self._is_done = True
+
+    def start(self) -> bool:
+        """Start the thread; whether that went well."""
+        from _thread import start_new_thread
+
+        # Always one more than is worked on: to be told to go on, a thread needs the interpreter.
+        self._wanted.put(None)
+        try:
+            start_new_thread(self._make, ())
+        except RuntimeError:
+            return False
+        self._is_done = False
+        return True
+
+    def _make(self) -> None:
+        if not self._right.acquire(False):
+            return
+        ending: BaseException = StopIteration()
+        try:
+            for item in self._items:
+                self._made.put((item, None))
+                self._wanted.get()
+                if self._is_over:
+                    break
+        except BaseException as error:
+            ending = error
+        self._made.put((None, ending))
+
+    def all(self) -> Iterator[Any]:
+        """The items that the thread makes."""
+        from _queue import Empty
+
+        while True:
+            try:
+                item, ending = self._made.get(timeout=_PATIENCE)
+            except Empty:
+                if not self._right.acquire(False):
+                    continue
+                # A thread that gets no memory ends before its first line, and says so to nobody.
+                self._is_done = True
+                yield from self._items
+                return
+            if ending is not None:
+                break
+            self._wanted.put(None)
+            yield item
+        self._is_done = True
+        if not isinstance(ending, StopIteration):
+            raise ending
+
+    def stop(self) -> None:
+        """Wait until the thread has left the items, which may then be closed."""
+        self._is_over = True
+        self._wanted.put(None)
+        # At the end of the whole program there is no thread any more.
+        while not self._is_done and not sys.is_finalizing():
+            self._is_done = self._made.get()[1] is not None
