@@ -11,6 +11,8 @@ from __future__ import annotations
 import posix
 from struct import Struct
 
+from pybpftool.records import Record
+
 _HEADER = Struct(
     "<HBBIIIII"
 )  # magic, version, flags, hdr_len, type_off, type_len, str_off, str_len
@@ -24,7 +26,7 @@ _PARAM = 8  # sizeof(struct btf_param)
 _STATIC_FUNC = _WORD.pack(_KIND_FUNC << 24)  # btf_type.info of nearly all functions
 # How far in to look whether types are sorted: those without a name come first then.
 _SAMPLES = tuple(part / 32 for part in range(24, 32))
-_NEAR = 4096  # bytes that are searched sooner than divided once more
+_NEAR = 1024  # bytes that are searched sooner than divided once more
 _SOONER = 7 / 8  # where a search begins, of how far in a record is to be expected
 _RESERVED = 0x60FF0000  # bits of btf_type.info that no kind uses
 
@@ -32,6 +34,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from mmap import mmap
+
+
+class _Order(Record):
+    """Whether records of functions (pahole 1.31), and all with a name (Linux 7.0), are sorted."""
+
+    functions: bool
+    all: bool
 
 
 class KernelTypes:
@@ -47,7 +56,7 @@ class KernelTypes:
             raise ValueError("truncated BTF")
         magic, _, _, size, type_at, type_len, string_at, string_len = _HEADER.unpack_from(data)
         self._data = data
-        self._sorted: bool | None = None  # not asked for yet
+        self._sorted: _Order | None = None  # not asked for yet
         self._types = size + type_at
         self._types_end = self._types + type_len
         self._strings = size + string_at
@@ -76,7 +85,7 @@ class KernelTypes:
         The search begins where one is likely, and goes on from the beginning.
         """
         first, end = self._types, self._types_end - _RECORD + len(start)
-        if self._is_sorted():
+        if self._order().all:
             likely = self._place_in_order(name.encode())
         else:
             # Names stand in the order of the records that use them first, so both are about
@@ -90,21 +99,22 @@ class KernelTypes:
                     yield at
                 at = self._data.find(start, at + 1, stop)
 
-    def _is_sorted(self) -> bool:
-        """Whether records stand in the order of their names, as in Linux 7.0 and later."""
+    def _order(self) -> _Order:
+        """Which records stand in the order of their names."""
         if self._sorted is None:
             size = self._types_end - self._types
-            names = []
+            functions, all = [], []
             for share in _SAMPLES:
                 found = self._function_from(self._types + int(size * share), self._types_end)
                 if found is not None:
-                    # Functions alone may be sorted, each behind its prototype, which has no name.
-                    names += [found[1], self._name_at(found[0] + _RECORD)]
-            self._sorted = len(names) == 2 * len(_SAMPLES) and names == sorted(names)
+                    functions.append(found[1])
+                    all += [found[1], self._name_at(found[0] + _RECORD)]
+            are_sorted = len(functions) == len(_SAMPLES) and functions == sorted(functions)
+            self._sorted = _Order(are_sorted, are_sorted and all == sorted(all))
         return self._sorted
 
     def _place_in_order(self, name: bytes) -> int:
-        """A place at most some records before that of a name, in sorted types."""
+        """A place some records before that of a name, where functions, or all, are sorted."""
         low: int = self._types
         high: int = self._types_end
         while high - low > _NEAR:
@@ -169,20 +179,32 @@ class KernelTypes:
     def function(self, name: str, params: int) -> int | None:
         """The type id of a function, if its record comes right after its prototype's.
 
-        pahole writes them so, unless an earlier function has the same prototype; sorted types
-        stand apart.
+        pahole writes them so, unless an earlier function has the same prototype.
         """
-        wanted = None if self._is_sorted() else self._name(name)
-        if wanted is None:
+        at = None
+        if not self._order().all:
+            at = self._function_place(name)
+        before = (at or 0) - _RECORD - _PARAM * params
+        if at is None or before < self._types:
             return None
-        for linkage in (0, 1):  # static, global
-            for at in self._places(wanted + _WORD.pack(_KIND_FUNC << 24 | linkage), name):
-                before = at - _RECORD - _PARAM * params
-                if before < self._types:
-                    return None
-                prototype = _WORDS2.unpack_from(self._data, before)
-                is_next = prototype == (0, _KIND_FUNC_PROTO << 24 | params)
-                return int(_WORD.unpack_from(self._data, at + 8)[0]) + 1 if is_next else None
+        prototype = _WORDS2.unpack_from(self._data, before)
+        is_next = prototype == (0, _KIND_FUNC_PROTO << 24 | params)
+        return int(_WORD.unpack_from(self._data, at + 8)[0]) + 1 if is_next else None
+
+    def _function_place(self, name: str) -> int | None:
+        """Where the record of a function is."""
+        if self._order().functions:
+            wanted = name.encode()
+            found = self._function_from(self._place_in_order(wanted), self._types_end)
+            while found is not None and found[1] < wanted:
+                found = self._function_from(found[0] + _RECORD, self._types_end)
+            if found is not None and found[1] == wanted:
+                return found[0]
+        offset = self._name(name)
+        if offset is not None:
+            for linkage in (0, 1):  # static, global
+                for at in self._places(offset + _WORD.pack(_KIND_FUNC << 24 | linkage), name):
+                    return at
         return None
 
 

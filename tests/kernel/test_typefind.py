@@ -81,13 +81,16 @@ def test_records_far_from_where_their_names_let_expect_them(is_late: bool) -> No
     assert types.function("bpf_iter_x", 1) == function
 
 
-def in_order(is_sorted: bool) -> tuple[KernelTypes, dict[str, int]]:
-    """Types with thousands of functions, in the order of names or in pahole's; their structs."""
+def in_order(is_sorted: bool) -> tuple[KernelTypes, dict[str, int], dict[str, int]]:
+    """Types in the order of names, all of them or functions alone.
+
+    Also the offsets of a member of structs, and the ids of functions.
+    """
     btf = BtfBuilder()
     number = btf.add_int("int" if not is_sorted else "", 4)
     names = [f"{chr(97 + n % 26)}{n:05}" for n in range(6000)]
     protos = [btf.add_func_proto(number, [("a", number)]) for _ in names[:: 1 if is_sorted else 2]]
-    offsets = {}
+    offsets, ids = {}, {}
     for index, name in enumerate(sorted(names)):
         if index % 10 == 3:
             offsets[name] = index % 200 * 4
@@ -96,14 +99,14 @@ def in_order(is_sorted: bool) -> tuple[KernelTypes, dict[str, int]]:
         proto = protos[index // 2]
         if not is_sorted:
             proto = btf.add_func_proto(number, [("a", number)])
-        btf.add_func(name, proto)
-    return KernelTypes(btf.build()), offsets
+        ids[name] = btf.add_func(name, proto)
+    return KernelTypes(btf.build()), offsets, ids
 
 
 @pytest.mark.parametrize("is_sorted", [True, False])
 def test_structs_among_functions_in_the_order_of_names(is_sorted: bool) -> None:
-    types, offsets = in_order(is_sorted)
-    assert types._is_sorted() == is_sorted
+    types, offsets, _ = in_order(is_sorted)
+    assert tuple(types._order()) == (True, is_sorted)
     assert {name: types.offsets(name, "b", "a") for name in offsets} == {
         name: (offset, 0) for name, offset in offsets.items()
     }
@@ -111,15 +114,22 @@ def test_structs_among_functions_in_the_order_of_names(is_sorted: bool) -> None:
 
 
 def test_places_in_sorted_types_are_near() -> None:
-    types, offsets = in_order(True)
+    types, offsets, _ = in_order(True)
     for name in offsets:
         at, _ = next(types._structs(name))
         assert 0 <= at - types._place_in_order(name.encode()) <= 2 * typefind._NEAR
 
 
 def test_a_function_has_no_known_id_in_sorted_types() -> None:
-    types, _ = in_order(True)
-    assert types.function("a00000", 1) is None
+    types, _, ids = in_order(True)
+    assert {types.function(name, 1) for name in ids} == {None}
+
+
+def test_functions_in_the_order_of_names() -> None:
+    types, offsets, ids = in_order(False)
+    assert {name: types.function(name, 1) for name in ids} == ids
+    assert {types.function(name, 2) for name in ids} == {None}
+    assert {types.function(name, 1) for name in (*offsets, "zz", "")} == {None}
 
 
 @pytest.mark.parametrize("cut", [0, 10, 30, -1])
