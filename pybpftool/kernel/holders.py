@@ -64,7 +64,8 @@ def are_many(idle: set[int]) -> bool:
         # One for each process, and those of about twenty directories (proc_root_getattr()).
         if posix.stat("/proc").st_nlink - 20 >= _MANY_PROCESSES:
             return True
-        pids = filter(str.isdigit, posix.listdir("/proc"))
+        # The kernel's own threads, which have no descriptors, come first.
+        pids = reversed(list(filter(str.isdigit, posix.listdir("/proc"))))
     except OSError:
         return False
     count = 0
