@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.load import SYSFS, VMLINUX, from_file, from_id, vmlinux
 from pybpftool.errors import BpfError
+from pybpftool.kernel.interface import BTF_INFO, MAP_INFO, PROG_INFO
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ MAX_FILES = 64
 
 # Where the id of a program's or map's BTF stands in struct bpf_prog_info and bpf_map_info.
 _BTF_ID_AT = {"prog": 128, "map": 64}
+_FIELDS = ("btf_size", "name_len", "kernel_btf")
 
 
 class BtfObject(Record):
@@ -70,10 +71,11 @@ class BtfObject(Record):
 class BtfReader:
     """Reads BTF objects of one kernel; all programs and maps are listed once for their users."""
 
-    __slots__ = ("_holders", "_kernel", "_maps", "_progs")
+    __slots__ = ("_fields", "_holders", "_kernel", "_maps", "_progs")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._fields = BTF_INFO.only(_FIELDS, kernel.byteorder)
         self._progs = self._users("prog")
         self._maps = self._users("map")
         self._holders = kernel.holders("btf")
@@ -92,15 +94,14 @@ class BtfReader:
 
     def read(self, obj: BpfObject) -> BtfObject:
         """The record of an open object."""
-        from pybpftool.kernel.interface import BTF_INFO
-
-        info = BTF_INFO.decode(obj.info, self._kernel.byteorder)
+        data = obj.info.ljust(self._fields.size, b"\0")  # an older kernel's struct is shorter
+        size, name_len, is_kernel = self._fields.unpack_from(data)
         id = obj.id
         return BtfObject(
             id,
-            info["btf_size"],
-            bool(info["kernel_btf"]),
-            self._kernel.btf_name(id) if info["name_len"] else "",
+            size,
+            bool(is_kernel),
+            self._kernel.btf_name(id) if name_len else "",
             self._progs.get(id),
             self._maps.get(id),
             self._holders.get(id, ()),
@@ -122,11 +123,11 @@ def load(
     A module's are split BTF: without a ``base`` the kernel's own is taken, which ``say`` is
     told.
     """
+    from pybpftool.btf.load import VMLINUX, from_id, vmlinux
+
     if base is None and id:
         obj = kernel.open("btf", id)
         try:
-            from pybpftool.kernel.interface import BTF_INFO
-
             is_kernel = BTF_INFO.decode(obj.info, kernel.byteorder)["kernel_btf"]
             if is_kernel and kernel.btf_name(id) != "vmlinux":
                 if say is not None:
@@ -141,12 +142,15 @@ def load_files(
     paths: list[str],
     base: Btf | None = None,
     say: Callable[[str], object] | None = None,
-    read: Callable[[str, Btf | None], Btf] = from_file,
+    read: Callable[[str, Btf | None], Btf] | None = None,
 ) -> Btf:
     """The types of a file, or those of several with one base, merged.
 
     ``read`` reads one of them: a recorded kernel has files of its own in /sys.
     """
+    from pybpftool.btf.load import SYSFS, VMLINUX, from_file
+
+    read = read or from_file
     files = [path for path in paths if path != VMLINUX]
     if len(files) < len(paths) and files and say is not None:
         say(f"'{VMLINUX}' is left out: it is the base of the other files")
@@ -167,15 +171,11 @@ def load_files(
 
 def map_types(kernel: Kernel, obj: BpfObject) -> tuple[int, int, int]:
     """The BTF object of a map, and the types of its keys and values there; 0 for none."""
-    from pybpftool.kernel.interface import MAP_INFO
-
     info = MAP_INFO.decode(obj.info, kernel.byteorder)
     return info["btf_id"], info["btf_key_type_id"], info["btf_value_type_id"]
 
 
 def prog_types(kernel: Kernel, obj: BpfObject) -> int:
     """The BTF object of a program, 0 for none."""
-    from pybpftool.kernel.interface import PROG_INFO
-
     id: int = PROG_INFO.decode(obj.info, kernel.byteorder)["btf_id"]
     return id
