@@ -132,7 +132,8 @@ class Buffer:
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
-        self._pin = (c_char * size).from_buffer(self.data)
+        # Its first byte alone: an array type of ctypes for each size takes longer than the call.
+        self._pin = c_char.from_buffer(self.data if size else bytearray(1))
         self.address = addressof(self._pin)
 
     def number(self, offset: int) -> c_uint:
@@ -314,7 +315,7 @@ def if_indextoname(index: int) -> str | None:
 
 
 # include/uapi/linux/capability.h
-_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_HEADER = 0x20080522.to_bytes(4, sys.byteorder) + bytes(4)  # version 3, our own
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
 _CAP_SYS_ADMIN, _CAP_PERFMON, CAP_BPF = 21, 38, 39
 _PR_CAPBSET_READ = 23
@@ -322,11 +323,10 @@ _PR_CAPBSET_READ = 23
 
 def effective_capabilities() -> int:
     """The capabilities of this process that count, a bit each (capget(2)). Raises KernelError."""
-    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (c_uint * 6)()
-    if c_function("capget")(header, data):
+    header, data = Buffer.of(_CAPABILITY_HEADER), Buffer(24)
+    if c_function("capget")(c_void_p(header.address), c_void_p(data.address)):
         raise KernelError.of("cannot read our capabilities", get_errno())
-    return data[0] | data[3] << 32
+    return data.number(0).value | data.number(12).value << 32
 
 
 def may_trace() -> bool:
@@ -344,12 +344,12 @@ def may_look_into_processes() -> bool:
 
 def set_effective_capabilities(mask: int) -> None:
     """Let only these of our permitted capabilities count (capset(2)). Raises KernelError."""
-    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (c_uint * 6)()
-    if c_function("capget")(header, data) == 0:
-        data[0] = mask & 0xFFFFFFFF
-        data[3] = mask >> 32
-        if c_function("capset")(header, data) == 0:
+    header, data = Buffer.of(_CAPABILITY_HEADER), Buffer(24)
+    pointers = c_void_p(header.address), c_void_p(data.address)
+    if c_function("capget")(*pointers) == 0:
+        data.number(0).value = mask & 0xFFFFFFFF
+        data.number(12).value = mask >> 32
+        if c_function("capset")(*pointers) == 0:
             return
     raise KernelError.of("cannot give up our capabilities", get_errno())
 
