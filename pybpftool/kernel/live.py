@@ -680,13 +680,16 @@ class LiveListing(Listing):
 
 
 def _close_all(opened: list[int]) -> None:
-    """Close descriptors of ours and forget them; in one call where nothing is between them."""
-    if len(opened) > 1 and opened == list(range(opened[0], opened[0] + len(opened))):
-        posix.closerange(opened[0], opened[-1] + 1)
-    else:
-        for fd in opened:
-            posix.close(fd)
-    opened.clear()
+    """Close descriptors of ours and forget them, those with numbers in a row in one call."""
+    while len(opened) > 1:
+        row = range(opened[0], opened[0] + len(opened))
+        count = len(row)
+        if opened != list(row):  # descriptors of others are between them
+            count = next(n for n, fd in enumerate(opened) if fd != row[n])
+        posix.closerange(row[0], row[0] + count)
+        del opened[:count]
+    if opened:
+        posix.close(opened.pop())
 
 
 def c_string(data: bytes | bytearray) -> str:

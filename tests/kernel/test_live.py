@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import posix
 import struct
@@ -335,3 +336,17 @@ def test_devices_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_c_strings() -> None:
     assert c_string(b"abc\0def") == "abc"
     assert c_string(bytearray(b"\xff")) == "\udcff"
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(5), 3), (0, 1, 2, 3, 4), ()])
+def test_descriptors_are_closed_together_and_no_other(order: tuple[int, ...]) -> None:
+    fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(5)]
+    opened = [fds[number] for number in order]
+    others = set(fds) - set(opened)
+    live._close_all(opened)
+    assert opened == []
+    for fd in others:
+        os.close(fd)  # fails where it is closed already
+    for number in order:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fds[number])
