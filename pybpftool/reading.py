@@ -5,12 +5,17 @@ from __future__ import annotations
 import posix
 
 _PIECE = 1 << 20
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
+_S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000
 
 
 def is_regular(fd: int) -> bool:
     """Whether a descriptor is that of a plain file (without the module stat). Raises OSError."""
     return posix.fstat(fd).st_mode & _S_IFMT == _S_IFREG
+
+
+def is_directory(fd: int) -> bool:
+    """Whether an open file is a directory."""
+    return posix.fstat(fd).st_mode & _S_IFMT == _S_IFDIR
 
 
 def read_some(fd: int, most: int = _PIECE) -> bytes:

@@ -101,9 +101,7 @@ CIRCLES: dict[tuple[str, ...], str] = {
 
 # Modules that may import ctypes, and what for.
 CTYPES = {
-    "kernel.cdata": "what bpf(2) and the other calls of the C library need",
-    "control.mounts": "mount(2)",
-    "control.libbpf": "the system's libbpf",
+    "kernel.cdata": "what bpf(2), the C library and the system's libbpf need",
     "adapters.libpcap": "the system's libpcap",
     "adapters.capstone": "the options of a disassembler that its package does not offer",
 }

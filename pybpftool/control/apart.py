@@ -6,7 +6,7 @@ A file that the library cannot digest ends that process and nothing else.
 from __future__ import annotations
 
 import marshal
-import os
+import posix
 
 from pybpftool.control.libbpf import LibbpfError
 from pybpftool.errors import BpfError, FormatError, KernelError, LoadError, NotFoundError
@@ -37,20 +37,20 @@ def apart(
     exception of its is raised here; :class:`CrashedError`, with ``files`` in its message, if
     the process crashes. The process is gone when this ends, whatever ends it.
     """
-    hear, say = os.pipe()
-    wait, go = os.pipe()
+    hear, say = posix.pipe()
+    wait, go = posix.pipe()
     try:
-        pid = os.fork()
+        pid = posix.fork()
     except OSError as error:
         for fd in (hear, say, wait, go):
-            os.close(fd)
+            posix.close(fd)
         raise BpfError(f"cannot start a process for libbpf: {error.strerror}") from None
     if not pid:
-        os.close(hear)
-        os.close(go)
+        posix.close(hear)
+        posix.close(go)
         _run(work, listeners, say, wait)
-    os.close(say)
-    os.close(wait)
+    posix.close(say)
+    posix.close(wait)
     failure: Exception | None = None
     try:
         with open(hear, "rb") as said, open(go, "wb", buffering=0, closefd=True) as onward:
@@ -65,13 +65,13 @@ def apart(
                     assert listener is not None
                     listener(*values)
     except GeneratorExit:
-        os.waitpid(pid, 0)  # it has seen that nobody asks for more
+        posix.waitpid(pid, 0)  # it has seen that nobody asks for more
         raise
     except BaseException:
-        os.kill(pid, _SIGKILL)
-        os.waitpid(pid, 0)
+        posix.kill(pid, _SIGKILL)
+        posix.waitpid(pid, 0)
         raise
-    _, status = os.waitpid(pid, 0)
+    _, status = posix.waitpid(pid, 0)
     if failure is not None:
         raise failure
     if status:
@@ -95,11 +95,11 @@ def _let_go_on(onward: Any) -> None:
 
 
 def _ending(status: int) -> str:
-    if not os.WIFSIGNALED(status):
+    if not posix.WIFSIGNALED(status):
         return "it gave up"
     import signal  # milliseconds, since it is made of enums
 
-    number = os.WTERMSIG(status)
+    number = posix.WTERMSIG(status)
     try:
         return f"it ended with {signal.Signals(number).name}"
     except ValueError:
@@ -133,7 +133,7 @@ def _run(
         try:
             for item in items:
                 tell(_ITEM, item)
-                if not os.read(wait, 1):
+                if not posix.read(wait, 1):
                     break
             items.close()  # type: ignore[attr-defined]  # a generator
         except Exception as error:
@@ -141,7 +141,7 @@ def _run(
             tell(_ERROR, *as_plain(error))
         status = 0
     finally:
-        os._exit(status)
+        posix._exit(status)
 
 
 def _telling(

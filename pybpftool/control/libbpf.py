@@ -1,4 +1,4 @@
-"""The system's libbpf, through ctypes: the one module that calls it.
+"""The system's libbpf: the one module that calls it.
 
 Every function is looked up when it is first called, for distributions ship libbpf 1.1 to 1.8;
 one that the library at hand lacks is :class:`LibbpfError` with both versions. What the library
@@ -7,10 +7,26 @@ says goes to :class:`Messages` and never to stderr by itself.
 
 from __future__ import annotations
 
-import ctypes
-import os
-
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.cdata import (
+    Library,
+    Structure,
+    addressof,
+    byref,
+    bytes_at,
+    c_bool,
+    c_char_p,
+    c_function,
+    c_int,
+    c_size_t,
+    c_uint,
+    c_void_p,
+    callback,
+    fs_decoded,
+    fs_encoded,
+    get_errno,
+    sizeof,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +38,10 @@ SONAME = "libbpf.so.1"
 WARN, INFO, DEBUG = range(3)
 """Levels of what the library says (enum libbpf_print_level)."""
 
-_Pointer = ctypes.c_void_p
-_Text = ctypes.c_char_p
-_int = ctypes.c_int
-_u32 = ctypes.c_uint32
+_Pointer = c_void_p
+_Text = c_char_p
+_int = c_int
+_u32 = c_uint
 # Function: the library's version that brought it, what it returns, what it takes.
 _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "libbpf_major_version": ("0.6", _u32, ()),
@@ -34,7 +50,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "libbpf_register_prog_handler": ("0.8", _int, (_Text, _int, _int, _Pointer)),
     "libbpf_set_print": ("0.0.1", _Pointer, (_Pointer,)),
     "bpf_object__open_file": ("0.0.5", _Pointer, (_Text, _Pointer)),
-    "bpf_object__open_mem": ("0.0.6", _Pointer, (_Text, ctypes.c_size_t, _Pointer)),
+    "bpf_object__open_mem": ("0.0.6", _Pointer, (_Text, c_size_t, _Pointer)),
     "bpf_object__load": ("0.0.1", _int, (_Pointer,)),
     "bpf_object__close": ("0.0.1", None, (_Pointer,)),
     "bpf_object__gen_loader": ("0.5", _int, (_Pointer, _Pointer)),
@@ -53,21 +69,21 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_program__attach": ("0.0.4", _Pointer, (_Pointer,)),
     "bpf_program__attach_cgroup": ("0.0.8", _Pointer, (_Pointer, _int)),
     "bpf_program__attach_xdp": ("0.1", _Pointer, (_Pointer, _int)),
-    "bpf_program__autoload": ("0.1", ctypes.c_bool, (_Pointer,)),
-    "bpf_program__set_autoload": ("0.1", _int, (_Pointer, ctypes.c_bool)),
+    "bpf_program__autoload": ("0.1", c_bool, (_Pointer,)),
+    "bpf_program__set_autoload": ("0.1", _int, (_Pointer, c_bool)),
     "bpf_program__attach_iter": ("0.1", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__name": ("0.0.1", _Text, (_Pointer,)),
     "bpf_map__type": ("0.8", _int, (_Pointer,)),
     "bpf_map__fd": ("0.0.1", _int, (_Pointer,)),
-    "bpf_map__autocreate": ("0.8", ctypes.c_bool, (_Pointer,)),
+    "bpf_map__autocreate": ("0.8", c_bool, (_Pointer,)),
     "bpf_map__max_entries": ("0.8", _u32, (_Pointer,)),
     "bpf_map__set_max_entries": ("0.1", _int, (_Pointer, _u32)),
-    "bpf_map__set_initial_value": ("0.0.6", _int, (_Pointer, _Text, ctypes.c_size_t)),
-    "bpf_map__set_autocreate": ("0.8", _int, (_Pointer, ctypes.c_bool)),
+    "bpf_map__set_initial_value": ("0.0.6", _int, (_Pointer, _Text, c_size_t)),
+    "bpf_map__set_autocreate": ("0.8", _int, (_Pointer, c_bool)),
     "bpf_map__initial_value": ("0.8", _Pointer, (_Pointer, _Pointer)),
     "bpf_map__pin_path": ("0.0.6", _Text, (_Pointer,)),
     "bpf_map__set_pin_path": ("0.0.6", _int, (_Pointer, _Text)),
-    "bpf_map__is_pinned": ("0.0.6", ctypes.c_bool, (_Pointer,)),
+    "bpf_map__is_pinned": ("0.0.6", c_bool, (_Pointer,)),
     "bpf_map__map_flags": ("0.8", _u32, (_Pointer,)),
     "bpf_map__set_map_flags": ("0.1", _int, (_Pointer, _u32)),
     "bpf_map__attach_struct_ops": ("0.0.7", _Pointer, (_Pointer,)),
@@ -82,53 +98,51 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "bpf_link__destroy": ("0.0.4", _int, (_Pointer,)),
 }
 
-_PRINT = ctypes.CFUNCTYPE(_int, _int, _Pointer, _Pointer)
-
 
 class LibbpfError(BpfError):
     """There is no libbpf here, or one that is too old."""
 
 
-class _OpenOptions(ctypes.Structure):
+class _OpenOptions(Structure):
     """``struct bpf_object_open_opts`` as libbpf 1.1 has it; later ones are longer."""
 
     _fields_ = (
-        ("sz", ctypes.c_size_t),
+        ("sz", c_size_t),
         ("object_name", _Text),
-        ("relaxed_maps", ctypes.c_bool),
+        ("relaxed_maps", c_bool),
         ("pin_root_path", _Text),
         ("attach_prog_fd", _u32),  # a hole since libbpf 1.0
         ("kconfig", _Text),
         ("btf_custom_path", _Text),
         ("kernel_log_buf", _Pointer),
-        ("kernel_log_size", ctypes.c_size_t),
+        ("kernel_log_size", c_size_t),
         ("kernel_log_level", _u32),
     )
 
 
-class LoaderOptions(ctypes.Structure):
+class LoaderOptions(Structure):
     """``struct gen_loader_opts``: what becomes of a light loader; ``gen_hash`` since 1.7."""
 
     _fields_ = (
-        ("sz", ctypes.c_size_t),
+        ("sz", c_size_t),
         ("data", _Pointer),
         ("insns", _Pointer),
         ("data_sz", _u32),
         ("insns_sz", _u32),
-        ("gen_hash", ctypes.c_bool),
+        ("gen_hash", c_bool),
     )
 
     def made(self) -> tuple[bytes, bytes]:
         """The loader's instructions and data, while its object is open and loaded."""
-        insns = ctypes.string_at(self.insns, self.insns_sz)
-        return insns, ctypes.string_at(self.data, self.data_sz)
+        insns = bytes_at(self.insns, self.insns_sz)
+        return insns, bytes_at(self.data, self.data_sz)
 
 
-class _IterOptions(ctypes.Structure):
+class _IterOptions(Structure):
     """``struct bpf_iter_attach_opts``."""
 
     _fields_ = (
-        ("sz", ctypes.c_size_t),
+        ("sz", c_size_t),
         ("link_info", _Pointer),
         ("link_info_len", _u32),
     )
@@ -161,27 +175,28 @@ class Libbpf:
 
     __slots__ = ("_callback", "_dll", "_functions", "messages")
 
-    def __init__(self, dll: ctypes.CDLL) -> None:
+    def __init__(self, dll: Library) -> None:
         self._dll = dll
         self._functions: dict[str, Any] = {}
         self.messages = Messages()
-        libc = ctypes.CDLL(None)
-        vasprintf, free = libc["vasprintf"], libc["free"]
-        vasprintf.argtypes = (ctypes.POINTER(_Pointer), _Pointer, _Pointer)
+        vasprintf, free = c_function("vasprintf"), c_function("free")
+        vasprintf.argtypes = (_Pointer, _Pointer, _Pointer)
         free.argtypes = (_Pointer,)
+        free.restype = None
 
         def hear(level: int, format: int, arguments: int) -> int:
             # A va_list reaches us as one pointer-sized word on every Linux architecture.
             text = _Pointer()
-            size: int = vasprintf(ctypes.byref(text), format, arguments)
+            size: int = vasprintf(byref(text), format, arguments)
             if size >= 0 and text.value:
-                said = ctypes.string_at(text.value, size).decode("utf-8", "surrogateescape")
+                said = bytes_at(text.value, size).decode("utf-8", "surrogateescape")
                 free(text)
                 self.messages.add(level, said)
             return size
 
-        self._callback = _PRINT(hear)  # the library keeps its address
-        self.call("libbpf_set_print", ctypes.cast(self._callback, _Pointer))
+        # The library keeps its address.
+        self._callback = callback(hear, _int, _Pointer, _Pointer)
+        self.call("libbpf_set_print", self._callback)
 
     @property
     def version(self) -> str:
@@ -191,11 +206,15 @@ class Libbpf:
     @property
     def errno(self) -> int:
         """The error of the last call that returns a pointer."""
-        return ctypes.get_errno()
+        return get_errno()
 
     def has(self, name: str) -> bool:
         """Whether the library at hand has a function of the table."""
-        return hasattr(self._dll, name)
+        try:
+            self._dll.address(name)
+        except AttributeError:
+            return False
+        return True
 
     def require(self, version: str, what: str) -> None:
         """Raise LibbpfError unless the library is of this version or newer."""
@@ -205,12 +224,12 @@ class Libbpf:
             )
 
     def call(self, name: str, *arguments: object) -> Any:
-        """Call a function of the table; its C result. errno is :func:`ctypes.get_errno`'s."""
+        """Call a function of the table; its C result. errno is :attr:`errno`."""
         function = self._functions.get(name)
         if function is None:
             since, result, parameters = _FUNCTIONS[name]
             try:
-                function = self._dll[name]
+                function = self._dll.function(name)
             except AttributeError:
                 raise LibbpfError(
                     f"this needs libbpf {since} or newer, and libbpf {self.version} is installed"
@@ -239,16 +258,16 @@ class Libbpf:
     ) -> int | None:
         """Open an object file, or ``data`` as one; its handle, None with :attr:`errno` set."""
         options = _OpenOptions(
-            sz=ctypes.sizeof(_OpenOptions),
-            object_name=None if name is None else os.fsencode(name),
+            sz=sizeof(_OpenOptions),
+            object_name=None if name is None else fs_encoded(name),
             relaxed_maps=relaxed_maps,
-            btf_custom_path=None if kernel_btf is None else os.fsencode(kernel_btf),
+            btf_custom_path=None if kernel_btf is None else fs_encoded(kernel_btf),
             kernel_log_level=log_level,
         )
-        place = ctypes.byref(options)
+        place = byref(options)
         handle: int | None
         if data is None:
-            handle = self.call("bpf_object__open_file", os.fsencode(path), place)
+            handle = self.call("bpf_object__open_file", fs_encoded(path), place)
         else:
             handle = self.call("bpf_object__open_mem", data, len(data), place)
         return handle
@@ -257,28 +276,26 @@ class Libbpf:
         """Have loading an object make a light loader instead. Raises BpfError."""
         if signed:
             self.require("1.7", "light loaders that can be signed")
-        size = ctypes.sizeof(LoaderOptions) if signed else LoaderOptions.gen_hash.offset
+        size = sizeof(LoaderOptions) if signed else LoaderOptions.gen_hash.offset
         options = LoaderOptions(sz=size, gen_hash=signed)
-        self.checked(
-            "cannot make a light loader", "bpf_object__gen_loader", obj, ctypes.byref(options)
-        )
+        self.checked("cannot make a light loader", "bpf_object__gen_loader", obj, byref(options))
         return options
 
     def initial_value(self, map: int) -> bytes | None:
         """What a map of global variables holds at first."""
-        size = ctypes.c_size_t()
-        data = self.call("bpf_map__initial_value", map, ctypes.byref(size))
-        return ctypes.string_at(data, size.value) if data else None
+        size = c_size_t()
+        data = self.call("bpf_map__initial_value", map, byref(size))
+        return bytes_at(data, size.value) if data else None
 
     def attach_iterator(self, prog: int, map_fd: int | None) -> int | None:
         """Attach a program as an iterator, over a map's elements; the link's handle or None."""
         # union bpf_iter_link_info, which begins with map.map_fd.
         info = (_u32 * 4)(map_fd or 0)
-        options = _IterOptions(sz=ctypes.sizeof(_IterOptions))
+        options = _IterOptions(sz=sizeof(_IterOptions))
         if map_fd is not None:
-            options.link_info = ctypes.addressof(info)
-            options.link_info_len = ctypes.sizeof(info)
-        link: int | None = self.call("bpf_program__attach_iter", prog, ctypes.byref(options))
+            options.link_info = addressof(info)
+            options.link_info_len = sizeof(info)
+        link: int | None = self.call("bpf_program__attach_iter", prog, byref(options))
         return link
 
     def each(self, name: str, obj: object) -> Iterator[int]:
@@ -290,11 +307,11 @@ class Libbpf:
 
     def text(self, name: str, handle: int) -> str:
         """What a function returns that gives a string; empty for none."""
-        return os.fsdecode(self.call(name, handle) or b"")
+        return fs_decoded(self.call(name, handle) or b"")
 
     def forget_section(self, section: str) -> None:
         """Have programs of a section mean nothing by themselves, in objects opened from now on."""
-        name = os.fsencode(section)
+        name = fs_encoded(section)
         what = f"cannot leave the section '{section}' without a meaning"
         self.checked(what, "libbpf_register_prog_handler", name, 0, 0, None)
 
@@ -303,9 +320,9 @@ class Libbpf:
         prog_type, attach_type = _int(), _int()
         error = self.call(
             "libbpf_prog_type_by_name",
-            os.fsencode(section),
-            ctypes.byref(prog_type),
-            ctypes.byref(attach_type),
+            fs_encoded(section),
+            byref(prog_type),
+            byref(attach_type),
         )
         return None if error else (prog_type.value, attach_type.value)
 
@@ -328,7 +345,7 @@ def library() -> Libbpf:
     global _library
     if _library is None:
         try:
-            dll = ctypes.CDLL(SONAME, use_errno=True)
+            dll = Library(SONAME)
         except OSError as error:
             # dlerror(3) has a sentence for what is not there, and others for the rest.
             if SONAME not in str(error) or "No such file" not in str(error):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.control.apart import apart
 from pybpftool.control.libbpf import Messages, library
 from pybpftool.control.refusal import check_file, refused
 from pybpftool.errors import BpfError
+from pybpftool.kernel.cdata import fs_encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def link(paths: Sequence[str], aloud: Callable[[str], None] | None = None) -> by
     for path in paths:
         check_file(path)
     library()  # fails here, not in the other process
-    made = os.memfd_create("made")  # with no name until it is whole
+    made = posix.memfd_create("made")  # with no name until it is whole
     try:
         for _ in apart("', '".join(paths), lambda aloud: _link(paths, made, aloud), aloud=aloud):
             pass
@@ -30,7 +31,7 @@ def link(paths: Sequence[str], aloud: Callable[[str], None] | None = None) -> by
             file.seek(0)
             return file.read()
     finally:
-        os.close(made)
+        posix.close(made)
 
 
 def link_bytes(
@@ -40,7 +41,7 @@ def link_bytes(
     places = []
     try:
         for data in contents:
-            fd = os.memfd_create("object")
+            fd = posix.memfd_create("object")
             places.append(fd)
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
@@ -54,7 +55,7 @@ def link_bytes(
             raise BpfError(text) from None
     finally:
         for fd in places:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) -> Iterator[None]:
@@ -65,7 +66,7 @@ def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) ->
         raise refused("cannot begin to link", lib, lib.errno)
     for path in paths:
         lib.messages = Messages(aloud)
-        error = lib.call("bpf_linker__add_file", linker, os.fsencode(path), None)
+        error = lib.call("bpf_linker__add_file", linker, fs_encoded(path), None)
         if error:
             raise refused(f"cannot link '{path}'", lib, -error)
     error = lib.call("bpf_linker__finalize", linker)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from errno import EINVAL
 
 from pybpftool.control import require_live
@@ -15,10 +15,11 @@ from pybpftool.control.bpf_object import (
     object_id,
 )
 from pybpftool.control.libbpf import as_numbers
-from pybpftool.control.pin_set import PinSet
+from pybpftool.control.pin_set import PinSet, is_there
 from pybpftool.control.refusal import logs
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.cdata import fs_encoded
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
 from pybpftool.uapi.prog_sections import ATTACH_BTF, SLEEPABLE, XDP_FRAGS
@@ -164,7 +165,7 @@ def load_object(obj: BpfObjectFile, pins: PinSet) -> None:
     """Load; the maps that libbpf pins by itself count among ``pins``."""
     for map in obj.maps:
         path = map.pin_path
-        if path and not os.path.lexists(path):
+        if path and not is_there(path):
             pins.adopt(path)  # before, for it may crash after it has pinned
     obj.load()
 
@@ -244,7 +245,12 @@ def _stand_in(obj: BpfObjectFile, prog: Program, section: prog_sections.Section)
     lib.call("bpf_program__set_flags", prog.handle, flags)
     target = prog.section.partition("/")[2]
     if ATTACH_BTF in section.flags and target:
-        error = lib.call("bpf_program__set_attach_target", prog.handle, 0, os.fsencode(target))
+        error = lib.call(
+            "bpf_program__set_attach_target",
+            prog.handle,
+            0,
+            fs_encoded(target),
+        )
         if error:
             raise KernelError.of(
                 f"cannot find '{target}' for the program '{prog.name}' in the kernel's BTF", -error
@@ -324,7 +330,7 @@ def _pin_link(obj: BpfObjectFile, prog: Program, path: str, pins: PinSet) -> boo
         pins.pin(descriptor, path)
         # Else the library disables the perf event of the link that stays.
         lib.call("bpf_link__disconnect", link)
-        os.close(descriptor)  # which is ours from here on
+        posix.close(descriptor)  # which is ours from here on
     finally:
         lib.call("bpf_link__destroy", link)
     return True

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-
 from pybpftool.errors import KernelError
+from pybpftool.kernel.cdata import c_char_p, c_function, c_int, c_ulong, fs_encoded, get_errno
 
 _MS_BIND = 1 << 12
 _MS_REC = 1 << 14
@@ -13,16 +11,13 @@ _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _EINVAL = 22
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None) -> int:
     """mount(2): 0 or the negative errno."""
-    function = _libc["mount"]
-    text = ctypes.c_char_p
-    function.argtypes = (text, text, text, ctypes.c_ulong, text)
-    if function(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data):
-        return -ctypes.get_errno()
+    function = c_function("mount")
+    function.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+    if function(fs_encoded(source), fs_encoded(target), kind.encode(), flags, data):
+        return -get_errno()
     return 0
 
 
@@ -63,7 +58,7 @@ def _mount_privately(kind: str, what: str, directory: str) -> int:
 
 def unmount(directory: str, mounts: int) -> None:
     """Undo so many mounts on a directory."""
-    function = _libc["umount2"]
-    function.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    function = c_function("umount2")
+    function.argtypes = (c_char_p, c_int)
     for _ in range(mounts):
-        function(os.fsencode(directory), _MNT_DETACH)
+        function(fs_encoded(directory), _MNT_DETACH)

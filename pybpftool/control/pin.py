@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 from errno import EEXIST
 
 from pybpftool.control import require_live
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.cdata import fs_encoded
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.uapi import bpf as uapi
 
@@ -36,18 +37,24 @@ def pin(kernel: Kernel, fd: int, path: str, may_mount: bool = True) -> None:
         raise
 
 
+def directory_of(path: str) -> str:
+    """The directory in which a path is, as the path names it."""
+    head = path[: path.rfind("/") + 1]
+    return head.rstrip("/") or head or "."
+
+
 def _prepare(path: str, may_mount: bool) -> tuple[str, int]:
     """The directory of ``path`` and the number of mounts made on it."""
     from pybpftool.kernel.pins import is_bpffs
 
     if "\0" in path:
         raise BpfError("a path cannot contain a null byte")
-    if os.access(path, os.F_OK):
+    if posix.access(path, posix.F_OK):
         raise BpfError(f"cannot pin the object: '{path}' exists already")
-    directory = os.path.dirname(path) or "."
+    directory = directory_of(path)
     if is_bpffs(directory):
         return directory, 0
-    if not os.access(directory, os.F_OK):
+    if not posix.access(directory, posix.F_OK):
         raise BpfError(f"cannot pin the object: there is no directory '{directory}'")
     if not may_mount:
         raise BpfError(
@@ -61,7 +68,7 @@ def _prepare(path: str, may_mount: bool) -> tuple[str, int]:
 
 def pin_object(fd: int, path: str) -> None:
     """``BPF_OBJ_PIN``: pin an open program, map or link in a bpf file system."""
-    raw = os.fsencode(path)
+    raw = fs_encoded(path)
     if b"\0" in raw:
         raise BpfError("a path cannot contain a null byte")
     name = Buffer.of(raw + b"\0")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.control.mounts import mount_bpffs, unmount
-from pybpftool.control.pin import pin_object
+from pybpftool.control.pin import directory_of, pin_object
 from pybpftool.errors import BpfError
 from pybpftool.kernel.pins import is_bpffs
 
@@ -43,12 +43,12 @@ class PinSet:
     def prepare_file(self, path: str) -> None:
         """See to it that ``path`` is free and in a bpf file system, by mounting one."""
         _refuse_null(path)
-        if os.access(path, os.F_OK):
+        if posix.access(path, posix.F_OK):
             raise BpfError(f"cannot pin the object: '{path}' exists already")
-        directory = os.path.dirname(path) or "."
+        directory = directory_of(path)
         if is_bpffs(directory):
             return
-        if not os.access(directory, os.F_OK):
+        if not posix.access(directory, posix.F_OK):
             raise BpfError(f"cannot pin the object: there is no directory '{directory}'")
         self._mount(directory)
 
@@ -60,11 +60,11 @@ class PinSet:
         _refuse_null(path)
         if is_bpffs(path):
             return
-        if os.access(path, os.F_OK):
+        if posix.access(path, posix.F_OK):
             self._mount(path)
             return
-        parent = os.path.dirname(path.rstrip("/")) or "."
-        if not os.access(parent, os.F_OK):
+        parent = directory_of(path.rstrip("/"))
+        if not posix.access(parent, posix.F_OK):
             raise BpfError(f"cannot make the directory '{path}': there is no '{parent}'")
         if not is_bpffs(parent):
             self._refuse_mount(path)
@@ -73,7 +73,7 @@ class PinSet:
 
     def _make(self, directory: str) -> None:
         try:
-            os.mkdir(directory, 0o700)
+            posix.mkdir(directory, 0o700)
         except OSError as error:
             raise BpfError(f"cannot make the directory '{directory}': {error.strerror}") from None
         self.note(_DIRECTORY, directory)
@@ -91,8 +91,8 @@ class PinSet:
 
     def pin(self, fd: int, path: str) -> None:
         """Pin an open program, map or link at a path that was prepared."""
-        directory = os.path.dirname(path) or "."
-        if not os.path.lexists(directory):
+        directory = directory_of(path)
+        if not is_there(directory):
             self._make(directory)
         pin_object(fd, path)
         self.note(_PIN, path)
@@ -107,8 +107,17 @@ class PinSet:
             if what == _MOUNTS:
                 unmount(path, mounts)
             else:
-                _quietly(os.unlink if what == _PIN else os.rmdir, path)
+                _quietly(posix.unlink if what == _PIN else posix.rmdir, path)
         self.note(_NOTHING)
+
+
+def is_there(path: str) -> bool:
+    """Whether there is anything of this name, be it a link that leads nowhere."""
+    try:
+        posix.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _refuse_null(path: str) -> None:
@@ -118,6 +127,6 @@ def _refuse_null(path: str) -> None:
 
 def _quietly(function: object, path: str) -> None:
     try:
-        function(path)  # type: ignore[operator]  # os.unlink or os.rmdir
+        function(path)  # type: ignore[operator]  # posix.unlink or posix.rmdir
     except OSError:
         pass  # somebody else has removed it

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import posix
 from errno import EACCES, EISDIR, EPERM
 
 from pybpftool.control.libbpf import WARN, as_numbers
@@ -40,20 +39,19 @@ _MOST_ERRNO = 4000  # above are libbpf's own numbers
 
 def check_file(path: str) -> None:
     """Refuse what is not a readable ELF file before libbpf sees it."""
-    from pybpftool.reading import read_some
+    from pybpftool.reading import is_directory, is_regular, read_some
 
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         try:
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISDIR(mode):
-                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-            if not stat.S_ISREG(mode):
+            if is_directory(fd):
+                raise IsADirectoryError(EISDIR, posix.strerror(EISDIR))
+            if not is_regular(fd):
                 raise BpfError(f"cannot open '{path}': not a regular file")
             magic = read_some(fd, 4)
         finally:
-            os.close(fd)
+            posix.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "impossible name"
         raise BpfError(f"cannot open '{path}': {reason}") from None
@@ -156,7 +154,7 @@ def _last_failure(lib: Libbpf) -> list[str]:
 
 def _reason(warnings: list[str], errno: int) -> str:
     text = "; ".join(warnings[:_SHOWN])
-    if errno in (EPERM, EACCES) and os.geteuid() != 0:
+    if errno in (EPERM, EACCES) and posix.geteuid() != 0:
         need = (
             "this needs the capability CAP_BPF, for most programs CAP_PERFMON or CAP_NET_ADMIN"
             " as well (try as root)"
@@ -170,7 +168,7 @@ def _strerror(errno: int) -> str:
 
     if errno == ENOTSUPP:
         return "the kernel does not support that (ENOTSUPP)"
-    return os.strerror(errno) if errno < _MOST_ERRNO else f"error {errno} of libbpf"
+    return posix.strerror(errno) if errno < _MOST_ERRNO else f"error {errno} of libbpf"
 
 
 def _quoted(text: str) -> str:

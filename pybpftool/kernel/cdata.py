@@ -7,12 +7,16 @@ when it is imported, which takes longer than all that a listing asks the kernel.
 from __future__ import annotations
 
 import _ctypes
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ctypes import (
+        Structure,
         addressof,
+        byref,
+        c_bool,
         c_char,
         c_char_p,
         c_int,
@@ -22,10 +26,16 @@ if TYPE_CHECKING:
         c_ulong,
         c_void_p,
         get_errno,
+        sizeof,
     )
     from typing import Any
 else:
-    from _ctypes import _SimpleCData, addressof, get_errno
+    from _ctypes import Structure, _SimpleCData, addressof, byref, get_errno, sizeof
+
+    class c_bool(_SimpleCData):
+        """``bool``."""
+
+        _type_ = "?"
 
     class c_char(_SimpleCData):
         """``char``."""
@@ -66,7 +76,12 @@ else:
 
 
 __all__ = (
+    "Library",
+    "Structure",
     "addressof",
+    "byref",
+    "bytes_at",
+    "c_bool",
     "c_char",
     "c_char_p",
     "c_function",
@@ -76,41 +91,84 @@ __all__ = (
     "c_uint",
     "c_ulong",
     "c_void_p",
+    "callback",
+    "fs_decoded",
+    "fs_encoded",
     "get_errno",
     "held_function",
+    "sizeof",
 )
 
 
-def _functions(flag: int) -> Callable[[str], Any]:
-    """What makes the C library's functions, called with such a flag."""
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = c_int
 
-    class Function(_ctypes.CFuncPtr):
-        _flags_ = _ctypes.FUNCFLAG_CDECL | flag
-        _restype_ = c_int
 
-    def make(name: str) -> Any:
+class _HeldFunction(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
+    _restype_ = c_int
+
+
+class Library:
+    """A shared library by its name, or what the program itself is made of. Raises OSError."""
+
+    __slots__ = ("_handle", "_name")
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name or "the C library"
+        self._handle = _ctypes.dlopen(name, 0)  # type: ignore[arg-type]  # None as in dlopen(3)
+
+    def address(self, name: str) -> int:
+        """Where a function is. Raises AttributeError where there is none of this name."""
         try:
-            return Function(_ctypes.dlsym(_process, name))
+            return _ctypes.dlsym(self._handle, name)
         except OSError:
-            raise AttributeError(f"the C library has no function {name}()") from None
+            raise AttributeError(f"{self._name} has no function {name}()") from None
 
-    return make
+    def function(self, name: str) -> Any:
+        """A function that returns an int; errno is :func:`get_errno`'s.
+
+        Each time a new object, so that ``argtypes`` and ``restype`` are the caller's own.
+        Raises AttributeError where there is none of this name.
+        """
+        return _Function(self.address(name))
 
 
-_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the program itself: dlopen(3)
-_plain = _functions(_ctypes.FUNCFLAG_USE_ERRNO)
-_held = _functions(_ctypes.FUNCFLAG_PYTHONAPI)
+_process = Library(None)
 
 
 def c_function(name: str) -> Any:
-    """A function of the C library, which returns an int; errno is :func:`get_errno`'s.
-
-    Each time a new object, so that ``argtypes`` and ``restype`` are the caller's own.
-    Raises AttributeError where there is none of this name.
-    """
-    return _plain(name)
+    """A function of the C library, as :meth:`Library.function`."""
+    return _process.function(name)
 
 
 def held_function(name: str) -> Any:
     """As :func:`c_function`, but the interpreter's lock is held and errno not kept."""
-    return _held(name)
+    return _HeldFunction(_process.address(name))
+
+
+def callback(function: Callable[..., int], *parameters: Any) -> Any:
+    """A function for C to call, which returns an int; to be kept as long as it may be called."""
+
+    class Callback(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+        _restype_ = c_int
+        _argtypes_ = parameters
+
+    return Callback(function)
+
+
+def bytes_at(address: int, size: int) -> bytes:
+    """So many bytes of memory."""
+    return (c_char * size).from_address(address).raw
+
+
+def fs_encoded(text: str) -> bytes:
+    """A file's name, or another, as C has it: :func:`os.fsencode`."""
+    return text.encode(sys.getfilesystemencoding(), "surrogateescape")
+
+
+def fs_decoded(raw: bytes) -> str:
+    """What :func:`fs_encoded` makes such bytes of: :func:`os.fsdecode`."""
+    return raw.decode(sys.getfilesystemencoding(), "surrogateescape")
