@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
 # Up to this size a string section is split into names as a whole.
 _MAX_NAMES = 64 << 20
-# Bytes that mean themselves in a JSON string (and the names' terminator).
-_PLAIN = bytes(c for c in range(256) if c not in b'"\\' and (c >= 0x20 or not c))
+# Bytes of strings that are split at once where names are met in their order.
+_MUCH = 1 << 18
+# 1 for bytes that do not mean themselves in a JSON string; not for the names' terminator.
+_ODD = bytes(c in b'"\\' or 0 < c < 0x20 for c in range(256))
 
 
 class Names(dict[int, str]):
     """Strings of a string section by their offset; read as they are asked for."""
 
-    __slots__ = ("_base", "_begin", "_data", "_end", "_start")
+    __slots__ = ("_base", "_begin", "_data", "_end", "_start", "_unread")
 
     def __init__(
         self, data: bytes | mmap, begin: int, end: int, start: int, base: Names | None
@@ -29,6 +31,7 @@ class Names(dict[int, str]):
         self._end = end
         self._start = start  # of the section among the offsets: where the base's strings end
         self._base = base
+        self._unread: int | None = None  # where strings begin that are read many at a time
 
     def __missing__(self, offset: int) -> str:
         start = self._start
@@ -38,6 +41,10 @@ class Names(dict[int, str]):
             at = self._begin + offset - start
             if at >= self._end:
                 raise FormatError(f"the BTF refers to a name at {offset}, beyond its strings")
+            if self._unread is not None and offset >= self._unread:
+                self._load_some(offset)
+                if offset in self:
+                    return self[offset]
             data = self._data
             name = data[at : data.find(b"\0", at)].decode("utf-8", "surrogateescape")
         self[offset] = name
@@ -71,9 +78,20 @@ class Names(dict[int, str]):
             names.load(until)
         return names
 
+    def in_order(self, since: int) -> Names:
+        """A table of its own for a walk through all types, or those after ``since`` was met.
+
+        Strings stand in the order in which types first use them, as a rule: they are read many
+        at a time, as they are met, and those before ``since`` one by one.
+        """
+        names = Names(self._data, self._begin, self._end, self._start, self._base)
+        if self._end - self._begin <= _MAX_NAMES:
+            names._unread = max(since, self._start, 1)  # 0 is no name
+        return names
+
     def quoted(self) -> Names:
         """The names as they stand between the quotes of a JSON string."""
-        if not self.raw.translate(None, _PLAIN) and self._base is None:
+        if self._base is None and 1 not in self.raw.translate(_ODD):
             return self
         return _QuotedNames(self)
 
@@ -87,8 +105,21 @@ class Names(dict[int, str]):
         end = self._end - 1
         if until is not None and until >= self._start:
             end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
-        strings = self._data[self._begin : end]
-        at = self._start
+        self._split(self._begin, end)
+
+    def _load_some(self, offset: int) -> None:
+        """Read from the first unread string to this one, and some more."""
+        assert self._unread is not None
+        shift = self._begin - self._start
+        begin = self._unread + shift
+        end = self._data.find(b"\0", min(max(offset + shift, begin + _MUCH), self._end - 1))
+        self._split(begin, end)
+        self._unread = end + 1 - shift
+
+    def _split(self, begin: int, end: int) -> None:
+        """Take over the strings that the data has in a place, the last one without its end."""
+        strings = self._data[begin:end]
+        at = self._start + begin - self._begin
         # Each string takes its terminator too.
         if strings.isascii():
             from _operator import add  # operator itself is Python and takes as long as 100 names

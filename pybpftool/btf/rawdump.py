@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     # (name, text) of each field.
     Fields = list[tuple[str, str]]
-    # A first type id, and where in the words it begins and the last type ends.
-    Part = tuple[int, int, int]
+    # The words of the type section between which types begin.
+    Part = tuple[int, int]
 
 # Words per block. Blocks reuse each other's memory, which is what this size is for:
 # a page that the process touches first costs more than formatting what fits in it.
@@ -332,28 +332,23 @@ def _signed(word: int) -> int:
 def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
     """The object's own types, or a part of them, a block of the type section at a time."""
     words = btf.words
-    until = None
-    if part is None:
-        part = (btf.start_id, 0, len(words))
-    elif not part[1]:
-        # Strings stand in the order in which types first use them, as a rule: the
-        # rest need not be read. A name that is not there yet is found when it is met.
-        last = btf.own_offsets_before(part[2])[-64:]
-        until = max((words[at - 1] for at in last), default=None)
-    names = style.names(btf.names.fresh(True, until))
+    first, last = part or (0, len(words))
+    type_id, start = btf.after(first)
+    since = max((words[at - 1] for at in btf.own_offsets_before(first)[-64:]), default=0)
+    names = style.names(btf.names.in_order(since))
     names[0] = "(anon)"
     formats = _Formats(btf, style)
-    type_id, start, total = part
-    while start < total:
-        block: list[Any] = words[start : min(start + _BLOCK, total)].tolist()
-        end = len(block)
+    while start < last:
+        block: list[Any] = words[start : start + _BLOCK].tolist()
+        room = len(block) + 1
+        end = min(len(block), last - start + 1)
         texts: list[str] = []
         append = texts.append
         at = 1
         while at < end:
             text, size, every = formats[block[at]]
             following = at + size
-            if following > end + 1:
+            if following > room:
                 break
             if every:
                 if every < 0:
@@ -376,8 +371,8 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
             type_id += 1
         if at == 1:
             # A single type does not fit.
-            needed = formats.sizes[words[start + 1]] if start + 1 < total else 3
-            if start + needed > total:
+            needed = formats.sizes[words[start + 1]] if start + 1 < len(words) else 3
+            if start + needed > len(words):
                 raise FormatError(f"the BTF's type [{type_id}] is cut off")
             yield _one(btf, style, type_id, names)
             start += needed
@@ -413,14 +408,15 @@ def _chosen(btf: Btf, style: _Style, ids: Sequence[int]) -> Iterator[str]:
         yield _one(btf, style, type_id, names)
 
 
-# How much of the types the first half gets: it needs only part of the names.
+# How much of the type section the first half has: the second one begins with a walk there.
 _FIRST_HALF = 0.55
 
 
 def halves(btf: Btf) -> tuple[Part, Part]:
     """The object's own types in two parts that take about the same time."""
-    type_id, start = btf.after(_FIRST_HALF)
-    return (btf.start_id, 0, start), (type_id, start, len(btf.words))
+    end = len(btf.words)
+    middle = int(end * _FIRST_HALF)
+    return (0, middle), (middle, end)
 
 
 def text_blocks(btf: Btf, ids: Sequence[int] = (), part: Part | None = None) -> Iterator[str]:
@@ -442,6 +438,6 @@ def json_blocks(
     """
     style = _Json(depth)
     blocks = _chosen(btf, style, ids) if ids else _blocks(btf, style, part)
-    if part is None or not part[1]:
+    if part is None or not part[0]:
         yield next(blocks, "")[1:]
     yield from blocks

@@ -267,18 +267,14 @@ class TypeSection:
             pass
         return self._offsets[: bisect_left(self._offsets, word + 1)]
 
-    def after(self, share: float) -> tuple[int, int]:
-        """The first type after this share of the type section: its id and its first word."""
-        from bisect import bisect_left
-
-        half = int(len(self.words) * share)
-        offsets = self._offsets
-        while self._position < half and self.scan_to(self.start_id + len(offsets) + 8192):
-            pass
-        own = bisect_left(offsets, half + 1)
-        if own == len(offsets):
+    def after(self, word: int) -> tuple[int, int]:
+        """The first type that begins at this word or after it: its id and its first word."""
+        before = self.own_offsets_before(word)
+        self.scan_to(self.start_id + len(before))
+        own = len(before)
+        if own == len(self._offsets):
             return self.start_id + own, self._position - 1
-        return self.start_id + own, offsets[own] - 1
+        return self.start_id + own, self._offsets[own] - 1
 
     def at(self, type_id: int) -> tuple[Sequence[int], int]:
         """Where a type is: the words it is in and the index of its ``info`` word.

@@ -129,7 +129,7 @@ def _dump(ctx: Context, args: Args) -> None:
 
     def blocks_of(part: Part | None) -> Iterator[str]:
         elements = rawdump.json_blocks(btf, roots, depth, part)
-        return _begun(json, elements) if part is None or not part[1] else elements
+        return _begun(json, elements) if part is None or not part[0] else elements
 
     _write(ctx, btf, roots, blocks_of)
     json.end()

@@ -112,6 +112,19 @@ def test_blocks_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "".join(halves) == whole
 
 
+def test_parts_that_meet_anywhere() -> None:
+    whole = "".join(rawdump.text_blocks(Btf.from_bytes(BLOBS["values"])))
+    as_json = "".join(rawdump.json_blocks(Btf.from_bytes(BLOBS["values"])))
+    end = len(Btf.from_bytes(BLOBS["values"]).words)
+    for middle in range(1, end):
+        text, json = "", ""
+        for part in ((0, middle), (middle, end)):
+            # Another process has looked at nothing yet.
+            text += "".join(rawdump.text_blocks(Btf.from_bytes(BLOBS["values"]), (), part))
+            json += "".join(rawdump.json_blocks(Btf.from_bytes(BLOBS["values"]), (), None, part))
+        assert (text, json) == (whole, as_json), middle
+
+
 def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sample"
     path.write_bytes(BLOBS["clang1"])
