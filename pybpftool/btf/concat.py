@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 from pybpftool.btf.encode import own_types, renumber_all
 from pybpftool.errors import FormatError
 
@@ -27,9 +29,10 @@ class _Pool:
         self._bases = [section.names for section in reversed(base.parts())]
         self.by_name: dict[str, int] = {"": 0}
         for names in self._bases:
-            for offset, name in names.fresh().items():
-                if name in wanted:
-                    self.by_name.setdefault(name, offset)
+            table = names.fresh()
+            are_wanted = map(wanted.__contains__, table.values())
+            for offset, name in compress(table.items(), are_wanted):
+                self.by_name.setdefault(name, offset)
         self.strings: list[bytes] = []
         self.end = base.string_end
 

@@ -37,11 +37,12 @@ class AppendMap:
         self._size += 1
         if self._size * 4 // 3 > self._capacity:
             self._grow()
-        if key in self._first:
+        first = self._first
+        before = len(first)
+        first.setdefault(key, value)
+        if len(first) == before:
             # The newest comes first, so that in memory it comes last.
             self._current(key).append(value)
-        else:
-            self._first[key] = value
 
     def _current(self, key: object) -> list[int]:
         """The values of a key, brought to the order of the present capacity."""
@@ -53,6 +54,7 @@ class AppendMap:
 
     def get(self, key: object) -> list[int]:
         """The values of ``key`` in the order of the C iteration (empty if there are none)."""
-        if key in self._several:
-            return self._current(key)[::-1]
-        return [self._first[key]] if key in self._first else []
+        first = self._first.get(key)
+        if first is None:
+            return []
+        return self._current(key)[::-1] if key in self._several else [first]

@@ -225,19 +225,21 @@ class _Dedup:
         """Types that refer to no others."""
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
+        vlen = words[1] & 0xFFFFFF
         key = self.key(words)
         new_id = type_id
+        # Enums without a name are compared with all others.
         for candidate in self.table.get(key):
             other = self.type(candidate)
             if kind not in ENUMS:
                 # Equal keys are all that numbers and declarations have.
                 new_id = candidate
                 break
-            if other[1] >> 24 & 0x7F not in ENUMS:
-                continue
             if other == words:
                 new_id = candidate
                 break
+            if (vlen and other[1] & 0xFFFFFF) or other[1] >> 24 & 0x7F not in ENUMS:
+                continue
             if _same_enum(words, other):
                 if not words[1] & 0xFFFFFF:
                     new_id = candidate
@@ -444,19 +446,22 @@ class _Dedup:
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
         if kind == ARRAY:
-            words[3] = self.reference(words[3])
-            words[4] = self.reference(words[4])
+            words[3:5] = self.references(words[3:5])
         elif kind == FUNC_PROTO:
-            words[2] = self.reference(words[2])
-            words[4::2] = map(self.reference, words[4::2])
+            words[2::2] = self.references(words[2::2])
         elif kind in _ONE_TARGET or kind == DECL_TAG:
-            words[2] = self.reference(words[2])
+            words[2:3] = self.references(words[2:3])
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")
         key = self.key(words)
         new_id = next(iter(self.table.get(key)), type_id)
         self.settle(type_id, new_id, key)
         return new_id
+
+    def references(self, type_ids: list[int]) -> list[int]:
+        """What types became; most of them stand for themselves."""
+        known = self.map
+        return [id if known[id] == id else self.reference(id) for id in type_ids]
 
     def compact(self) -> list[list[int]]:
         """The types that stand for themselves, numbered without gaps."""
