@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 import struct
+import sys
 import time
 from errno import EACCES, EAGAIN, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 
@@ -72,7 +73,10 @@ _FRESH = 1.0  # seconds for which a listing believes what was read for the holde
 _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
 
+_PROG_FIELDS = {field: at for field, at, _ in uapi.BPF_PROG_INFO}
+
 _U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
 _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
 _INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 _PATH_ATTR = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
@@ -279,23 +283,21 @@ class LiveKernel(Kernel):
             obj.fd = -1
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
-        info = PROG_INFO.decode(prog.info, self.byteorder)
+        info = prog.info
         while True:
-            request = bytearray(PROG_INFO.size)
-            space, places = _array_space(info, names, request)
-            buffer = Buffer.of(bytes(request))
+            buffer = Buffer(PROG_INFO.size)
+            space, places = _array_space(info, names, buffer.data)
             length = self._get_info(prog.fd, buffer, PROG_INFO.size)
             if length < 0:
                 raise KernelError.of(f"cannot get the info of program {prog.id}", -length)
-            answer = PROG_INFO.decode(buffer.data[:length], self.byteorder)
-            arrays: dict[str, Any] = {"info": bytes(buffer.data[:length])}
-            for name in names:
+            answer = bytes(buffer.data[:length])
+            arrays: dict[str, Any] = {"info": answer}
+            for name, (at, room) in places.items():
                 size = _array_size(answer, name)
-                at, room = places[name]
                 if size > room:
                     info = answer  # it grew in between (a program's maps can)
                     break
-                withheld = size and not answer[PROG_ARRAYS[name][0]]
+                withheld = size and not _prog_number(answer, PROG_ARRAYS[name][0], 8)
                 arrays[name] = None if withheld else bytes(space.data[at : at + size])
             else:
                 return arrays
@@ -712,13 +714,20 @@ def _boot_offset_ns() -> int:
     return 0
 
 
-def _array_size(info: dict[str, Any], name: str) -> int:
+def _prog_number(info: bytes, field: str, size: int = 4) -> int:
+    """A number of a prog info, 0 for a field that an older kernel's info ends before."""
+    at = _PROG_FIELDS[field]
+    return int.from_bytes(info[at : at + size], sys.byteorder)
+
+
+def _array_size(info: bytes, name: str) -> int:
     _, count, element = PROG_ARRAYS[name]
-    return int(info[count]) * int(info[element] if isinstance(element, str) else element)
+    number = _prog_number(info, count)
+    return number * (element if isinstance(element, int) else _prog_number(info, element))
 
 
 def _array_space(
-    info: dict[str, Any], names: tuple[str, ...], request: bytearray
+    info: bytes, names: tuple[str, ...], request: bytearray
 ) -> tuple[Buffer, dict[str, tuple[int, int]]]:
     """One buffer for all arrays, and where each stands in it: name -> (offset, size).
 
@@ -731,18 +740,14 @@ def _array_space(
         places[name] = (total, size)
         total += -(-size // 8) * 8
     space = Buffer(total)
-    wanted: dict[str, int] = {}
     for name, (at, size) in places.items():
         if not size:
             continue
-        address, count, element = PROG_ARRAYS[name]
-        wanted[address] = space.address + at
-        wanted[count] = info[count]
-        if isinstance(element, str):
-            wanted[element] = info[element]
-    for field, offset, code in uapi.BPF_PROG_INFO:
-        if field in wanted:
-            struct.pack_into("=" + code, request, offset, wanted[field])
+        address, *counts = PROG_ARRAYS[name]
+        _U64.pack_into(request, _PROG_FIELDS[address], space.address + at)
+        for field in counts:
+            if isinstance(field, str):
+                _U32.pack_into(request, _PROG_FIELDS[field], _prog_number(info, field))
     return space, places
 
 
