@@ -85,11 +85,12 @@ class BpfObject:
     filled it (its pointers are null). ``orphaned`` is true for a program or map whose
     network device is gone (the info request fails with ENODEV). ``fd`` is a file
     descriptor on a live kernel and -1 on a recorded one. ``fdinfo`` is the text that
-    :meth:`Kernel.fdinfo` answers with, where a :class:`Listing` has read it already.
+    :meth:`Kernel.fdinfo` answers with, where a :class:`Listing` has read it already, and
+    ``map_ids`` the array of that name of a program (:meth:`Kernel.prog_arrays`).
     Close it with :meth:`Kernel.close`; :meth:`Kernel.objects` does so itself.
     """
 
-    __slots__ = ("fd", "fdinfo", "id", "info", "kind", "orphaned")
+    __slots__ = ("fd", "fdinfo", "id", "info", "kind", "map_ids", "orphaned")
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class BpfObject:
         info: bytes,
         orphaned: bool = False,
         fdinfo: bytes | None = None,
+        map_ids: bytes | None = None,
     ) -> None:
         self.kind = kind
         self.id = id
@@ -106,6 +108,7 @@ class BpfObject:
         self.info = info
         self.orphaned = orphaned
         self.fdinfo = fdinfo
+        self.map_ids = map_ids
 
     def __repr__(self) -> str:
         return f"<BpfObject {self.kind} {self.id}>"

@@ -75,6 +75,10 @@ _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
 _PROG_FIELDS = {field: at for field, at, _ in uapi.BPF_PROG_INFO}
 
+_MOST_MAPS = (
+    64  # that the instructions of a program name: MAX_USED_MAPS, include/linux/bpf_verifier.h
+)
+_NULL = bytes(8)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
@@ -149,6 +153,14 @@ class LiveKernel(Kernel):
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
         answer, blank, size = memoryview(self._info.data), self._no_info, _INFO_SIZE
+        map_ids, map_count = Buffer(4 * _MOST_MAPS), self._info.number(_PROG_FIELDS["nr_map_ids"])
+        pointer = slice(_PROG_FIELDS["map_ids"], _PROG_FIELDS["map_ids"] + 8)
+        if kind == "prog":
+            # With the ids of their maps, which take a second request otherwise.
+            wanted_too = bytearray(blank)
+            _U32.pack_into(wanted_too, _PROG_FIELDS["nr_map_ids"], _MOST_MAPS)
+            _U64.pack_into(wanted_too, pointer.start, map_ids.address)
+            blank = bytes(wanted_too)
         opened: list[int] = []
         # Those that need no fdinfo may have other numbers than the one before.
         most = 1 if kind in _FDINFO_MARKS else _OPEN_AT_ONCE
@@ -197,7 +209,14 @@ class LiveKernel(Kernel):
                         # Infos of a kind are equally long: the next need no longer tail.
                         size = length.value
                         answer, blank = answer[:size], blank[:size]
-                    yield BpfObject(kind, current, fd, bytes(answer), False, texts.get(current))
+                    ids = None
+                    if kind == "prog":
+                        answer[pointer] = _NULL
+                        count = map_count.value
+                        if count and count <= _MOST_MAPS:
+                            ids = bytes(map_ids.data[: 4 * count])
+                    text = texts.get(current)
+                    yield BpfObject(kind, current, fd, bytes(answer), False, text, ids)
                 if len(opened) >= most:
                     _close_all(opened)
         finally:
@@ -284,6 +303,8 @@ class LiveKernel(Kernel):
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
         info = prog.info
+        if prog.map_ids is not None and names == ("map_ids",):
+            return {"info": info, "map_ids": prog.map_ids}
         while True:
             buffer = Buffer(PROG_INFO.size)
             space, places = _array_space(info, names, buffer.data)

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel import live
 from pybpftool.kernel.interface import PROG_ARRAYS, PROG_INFO
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
@@ -388,6 +389,26 @@ class TestKernel:
                 assert data is None or len(data) == info[count] * size
             assert info["id"] == prog.id
             kernel.close(obj)
+
+    @pytest.mark.parametrize("most", [1, 64])
+    def test_a_listing_tells_maps_as_a_request_does(
+        self, corpus: Corpus, most: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live, "_MOST_MAPS", most)
+        kernel = LiveKernel()
+        told = set()
+        ours = {prog.id for prog in corpus.progs}
+        for obj in kernel.objects("prog"):
+            if obj.id not in ours:
+                continue
+            plain = kernel.open("prog", obj.id)
+            assert obj.info[:192] == plain.info[:192]  # run_time_ns and more may change
+            ids = kernel.prog_arrays(plain, ("map_ids",))["map_ids"]
+            assert kernel.prog_arrays(obj, ("map_ids",))["map_ids"] == ids
+            assert obj.map_ids == (ids if 0 < len(ids) <= 4 * most else None)
+            told.add(len(ids) // 4)
+            kernel.close(plain)
+        assert {0, 1} < told and max(told) > 1
 
     def test_arrays_that_grow_in_between(self, corpus: Corpus) -> None:
         """A program's maps can become more after its info was read."""
