@@ -84,6 +84,13 @@ def _words_of(program: load.Fd, count: int) -> Words:
 
 
 @_counted
+def programs_with_maps(stack: ExitStack, count: int) -> Words:
+    """As many programs, each with the same three maps."""
+    corpus.many_programs(stack, count, maps=corpus.many_maps(stack, 3))
+    return {}
+
+
+@_counted
 def pinned_programs(stack: ExitStack, count: int) -> Words:
     """As many programs, each pinned once."""
     found = corpus.many_programs(stack, count)

@@ -36,6 +36,12 @@ def _listing() -> list[Workload]:
         Workload("version", states.nothing, "version", 0.5),
         Workload("prog show, 10 programs", few, "prog show", 0.15),
         Workload("prog show, 1,000 programs", thousand, "prog show", 0.3),
+        Workload(
+            "prog show, 1,000 programs with maps",
+            states.programs_with_maps(1000),
+            "prog show",
+            0.3,
+        ),
         Workload("prog show, 5,000 programs", many, "prog show", 0.3),
         Workload("prog show, 5,000 programs -j", many, "-j prog show", 0.3),
         Workload("prog show tag, one of 5,000", many, "prog show tag {tag}", 0.2),
