@@ -86,11 +86,11 @@ class BpfObject:
     network device is gone (the info request fails with ENODEV). ``fd`` is a file
     descriptor on a live kernel and -1 on a recorded one. ``fdinfo`` is the text that
     :meth:`Kernel.fdinfo` answers with, where a :class:`Listing` has read it already, and
-    ``map_ids`` the array of that name of a program (:meth:`Kernel.prog_arrays`).
+    ``arrays`` are those of a program that came with its info (:meth:`Kernel.prog_arrays`).
     Close it with :meth:`Kernel.close`; :meth:`Kernel.objects` does so itself.
     """
 
-    __slots__ = ("fd", "fdinfo", "id", "info", "kind", "map_ids", "orphaned")
+    __slots__ = ("arrays", "fd", "fdinfo", "id", "info", "kind", "orphaned")
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class BpfObject:
         info: bytes,
         orphaned: bool = False,
         fdinfo: bytes | None = None,
-        map_ids: bytes | None = None,
+        arrays: dict[str, bytes] | None = None,
     ) -> None:
         self.kind = kind
         self.id = id
@@ -108,7 +108,7 @@ class BpfObject:
         self.info = info
         self.orphaned = orphaned
         self.fdinfo = fdinfo
-        self.map_ids = map_ids
+        self.arrays = arrays
 
     def __repr__(self) -> str:
         return f"<BpfObject {self.kind} {self.id}>"

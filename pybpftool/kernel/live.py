@@ -75,9 +75,11 @@ _ID_OFFSET = {"prog": 4, "map": 4, "link": 4, "btf": 12}
 
 _PROG_FIELDS = {field: at for field, at, _ in uapi.BPF_PROG_INFO}
 
-_MOST_MAPS = (
-    64  # that the instructions of a program name: MAX_USED_MAPS, include/linux/bpf_verifier.h
-)
+_MAP_IDS_AT, _FUNC_INFO_AT = _PROG_FIELDS["map_ids"], _PROG_FIELDS["func_info"]
+_LAST_OF_NAME = _PROG_FIELDS["name"] + 14
+_MOST_MAPS = 64  # that instructions name: MAX_USED_MAPS, include/linux/bpf_verifier.h
+_MOST_FUNCS = 16
+_FUNC_INFO = 8  # sizeof(struct bpf_func_info)
 _NULL = bytes(8)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
@@ -153,14 +155,9 @@ class LiveKernel(Kernel):
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
         answer, blank, size = memoryview(self._info.data), self._no_info, _INFO_SIZE
-        map_ids, map_count = Buffer(4 * _MOST_MAPS), self._info.number(_PROG_FIELDS["nr_map_ids"])
-        pointer = slice(_PROG_FIELDS["map_ids"], _PROG_FIELDS["map_ids"] + 8)
-        if kind == "prog":
-            # With the ids of their maps, which take a second request otherwise.
-            wanted_too = bytearray(blank)
-            _U32.pack_into(wanted_too, _PROG_FIELDS["nr_map_ids"], _MOST_MAPS)
-            _U64.pack_into(wanted_too, pointer.start, map_ids.address)
-            blank = bytes(wanted_too)
+        told = _ToldArrays(self._info) if kind == "prog" else None
+        if told is not None:
+            blank = told.request(blank)
         opened: list[int] = []
         # Those that need no fdinfo may have other numbers than the one before.
         most = 1 if kind in _FDINFO_MARKS else _OPEN_AT_ONCE
@@ -209,14 +206,9 @@ class LiveKernel(Kernel):
                         # Infos of a kind are equally long: the next need no longer tail.
                         size = length.value
                         answer, blank = answer[:size], blank[:size]
-                    ids = None
-                    if kind == "prog":
-                        answer[pointer] = _NULL
-                        count = map_count.value
-                        if count and count <= _MOST_MAPS:
-                            ids = bytes(map_ids.data[: 4 * count])
+                    arrays = None if told is None else told.take(answer)
                     text = texts.get(current)
-                    yield BpfObject(kind, current, fd, bytes(answer), False, text, ids)
+                    yield BpfObject(kind, current, fd, bytes(answer), False, text, arrays)
                 if len(opened) >= most:
                     _close_all(opened)
         finally:
@@ -303,8 +295,8 @@ class LiveKernel(Kernel):
 
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
         info = prog.info
-        if prog.map_ids is not None and names == ("map_ids",):
-            return {"info": info, "map_ids": prog.map_ids}
+        if prog.arrays and len(names) == 1 and names[0] in prog.arrays:
+            return {"info": info, names[0]: prog.arrays[names[0]]}
         while True:
             buffer = Buffer(PROG_INFO.size)
             space, places = _array_space(info, names, buffer.data)
@@ -656,6 +648,47 @@ class LiveKernel(Kernel):
         from pybpftool.kernel.build_ids import build_id_file
 
         return build_id_file(build_id)
+
+
+class _ToldArrays:
+    """Arrays of a program that come with its info; they take a second request otherwise.
+
+    Listings need the ids of its maps, and of a name that the kernel may have cut the
+    functions with their full names.
+    """
+
+    __slots__ = ("_funcs", "_ids", "_nr_funcs", "_nr_ids")
+
+    def __init__(self, info: Buffer) -> None:
+        self._ids, self._funcs = Buffer(4 * _MOST_MAPS), Buffer(_FUNC_INFO * _MOST_FUNCS)
+        self._nr_ids = info.number(_PROG_FIELDS["nr_map_ids"])
+        self._nr_funcs = info.number(_PROG_FIELDS["nr_func_info"])
+
+    def request(self, blank: bytes) -> bytes:
+        """An empty info that asks for the arrays."""
+        info = bytearray(blank)
+        _U64.pack_into(info, _MAP_IDS_AT, self._ids.address)
+        _U64.pack_into(info, _FUNC_INFO_AT, self._funcs.address)
+        for field, number in (
+            ("nr_map_ids", _MOST_MAPS),
+            ("nr_func_info", _MOST_FUNCS),
+            ("func_info_rec_size", _FUNC_INFO),
+        ):
+            _U32.pack_into(info, _PROG_FIELDS[field], number)
+        return bytes(info)
+
+    def take(self, answer: memoryview) -> dict[str, bytes]:
+        """The arrays that are whole; clears their addresses in the answer."""
+        answer[_MAP_IDS_AT : _MAP_IDS_AT + 8] = answer[_FUNC_INFO_AT : _FUNC_INFO_AT + 8] = _NULL
+        arrays = {}
+        count = self._nr_ids.value
+        if 0 < count <= _MOST_MAPS:
+            arrays["map_ids"] = bytes(self._ids.data[: 4 * count])
+        if answer[_LAST_OF_NAME]:
+            count = self._nr_funcs.value
+            if 0 < count <= _MOST_FUNCS:
+                arrays["func_info"] = bytes(self._funcs.data[: _FUNC_INFO * count])
+        return arrays
 
 
 class LiveListing(Listing):

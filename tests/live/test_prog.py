@@ -390,25 +390,32 @@ class TestKernel:
             assert info["id"] == prog.id
             kernel.close(obj)
 
-    @pytest.mark.parametrize("most", [1, 64])
-    def test_a_listing_tells_maps_as_a_request_does(
-        self, corpus: Corpus, most: int, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        "most", [{"map_ids": 1, "func_info": 0}, {"map_ids": 64, "func_info": 16}]
+    )
+    def test_a_listing_tells_arrays_as_a_request_does(
+        self, corpus: Corpus, most: dict[str, int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(live, "_MOST_MAPS", most)
+        monkeypatch.setattr(live, "_MOST_MAPS", most["map_ids"])
+        monkeypatch.setattr(live, "_MOST_FUNCS", most["func_info"])
         kernel = LiveKernel()
-        told = set()
+        told: dict[str, set[int]] = {"map_ids": set(), "func_info": set()}
         ours = {prog.id for prog in corpus.progs}
         for obj in kernel.objects("prog"):
             if obj.id not in ours:
                 continue
             plain = kernel.open("prog", obj.id)
+            assert plain.arrays is None
             assert obj.info[:192] == plain.info[:192]  # run_time_ns and more may change
-            ids = kernel.prog_arrays(plain, ("map_ids",))["map_ids"]
-            assert kernel.prog_arrays(obj, ("map_ids",))["map_ids"] == ids
-            assert obj.map_ids == (ids if 0 < len(ids) <= 4 * most else None)
-            told.add(len(ids) // 4)
+            may_be_cut = obj.info[78] != 0
+            for name, size in (("map_ids", 4), ("func_info", 8)):
+                array = kernel.prog_arrays(plain, (name,))[name]
+                assert kernel.prog_arrays(obj, (name,))[name] == array
+                count = len(array) // size if may_be_cut or name == "map_ids" else 0
+                assert (name in (obj.arrays or ())) == (0 < count <= most[name])
+                told[name].add(count)
             kernel.close(plain)
-        assert {0, 1} < told and max(told) > 1
+        assert {0, 1} < told["map_ids"] and {0, 1} <= told["func_info"]
 
     def test_arrays_that_grow_in_between(self, corpus: Corpus) -> None:
         """A program's maps can become more after its info was read."""
