@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import compress
-
 from pybpftool.btf.encode import own_types, renumber_all
 from pybpftool.errors import FormatError
 
@@ -29,10 +27,7 @@ class _Pool:
         self._bases = [section.names for section in reversed(base.parts())]
         self.by_name: dict[str, int] = {"": 0}
         for names in self._bases:
-            table = names.fresh()
-            are_wanted = map(wanted.__contains__, table.values())
-            for offset, name in compress(table.items(), are_wanted):
-                self.by_name.setdefault(name, offset)
+            self.by_name = {**names.offsets_of(wanted), **self.by_name}
         self.strings: list[bytes] = []
         self.end = base.string_end
 

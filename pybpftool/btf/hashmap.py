@@ -12,7 +12,7 @@ class AppendMap:
     that of candidates in deduplication.
     """
 
-    __slots__ = ("_capacity", "_first", "_several", "_size")
+    __slots__ = ("_capacity", "_first", "_limit", "_several", "_size")
 
     def __init__(self) -> None:
         # The first value of each key. Most have no other, and their order is no question; the
@@ -20,27 +20,29 @@ class AppendMap:
         self._first: dict[object, int] = {}
         self._several: dict[object, tuple[list[int], int]] = {}
         self._capacity = 0
+        self._limit = 0  # how many values fit before it grows
         self._size = 0
 
     def count_only(self, number: int = 1) -> None:
         """Make the table as full as ``number`` appends would, without a value."""
         self._size += number
-        if self._size * 4 // 3 > self._capacity:
+        if self._size > self._limit:
             self._grow()
 
     def _grow(self) -> None:
         while self._size * 4 // 3 > self._capacity:
             self._capacity = max(4, self._capacity * 2)
+        self._limit = (self._capacity * 3 + 2) // 4
 
     def append(self, key: object, value: int) -> None:
         """Add a value to those of ``key``."""
         self._size += 1
-        if self._size * 4 // 3 > self._capacity:
+        if self._size > self._limit:
             self._grow()
         first = self._first
-        before = len(first)
+        keys = len(first)
         first.setdefault(key, value)
-        if len(first) == before:
+        if len(first) == keys:
             # The newest comes first, so that in memory it comes last.
             self._current(key).append(value)
 
@@ -58,3 +60,9 @@ class AppendMap:
         if first is None:
             return []
         return self._current(key)[::-1] if key in self._several else [first]
+
+    def first(self, key: object, default: int) -> int:
+        """The first value that :meth:`get` would give, or the default."""
+        if key in self._several:
+            return self._current(key)[-1]
+        return self._first.get(key, default)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from itertools import compress, count
 
 from pybpftool.btf.concat import concatenated
 from pybpftool.btf.encode import encode, renumber_all
@@ -44,7 +45,7 @@ from pybpftool.uapi.btf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterator, Sequence
 
 _UNSEEN, _IN_PROGRESS = -1, -2
 
@@ -100,16 +101,21 @@ class _Dedup:
         self.types = types
         self.total = self.start + len(types)
         self.table = AppendMap()
+        self.kinds = [words[1] >> 24 & 0x7F for words in types]
         # Where each type went: another's id, its own, or not known yet.
         self.map = array("i", range(self.start))
-        for words in types:
-            kept = words[1] >> 24 & 0x7F in _KEPT
-            self.map.append(len(self.map) if kept else _UNSEEN)
+        self.map += array("i", [_UNSEEN]) * len(types)
+        for type_id in self.of_kinds(_KEPT):
+            self.map[type_id] = type_id
         self.hypothesis: dict[int, int] = {}
         self.needs_base_changed = False
         self.base_types: dict[int, list[int]] = {0: [0, 0, 0]}
         self.signs: dict[int, int] = {}
         self.sign_numbers: dict[tuple[int, ...], int] = {}
+
+    def of_kinds(self, kinds: Container[int]) -> Iterator[int]:
+        """The types to be merged that are of such kinds, in their order."""
+        return compress(count(self.start), map(kinds.__contains__, self.kinds))
 
     def type(self, type_id: int) -> list[int]:
         """A type's words."""
@@ -173,13 +179,10 @@ class _Dedup:
     def run(self) -> list[list[int]]:
         """Deduplicate; returns the types that stay, their references renumbered."""
         self.add_base()
-        kinds = [words[1] >> 24 & 0x7F for words in self.types]
-        for type_id, kind in enumerate(kinds, self.start):
-            if kind in _PRIMITIVE:
-                self.primitive(type_id)
-        for type_id, kind in enumerate(kinds, self.start):
-            if kind in _COMPARED:
-                self.composite(type_id)
+        for type_id in self.of_kinds(_PRIMITIVE):
+            self.primitive(type_id)
+        for type_id in self.of_kinds(_COMPARED):
+            self.composite(type_id)
         self.forwards()
         # What has been worked out for structs takes room that the rest needs.
         self.signs, self.sign_numbers, self.hypothesis = {}, {}, {}
@@ -409,31 +412,29 @@ class _Dedup:
 
     def forwards(self) -> None:
         """Forward declarations of structs of which there is just one of the name."""
-        declared = {
-            words[0]
-            for type_id, words in enumerate(self.types, self.start)
-            if words[1] >> 24 & 0x7F == FWD and self.map[type_id] == type_id
-        }
+        alone = [id for id in self.of_kinds((FWD,)) if self.map[id] == id]
+        declared = {self.types[id - self.start][0] for id in alone}
         if not declared:
             return
         named: list[tuple[int, int, int]] = []
         for section in reversed(self.base.parts()):
-            places = enumerate(section.own_offsets(), section.start_id)
+            places = section.own_offsets()
             base = section.words
-            named += [(id, base[at - 1], base[at]) for id, at in places if base[at - 1] in declared]
-        own = enumerate(self.types, self.start)
+            names = map(base.__getitem__, map((-1).__add__, places))
+            found = compress(enumerate(places, section.start_id), map(declared.__contains__, names))
+            named += [(id, base[at - 1], base[at]) for id, at in found]
+        own = [(id, self.types[id - self.start]) for id in self.of_kinds(COMPOSITE)]
         named += [(id, words[0], words[1]) for id, words in own if words[0] in declared]
         by_name: dict[int, int] = {}
         for type_id, name, info in named:
             if info >> 24 & 0x7F in COMPOSITE and self.map[type_id] == type_id:
                 by_name[name] = 0 if name in by_name else type_id
-        for type_id, words in enumerate(self.types, self.start):
-            if words[1] >> 24 & 0x7F != FWD or self.map[type_id] != type_id:
-                continue
-            found = by_name.get(words[0], 0)
+        for type_id in alone:
+            words = self.types[type_id - self.start]
+            target = by_name.get(words[0], 0)
             wanted = UNION if words[1] >> 31 else STRUCT
-            if found and self.kind(found) == wanted:
-                self.map[type_id] = found
+            if target and self.kind(target) == wanted:
+                self.map[type_id] = target
 
     def reference(self, type_id: int) -> int:
         """Types that refer to others, once those are settled; returns what it became."""
@@ -454,7 +455,7 @@ class _Dedup:
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")
         key = self.key(words)
-        new_id = next(iter(self.table.get(key)), type_id)
+        new_id = self.table.first(key, type_id)
         self.settle(type_id, new_id, key)
         return new_id
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from _operator import add  # operator itself is Python and takes as long as 100 names
+from itertools import accumulate, compress, count
+
 from pybpftool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator
     from mmap import mmap
 
 # Up to this size a string section is split into names as a whole.
@@ -78,6 +81,16 @@ class Names(dict[int, str]):
             names.load(until)
         return names
 
+    def offsets_of(self, wanted: Container[str]) -> dict[str, int]:
+        """The wanted names that this object itself has, with the first offset of each."""
+        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
+            return {}
+        offsets, names = self._strings(self._begin, self._end - 1)
+        found: dict[str, int] = {}
+        for offset, name in compress(zip(offsets, names), map(wanted.__contains__, names)):
+            found.setdefault(name, offset)
+        return found
+
     def in_order(self, since: int) -> Names:
         """A table of its own for a walk through all types, or those after ``since`` was met.
 
@@ -105,7 +118,7 @@ class Names(dict[int, str]):
         end = self._end - 1
         if until is not None and until >= self._start:
             end = max(self._data.find(b"\0", self._begin + until - self._start, end), 0) or end
-        self._split(self._begin, end)
+        self.update(zip(*self._strings(self._begin, end)))
 
     def _load_some(self, offset: int) -> None:
         """Read from the first unread string to this one, and some more."""
@@ -113,25 +126,24 @@ class Names(dict[int, str]):
         shift = self._begin - self._start
         begin = self._unread + shift
         end = self._data.find(b"\0", min(max(offset + shift, begin + _MUCH), self._end - 1))
-        self._split(begin, end)
+        self.update(zip(*self._strings(begin, end)))
         self._unread = end + 1 - shift
 
-    def _split(self, begin: int, end: int) -> None:
-        """Take over the strings that the data has in a place, the last one without its end."""
+    def _strings(self, begin: int, end: int) -> tuple[Iterable[int], list[str]]:
+        """Offsets and strings of a place in the data, the last one without its terminator.
+
+        There may be one offset more.
+        """
         strings = self._data[begin:end]
         at = self._start + begin - self._begin
         # Each string takes its terminator too.
         if strings.isascii():
-            from _operator import add  # operator itself is Python and takes as long as 100 names
-            from itertools import accumulate, count
-
             texts = strings.decode("ascii").split("\0")
             ends = accumulate(map(len, texts), initial=at)
-            self.update(zip(map(add, ends, count()), texts))  # one end more than texts
-        else:
-            for piece in strings.split(b"\0"):
-                self[at] = piece.decode("utf-8", "surrogateescape")
-                at += len(piece) + 1
+            return map(add, ends, count()), texts
+        pieces = strings.split(b"\0")
+        ends = accumulate(map(len, pieces), initial=at)
+        return map(add, ends, count()), [p.decode("utf-8", "surrogateescape") for p in pieces]
 
 
 class _QuotedNames(Names):

@@ -230,4 +230,20 @@ def test_append_map_order() -> None:
     table.count_only()  # grows to 16
     assert table.get("a") == [2, 1, 5]
     assert table.get("nothing") == []
+    assert [table.first(key, 9) for key in ("a", "b", "nothing")] == [2, 3, 9]
+    table.append("c", 6)
+    assert table.first("c", 9) == 6
+
+
+def test_append_map_grows_at_three_quarters() -> None:
+    """Each value turns the order of "a" round as often as libbpf's table grew before it."""
+    for count in range(200):
+        table = AppendMap()
+        table.append("a", 1)
+        table.append("a", 2)
+        table.count_only(count)
+        size, capacity, grown = count + 2, 4, 0
+        while size * 4 // 3 > capacity:
+            capacity, grown = capacity * 2, grown + 1
+        assert table.get("a") == ([1, 2] if grown % 2 else [2, 1]), count
     assert KIND_MAX == 22

@@ -65,6 +65,19 @@ def test_strings_of_a_hostile_length_come_one_by_one(monkeypatch: pytest.MonkeyP
     assert dict(names) == {8: "long_name"}
 
 
+def test_offsets_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    strings = b"\0one\0two\0one\0three\0"
+    assert table(strings).offsets_of({"one", "three", "none"}) == {"one": 1, "three": 13}
+    names = table(OTHER)
+    assert names.offsets_of({"gr\u00f6\u00dfe"}) == {"gr\u00f6\u00dfe": 1}
+    # Those of the base are not its own.
+    on_top = table(b"four\0one\0", table(strings))
+    assert on_top.offsets_of({"one", "two"}) == {"one": len(strings) + 5}
+    assert table(b"", table(strings)).offsets_of({"one"}) == {}
+    monkeypatch.setattr(module, "_MAX_NAMES", 10)
+    assert table(strings).offsets_of({"one"}) == {}
+
+
 @pytest.mark.parametrize("character", ('"', "\\", "\n", "\x1f"))
 def test_quoted(character: str) -> None:
     assert [table(ASCII).quoted()[at] for at in (1, 5, 18)] == ["int", "a", "x%d"]
