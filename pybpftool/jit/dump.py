@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _bisect import bisect_left
 from itertools import chain
 
 from pybpftool.insn.lines import json_formats, plain_formats
@@ -51,9 +52,9 @@ def dump_plain(
     kernel does not tell where functions begin.
     """
     decoded = _Decoded(prog, syntax)
-    formats = _Rendered(lambda text: f"%4x:\t{text.replace('%', '%%')}\n")
+    formats = _Rendered(lambda text: f"%x:\t{text.replace('%', '%%')}\n")
     if opcodes:
-        formats = _Rendered(lambda text: f"%4x:\t{text.replace('%', '%%')}\n\t%s \n")
+        formats = _Rendered(lambda text: f"%x:\t{text.replace('%', '%%')}\n\t%s \n")
     hexes = _Hexes(" ")
     lines = None
     if prog.btf is not None:
@@ -68,6 +69,9 @@ def dump_plain(
         for index, name in decoded.names.targets(function, insns):
             texts[index] += f" <{name}>"
         pieces = list(map(formats.__getitem__, texts))
+        # Only offsets of fewer digits are padded: "%4x" takes twice as long as "%x".
+        padded = bisect_left(insns.pcs, 0x1000)
+        pieces[:padded] = [f"%4{piece[1:]}" for piece in pieces[:padded]]
         if lines is not None:
             shown = prog.shown_lines(function, insns.pcs)
             for (index, _), text in zip(shown, lines([r for _, r in shown])):

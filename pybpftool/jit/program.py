@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress, count
 from operator import lt
 
 from pybpftool.insn.lines import LineCursor, LineInfo, jited_line_ranges
@@ -175,10 +176,9 @@ class JitedProgram:
             return []
         base = function.address
         wanted = [self.line_addresses[record] - base for record in function.records]
-        index = dict(zip(pcs, range(len(pcs))))
-        at = list(map(index.get, wanted))
-        if None not in at and all(map(lt, wanted, wanted[1:])):
-            return list(zip(at, function.records))  # type: ignore[arg-type]  # no None in it
+        at = list(compress(count(), map(set(wanted).__contains__, pcs)))
+        if len(at) == len(wanted) and all(map(lt, wanted, wanted[1:])):
+            return list(zip(at, function.records))
         # Records between instructions, or several for one: the general rule.
         cursor = LineCursor(wanted)
         first = function.records.start
