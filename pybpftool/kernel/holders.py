@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _MANY = 64  # descriptors of one process for which it pays to do without their texts
 _WORTH_TWO = 2048  # descriptors of one process that are worth a second process of ours
 _IN_A_ROW = 3
-# From so many processes, or descriptors of all processes, on an iterator costs less than /proc.
-_MANY_PROCESSES = 120
-_MANY_DESCRIPTORS = 800
+# From so many processes, or descriptors of all processes, on an iterator costs less than /proc:
+# where the kernel's types, which it needs, have to be copied, and where they can be mapped.
+_IF_COPIED, _IF_MAPPED = (120, 800), (100, 250)
 
 
 def prefers_iterator(idle: set[int] | None = None) -> bool:
@@ -58,11 +58,22 @@ def _is_iterator_all() -> bool:
         return False
 
 
+def _limits() -> tuple[int, int]:
+    """From how many processes, and descriptors, on an iterator pays."""
+    try:
+        major, minor = posix.uname().release.split(".")[:2]
+        is_mapped = (int(major), int(minor)) >= (6, 16)  # a539e2a6d51d
+    except (OSError, ValueError):
+        is_mapped = False
+    return _IF_MAPPED if is_mapped else _IF_COPIED
+
+
 def are_many(idle: set[int]) -> bool:
     """Whether there is so much to look at that a BPF iterator pays; ``idle`` as above."""
+    most_processes, most_descriptors = _limits()
     try:
         # One for each process, and those of about twenty directories (proc_root_getattr()).
-        if posix.stat("/proc").st_nlink - 20 >= _MANY_PROCESSES:
+        if posix.stat("/proc").st_nlink - 20 >= most_processes:
             return True
         # The kernel's own threads, which have no descriptors, come first.
         pids = reversed(list(filter(str.isdigit, posix.listdir("/proc"))))
@@ -78,7 +89,7 @@ def are_many(idle: set[int]) -> bool:
         if not size:
             idle.add(int(pid))
         count += size
-        if count >= _MANY_DESCRIPTORS:
+        if count >= most_descriptors:
             return True
     if not count:
         idle.clear()  # an older kernel tells no numbers

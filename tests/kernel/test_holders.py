@@ -191,11 +191,37 @@ def test_processes_without_descriptors(
             raise FileNotFoundError
         return mock.Mock(st_size=size)
 
+    monkeypatch.setattr(holders, "_limits", lambda: (120, 800))
     monkeypatch.setattr(posix, "listdir", lambda path: [*map(str, counts), "self", "stat"])
     monkeypatch.setattr(posix, "stat", stat)
     found: set[int] = set()
     assert holders.are_many(found) == are_many
     assert found == idle
+
+
+@pytest.mark.parametrize(
+    ("release", "limits"),
+    [
+        ("6.15.99-amd64", holders._IF_COPIED),
+        ("6.16.0", holders._IF_MAPPED),
+        ("6.16-rc1", holders._IF_COPIED),
+        ("7.0-1", holders._IF_COPIED),
+        ("7.0.1", holders._IF_MAPPED),
+        ("10.2.1", holders._IF_MAPPED),
+        ("5.10.0", holders._IF_COPIED),
+        ("strange", holders._IF_COPIED),
+    ],
+)
+def test_an_iterator_pays_sooner_where_types_are_mapped(
+    release: str, limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posix, "uname", lambda: mock.Mock(release=release))
+    assert holders._limits() == limits
+
+
+def test_a_kernel_that_does_not_tell_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posix, "uname", mock.Mock(side_effect=OSError))
+    assert holders._limits() == holders._IF_COPIED
 
 
 def test_a_key_that_fdinfo_lacks(watched: int) -> None:
@@ -336,9 +362,9 @@ def test_an_iterator_is_asked_for_what_proc_hides(
 ) -> None:
     monkeypatch.setattr(syscall, "effective_capabilities", lambda: ours)
     monkeypatch.setattr(holders, "can_iterate", lambda: True)
-    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1 << 22)
+    monkeypatch.setattr(holders, "_limits", lambda: (1 << 22, 1 << 40))
     assert holders.prefers_iterator() == wanted
-    monkeypatch.setattr(holders, "_MANY_PROCESSES", 0)
+    monkeypatch.setattr(holders, "_limits", lambda: (0, 0))
     assert holders.prefers_iterator()
     monkeypatch.setattr(holders, "can_iterate", lambda: False)
     assert not holders.prefers_iterator()
@@ -349,5 +375,5 @@ def test_capabilities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
         raise KernelError("refused", 1)
 
     monkeypatch.setattr(syscall, "effective_capabilities", refused)
-    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1 << 22)
+    monkeypatch.setattr(holders, "_limits", lambda: (1 << 22, 1 << 40))
     assert not holders.prefers_iterator()

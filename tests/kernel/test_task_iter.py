@@ -37,7 +37,7 @@ def ours(found: list[Row]) -> list[tuple[int, int]]:
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which the iterator pays."""
-    monkeypatch.setattr(holders, "_MANY_PROCESSES", 1)
+    monkeypatch.setattr(holders, "_limits", lambda: (1, 1))
 
 
 @pytest.fixture
