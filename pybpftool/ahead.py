@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
-_FEW = 2  # items that are made before there is a thread
+# Items that are made before there is a thread: on a busy machine it may be waited for longer
+# than a short iterator takes.
+_FEW = 8
 _PATIENCE = 1.0  # seconds within which a thread that was started does begin
 
 

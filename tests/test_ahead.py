@@ -13,11 +13,13 @@ from pybpftool import ahead as module
 from pybpftool.ahead import ahead
 
 SECONDS = 20.0  # for what takes a moment
+FEW = 2  # items that need no thread
 
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(module, "_FEW", FEW)
 
 
 class Source:
@@ -50,7 +52,7 @@ class Source:
 def test_all_items_in_their_order(count: int) -> None:
     source = Source(count)
     assert list(ahead(source.items())) == list(range(count))
-    assert source.threads == (2 if count > 2 else min(count, 1))
+    assert source.threads == (2 if count > FEW else min(count, 1))
     assert source.is_closed
 
 
