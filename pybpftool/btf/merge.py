@@ -196,6 +196,10 @@ class _Dedup:
         """Enter the base's types as candidates, as far as any of ours could be one of them."""
         wanted = {words[0] for words in self.types}
         wanted.add(0)
+        # Prototypes, which have no names, are told apart by those of their parameters.
+        prototypes = {
+            tuple(self.types[id - self.start][1:4:2]) for id in self.of_kinds((FUNC_PROTO,))
+        }
         append = self.table.append
         unlike = 0
         for section in reversed(self.base.parts()):
@@ -208,6 +212,11 @@ class _Dedup:
                     continue
                 if kind in _KEPT:
                     continue
+                if kind == FUNC_PROTO:
+                    first = (info, words[at + 2]) if info & 0xFFFFFF else (info,)
+                    if first not in prototypes:
+                        unlike += 1
+                        continue
                 if unlike:
                     self.table.count_only(unlike)
                     unlike = 0

@@ -68,6 +68,39 @@ def test_equal_types_stay_once() -> None:
     assert merged.find("colour") and merged.pointer_size == 8
 
 
+PROTOTYPES: list[list[tuple[str, int]]] = [
+    [],
+    [("a", 1)],
+    [("b", 1)],
+    [("a", 1), ("c", 1)],
+    [("a", 1), ("d", 3)],
+    [("", 1), ("", 0)],
+]
+
+
+@pytest.mark.parametrize("own", range(len(PROTOTYPES)))
+def test_a_prototype_of_the_base_is_found(own: int) -> None:
+    builder = base()
+    ids = [builder.add_func_proto(1, params) for params in PROTOTYPES]
+    kernel = Btf.from_bytes(builder.build())
+    module = BtfBuilder(first_id=kernel.count, base_strings=kernel.string_end)
+    module.add_func("work", module.add_func_proto(1, PROTOTYPES[own]))
+    merged = merge([("part", Btf.from_bytes(module.build(), kernel))], kernel)
+    assert lines(merged) == [f"[{kernel.count}] FUNC 'work' type_id={ids[own]} linkage=static"]
+
+
+@pytest.mark.parametrize("params", ([("e", 1)], [("a", 3)], [("a", 1), ("e", 3)], [("a", 1)] * 3))
+def test_another_prototype_is_kept(params: list[tuple[str, int]]) -> None:
+    builder = base()
+    for known in PROTOTYPES:
+        builder.add_func_proto(1, known)
+    kernel = Btf.from_bytes(builder.build())
+    module = BtfBuilder(first_id=kernel.count, base_strings=kernel.string_end)
+    module.add_func("work", module.add_func_proto(1, params))
+    merged = merge([("part", Btf.from_bytes(module.build(), kernel))], kernel)
+    assert lines(merged)[0].startswith(f"[{kernel.count}] FUNC_PROTO '(anon)' ret_type_id=1")
+
+
 def test_declarations_find_their_structs() -> None:
     one, two = split(), split()
     fwd = one.add_fwd("thing")
