@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import posix
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -101,13 +103,14 @@ def _count(fd: int) -> str:
     return text.partition("eventfd-count:")[2].split()[0]
 
 
-def test_a_thread_with_descriptors_of_its_own() -> None:
+@contextlib.contextmanager
+def thread_with_descriptors_of_its_own(number: int) -> Iterator[None]:
+    """A thread that has an eventfd with such a number where the others have none."""
     ready, leave = threading.Event(), threading.Event()
 
     def private() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(CLONE_FILES) == 0
-        fd = eventfd(0x55)
+        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_FILES) == 0
+        fd = eventfd(number)
         ready.set()
         leave.wait()
         os.close(fd)
@@ -116,11 +119,15 @@ def test_a_thread_with_descriptors_of_its_own() -> None:
     thread.start()
     ready.wait()
     try:
-        found = find()
-        assert ours(found, 55) == [(os.getpid(), _comm())]
+        yield
     finally:
         leave.set()
         thread.join()
+
+
+def test_a_thread_with_descriptors_of_its_own() -> None:
+    with thread_with_descriptors_of_its_own(0x55):
+        assert ours(find(), 55) == [(os.getpid(), _comm())]
 
 
 def test_threads_that_share_are_not_looked_at_twice(watched: int) -> None:
@@ -139,29 +146,16 @@ def test_threads_that_share_are_not_looked_at_twice(watched: int) -> None:
 
 
 def test_of_an_idle_process_only_threads_are_looked_at(watched: int) -> None:
-    ready, leave = threading.Event(), threading.Event()
-
-    def private() -> None:
-        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_FILES) == 0
-        fd = eventfd(0x56)
-        ready.set()
-        leave.wait()
-        os.close(fd)
-
-    thread = threading.Thread(target=private)
-    thread.start()
-    ready.wait()
-    later = eventfd(0x57)  # the thread has a copy of the table without this one
     name, key = "anon_inode:[eventfd]", b"eventfd-count:"
-    try:
-        everywhere = find_holders((name,), key, same_files)
-        idle = find_holders((name,), key, same_files, idle={os.getpid()})
-        assert (ours(everywhere, 56), ours(everywhere, 57)) == ([(os.getpid(), _comm())],) * 2
-        assert (ours(idle, 56), ours(idle, 57)) == ([(os.getpid(), _comm())], [])
-    finally:
-        leave.set()
-        thread.join()
-        os.close(later)
+    with thread_with_descriptors_of_its_own(0x56):
+        later = eventfd(0x57)  # the thread has a copy of the table without this one
+        try:
+            everywhere = find_holders((name,), key, same_files)
+            idle = find_holders((name,), key, same_files, idle={os.getpid()})
+        finally:
+            os.close(later)
+    assert (ours(everywhere, 56), ours(everywhere, 57)) == ([(os.getpid(), _comm())],) * 2
+    assert (ours(idle, 56), ours(idle, 57)) == ([(os.getpid(), _comm())], [])
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,7 @@ class Formats(dict[int, str]):
         """What most declarations have, a struct or union with a name; empty if it is not."""
         kind = words[at] >> 24 & 0x7F
         if kind in COMPOSITE and type_id and words[at - 1]:
-            texts = self._texts
-            name = texts.resolved.get(type_id) or texts.type_name(type_id)
-            return f"{'struct' if kind == STRUCT else 'union'} {name} {mark}%s"
+            return f"{self._texts.struct_head(type_id)} {mark}%s"
         return ""
 
     def _derived(self, info: int, words: memoryview, at: int) -> str:

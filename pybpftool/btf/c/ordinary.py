@@ -46,7 +46,7 @@ def _empty(texts: ExactTexts, structs: Sequence[int]) -> dict[int, str]:
     info = STRUCT << 24
     ids = [type_id for type_id in structs if words[offsets[type_id]] == info]
     return {
-        type_id: f"struct {texts.type_name(type_id)} {{}}"
+        type_id: f"{texts.struct_head(type_id)} {{}}"
         for type_id in ids
         if not words[offsets[type_id] + 1] and words[offsets[type_id] - 1]
     }
@@ -124,7 +124,6 @@ class _Group:
     def written(self) -> Iterator[tuple[int, str]]:
         """The texts of the structs that are ordinary, by their ids."""
         texts = self._texts
-        known = texts.resolved.get
         lines = [*map(texts.formats.get, self._types)]
         ids = []
         parts = []
@@ -133,9 +132,8 @@ class _Group:
             for at in self._defined.get(index, ()):
                 lines[at] = self._defining(at)
             ids.append(type_id)
-            name = known(type_id) or texts.type_name(type_id)
             body = ";\n\t".join(lines[begin:end])  # type: ignore[arg-type]  # none is None
-            parts.append(f"struct {name} {{\n\t{body};\n}}{_END}")
+            parts.append(f"{texts.struct_head(type_id)} {{\n\t{body};\n}}{_END}")
             names += self._names[begin:end]
         return zip(ids, ("".join(parts) % tuple(names)).split(_END))
 
