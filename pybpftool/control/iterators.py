@@ -6,7 +6,7 @@ from pybpftool.control import require_live
 from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import BpfObjectFile
 from pybpftool.control.load import load_object, stand_in_unknown
-from pybpftool.control.pin_set import PinSet
+from pybpftool.control.pin import PinSet
 from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
 

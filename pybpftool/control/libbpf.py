@@ -22,11 +22,10 @@ from pybpftool.kernel.cdata import (
     c_uint,
     c_void_p,
     callback,
-    fs_decoded,
-    fs_encoded,
     get_errno,
     sizeof,
 )
+from pybpftool.kernel.syscall import path_bytes, path_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,15 +258,15 @@ class Libbpf:
         """Open an object file, or ``data`` as one; its handle, None with :attr:`errno` set."""
         options = _OpenOptions(
             sz=sizeof(_OpenOptions),
-            object_name=None if name is None else fs_encoded(name),
+            object_name=None if name is None else path_bytes(name),
             relaxed_maps=relaxed_maps,
-            btf_custom_path=None if kernel_btf is None else fs_encoded(kernel_btf),
+            btf_custom_path=None if kernel_btf is None else path_bytes(kernel_btf),
             kernel_log_level=log_level,
         )
         place = byref(options)
         handle: int | None
         if data is None:
-            handle = self.call("bpf_object__open_file", fs_encoded(path), place)
+            handle = self.call("bpf_object__open_file", path_bytes(path), place)
         else:
             handle = self.call("bpf_object__open_mem", data, len(data), place)
         return handle
@@ -307,11 +306,11 @@ class Libbpf:
 
     def text(self, name: str, handle: int) -> str:
         """What a function returns that gives a string; empty for none."""
-        return fs_decoded(self.call(name, handle) or b"")
+        return path_text(self.call(name, handle) or b"")
 
     def forget_section(self, section: str) -> None:
         """Have programs of a section mean nothing by themselves, in objects opened from now on."""
-        name = fs_encoded(section)
+        name = path_bytes(section)
         what = f"cannot leave the section '{section}' without a meaning"
         self.checked(what, "libbpf_register_prog_handler", name, 0, 0, None)
 
@@ -320,7 +319,7 @@ class Libbpf:
         prog_type, attach_type = _int(), _int()
         error = self.call(
             "libbpf_prog_type_by_name",
-            fs_encoded(section),
+            path_bytes(section),
             byref(prog_type),
             byref(attach_type),
         )

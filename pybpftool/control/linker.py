@@ -8,7 +8,7 @@ from pybpftool.control.apart import apart
 from pybpftool.control.libbpf import Messages, library
 from pybpftool.control.refusal import check_file, refused
 from pybpftool.errors import BpfError
-from pybpftool.kernel.cdata import fs_encoded
+from pybpftool.kernel.syscall import path_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _link(paths: Sequence[str], fd: int, aloud: Callable[[str], None] | None) ->
         raise refused("cannot begin to link", lib, lib.errno)
     for path in paths:
         lib.messages = Messages(aloud)
-        error = lib.call("bpf_linker__add_file", linker, fs_encoded(path), None)
+        error = lib.call("bpf_linker__add_file", linker, path_bytes(path), None)
         if error:
             raise refused(f"cannot link '{path}'", lib, -error)
     error = lib.call("bpf_linker__finalize", linker)

@@ -15,11 +15,11 @@ from pybpftool.control.bpf_object import (
     object_id,
 )
 from pybpftool.control.libbpf import as_numbers
-from pybpftool.control.pin_set import PinSet, is_there
+from pybpftool.control.pin import PinSet, is_there
 from pybpftool.control.refusal import logs
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.cdata import fs_encoded
+from pybpftool.kernel.syscall import path_bytes
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
 from pybpftool.uapi.prog_sections import ATTACH_BTF, SLEEPABLE, XDP_FRAGS
@@ -249,7 +249,7 @@ def _stand_in(obj: BpfObjectFile, prog: Program, section: prog_sections.Section)
             "bpf_program__set_attach_target",
             prog.handle,
             0,
-            fs_encoded(target),
+            path_bytes(target),
         )
         if error:
             raise KernelError.of(

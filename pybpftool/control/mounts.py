@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.cdata import c_char_p, c_function, c_int, c_ulong, fs_encoded, get_errno
+from pybpftool.kernel.cdata import c_char_p, c_function, c_int, c_ulong, get_errno
+from pybpftool.kernel.syscall import path_bytes
 
 _MS_BIND = 1 << 12
 _MS_REC = 1 << 14
@@ -16,7 +17,7 @@ def _mount(source: str, target: str, kind: str, flags: int, data: bytes | None) 
     """mount(2): 0 or the negative errno."""
     function = c_function("mount")
     function.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
-    if function(fs_encoded(source), fs_encoded(target), kind.encode(), flags, data):
+    if function(path_bytes(source), path_bytes(target), kind.encode(), flags, data):
         return -get_errno()
     return 0
 
@@ -61,4 +62,4 @@ def unmount(directory: str, mounts: int) -> None:
     function = c_function("umount2")
     function.argtypes = (c_char_p, c_int)
     for _ in range(mounts):
-        function(fs_encoded(directory), _MNT_DETACH)
+        function(path_bytes(directory), _MNT_DETACH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import struct
 
 from pybpftool.control import require_live
@@ -17,10 +17,10 @@ from pybpftool.control.bpf_object import (
 )
 from pybpftool.control.libbpf import as_numbers
 from pybpftool.control.load import load_object, stand_in_unknown
-from pybpftool.control.pin_set import PinSet
+from pybpftool.control.pin import PinSet
 from pybpftool.control.refusal import refused
 from pybpftool.errors import BpfError
-from pybpftool.kernel.syscall import Buffer, bpf, checked
+from pybpftool.kernel.syscall import Buffer, bpf, checked, path_text
 from pybpftool.records import Record
 from pybpftool.uapi import bpf as uapi
 
@@ -117,7 +117,7 @@ def _register(
                             yield False, as_plain(outcome)
             finally:
                 for fd in links:
-                    os.close(fd)
+                    posix.close(fd)
             more = _too_old(obj)
             if not any(map.type == _STRUCT_OPS for map in obj.maps):
                 raise BpfError(f"there is no struct_ops in '{path}'{more}")
@@ -146,7 +146,7 @@ def _register_one(
             fd = _link(map)
         links.append(fd)
         if directory is not None:
-            name = os.fsdecode(info[_NAME].split(b"\0")[0])
+            name = path_text(info[_NAME].split(b"\0")[0])
             pins.pin(fd, f"{directory}/{name}")
         return Registered(id, object_id(fd), info)
     except BpfError as error:

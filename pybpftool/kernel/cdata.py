@@ -7,7 +7,6 @@ when it is imported, which takes longer than all that a listing asks the kernel.
 from __future__ import annotations
 
 import _ctypes
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +91,6 @@ __all__ = (
     "c_ulong",
     "c_void_p",
     "callback",
-    "fs_decoded",
-    "fs_encoded",
     "get_errno",
     "held_function",
     "sizeof",
@@ -162,13 +159,3 @@ def callback(function: Callable[..., int], *parameters: Any) -> Any:
 def bytes_at(address: int, size: int) -> bytes:
     """So many bytes of memory."""
     return (c_char * size).from_address(address).raw
-
-
-def fs_encoded(text: str) -> bytes:
-    """A file's name, or another, as C has it: :func:`os.fsencode`."""
-    return text.encode(sys.getfilesystemencoding(), "surrogateescape")
-
-
-def fs_decoded(raw: bytes) -> str:
-    """What :func:`fs_encoded` makes such bytes of: :func:`os.fsdecode`."""
-    return raw.decode(sys.getfilesystemencoding(), "surrogateescape")

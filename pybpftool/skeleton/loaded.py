@@ -50,7 +50,7 @@ class Link:
 
     def pin(self, path: str) -> None:
         """Pin it in a bpf file system: it stays attached when the process ends."""
-        from pybpftool.control.pin_set import PinSet
+        from pybpftool.control.pin import PinSet
 
         pins = PinSet(False)
         pins.prepare_file(path)

@@ -13,7 +13,7 @@ import pytest
 
 from pybpftool.control.apart import CrashedError, apart, as_bpf_error, as_plain
 from pybpftool.control.libbpf import LibbpfError
-from pybpftool.control.pin_set import PinSet
+from pybpftool.control.pin import PinSet
 from pybpftool.errors import BpfError, FormatError, KernelError, LoadError
 
 

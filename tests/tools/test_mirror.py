@@ -59,7 +59,7 @@ TESTED_IN: dict[str, str] = {
         "cfg.listing cfg.record cli.prog_form cli.prog_jited cli.prog_joined cli.prog_visual"
         " cli.prog_xlated objects.kernel_symbols"
     ),
-    "cli/test_prog_load.py": "control.load control.pin_set",
+    "cli/test_prog_load.py": "control.load",
     "cli/test_prog_run.py": "control.run",
     "cli/test_prog_tracelog.py": "cli.stopping control.tracelog",
     "cli/test_report.py": "page.document page.drawing page.sheets",
