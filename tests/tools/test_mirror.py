@@ -24,7 +24,7 @@ TESTED_IN: dict[str, str] = {
     "btf/test_initializer.py": "btf.fitting",
     "btf/test_merge.py": "btf.encode btf.hashmap btf.relocate",
     "btf/test_python.py": "btf.declaration btf.search btf.types",
-    "btf/test_table.py": "btf.check btf.section",
+    "btf/test_table.py": "btf.section",
     "btf/test_values.py": "btf.builders btf.scalars",
     "cfg/test_dot.py": "adapters.graphviz",
     "cli/test_cbpf.py": "adapters.libpcap kernel.seccomp kernel.socket_filters",
