@@ -14,7 +14,6 @@ FUNCTION_LINES = 60
 # Why a module is longer.
 LONG_MODULES = {
     "btf/c/declare.py": "declarations of one type follow one another; they share the names taken",
-    "btf/merge.py": "one algorithm whose steps share the table of classes",
     "cfg/graph.py": "one algorithm: blocks, edges, dominators and loops of the same arrays",
     "insn/disasm.py": "one table of all opcodes and the loop over them",
     "kernel/interface.py": "every question of a kernel, with its answer in words: one class",

@@ -16,6 +16,7 @@ from itertools import compress, count
 
 from pybpftool.btf.concat import concatenated
 from pybpftool.btf.encode import encode, renumber_all
+from pybpftool.btf.graphs import ONE_TARGET, PRIMITIVE, Graphs, same_enum
 from pybpftool.btf.hashmap import AppendMap
 from pybpftool.btf.table import Btf
 from pybpftool.depth import recursion_limit
@@ -35,11 +36,9 @@ from pybpftool.uapi.btf import (
     LOC_PROTO,
     LOCSEC,
     NUMBERS,
-    REFERRING,
     STRUCT,
     TYPEDEF,
     UNION,
-    UNKN,
     VAR,
 )  # fmt: skip
 
@@ -47,18 +46,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-_UNSEEN, _IN_PROGRESS = -1, -2
+_IN_PROGRESS = -2  # of a type whose references are looked at
 
 _KEPT = frozenset((VAR, DATASEC, LOC_PARAM, LOC_PROTO, LOCSEC))  # never taken for duplicates
-_ONE_TARGET = REFERRING - {FWD, FUNC_PROTO, VAR, DECL_TAG}
 # Of which the three words of struct btf_type are all that libbpf hashes.
-_BY_HEAD = (_ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}
+_BY_HEAD = (ONE_TARGET - {TYPEDEF}) | {FWD, FLOAT}
 # Of which it hashes all words.
 _BY_WORDS = frozenset((ARRAY, FUNC_PROTO, INT))
-_PRIMITIVE = NUMBERS | ENUMS | {FWD}
 _COMPARED = COMPOSITE | {TYPEDEF}
 _SIGN_DEPTH = 8  # how many references a type's sign follows
-_IDENTITY_DEPTH = 16  # how deep libbpf compares types that it met twice
 
 
 def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
@@ -79,54 +75,21 @@ def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
     return merged
 
 
-def _same_struct(one: Sequence[int], two: Sequence[int]) -> bool:
-    """Whether structs agree in all but the types of their members."""
-    return one[:3] == two[:3] and one[3::3] == two[3::3] and one[5::3] == two[5::3]
-
-
-def _same_enum(one: Sequence[int], two: Sequence[int]) -> bool:
-    """Whether enums are equal, or one is a declaration of the other."""
-    if one[1] & 0xFFFFFF and two[1] & 0xFFFFFF:
-        return one == two
-    kinds = {one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F}
-    return one[0] == two[0] and kinds <= ENUMS
-
-
-class _Dedup:
+class _Dedup(Graphs):
     """The state of a deduplication."""
 
     def __init__(self, base: Btf, types: list[list[int]]) -> None:
-        self.base = base
-        self.start = base.count
-        self.types = types
-        self.total = self.start + len(types)
+        super().__init__(base, types)
         self.table = AppendMap()
         self.kinds = [words[1] >> 24 & 0x7F for words in types]
-        # Where each type went: another's id, its own, or not known yet.
-        self.map = array("i", range(self.start))
-        self.map += array("i", [_UNSEEN]) * len(types)
         for type_id in self.of_kinds(_KEPT):
             self.map[type_id] = type_id
-        self.hypothesis: dict[int, int] = {}
-        self.needs_base_changed = False
-        self.base_types: dict[int, list[int]] = {0: [0, 0, 0]}
         self.signs: dict[int, int] = {}
         self.sign_numbers: dict[tuple[int, ...], int] = {}
 
     def of_kinds(self, kinds: Container[int]) -> Iterator[int]:
         """The types to be merged that are of such kinds, in their order."""
         return compress(count(self.start), map(kinds.__contains__, self.kinds))
-
-    def type(self, type_id: int) -> list[int]:
-        """A type's words."""
-        if type_id >= self.start:
-            return self.types[type_id - self.start]
-        words = self.base_types.get(type_id)
-        if words is None:
-            section, at = self.base.at(type_id)
-            size = 3 if not type_id else self.base.sizes[section[at]]
-            words = self.base_types[type_id] = list(section[at - 1 : at - 1 + size])
-        return words
 
     def key(self, words: Sequence[int]) -> tuple[int, ...]:
         """What types must share to be candidates for being the same.
@@ -156,7 +119,7 @@ class _Dedup:
         words = self.type(type_id)
         for _ in range(_SIGN_DEPTH):
             kind = words[1] >> 24 & 0x7F
-            if kind not in _ONE_TARGET:
+            if kind not in ONE_TARGET:
                 break
             found += words[:2]
             words = self.type(words[2])
@@ -179,13 +142,14 @@ class _Dedup:
     def run(self) -> list[list[int]]:
         """Deduplicate; returns the types that stay, their references renumbered."""
         self.add_base()
-        for type_id in self.of_kinds(_PRIMITIVE):
+        for type_id in self.of_kinds(PRIMITIVE):
             self.primitive(type_id)
         for type_id in self.of_kinds(_COMPARED):
             self.composite(type_id)
         self.forwards()
         # What has been worked out for structs takes room that the rest needs.
-        self.signs, self.sign_numbers, self.hypothesis = {}, {}, {}
+        self.signs, self.sign_numbers = {}, {}
+        self.forget()
         for type_id in range(self.start, self.total):
             if self.map[type_id] < 0:
                 self.reference(type_id)
@@ -252,21 +216,12 @@ class _Dedup:
                 break
             if (vlen and other[1] & 0xFFFFFF) or other[1] >> 24 & 0x7F not in ENUMS:
                 continue
-            if _same_enum(words, other):
+            if same_enum(words, other):
                 if not words[1] & 0xFFFFFF:
                     new_id = candidate
                     break
                 self.map[candidate] = type_id
         self.settle(type_id, new_id, key)
-
-    def resolve(self, type_id: int) -> int:
-        """Follow the map as far as it is known."""
-        for _ in range(self.total):
-            target = self.map[type_id]
-            if target < 0 or target == type_id:
-                return type_id
-            type_id = target
-        raise FormatError("the types to be merged refer to each other in a circle")
 
     def composite(self, type_id: int) -> None:
         """Structs, unions and typedefs, compared with all that they lead to."""
@@ -275,9 +230,7 @@ class _Dedup:
         key = self.key(self.types[type_id - self.start])
         new_id = type_id
         for candidate in self.table.get(key):
-            self.hypothesis = {}
-            self.needs_base_changed = False
-            if not self.equal(type_id, candidate):
+            if not self.are_equal(type_id, candidate):
                 continue
             self.accept()
             if self.needs_base_changed:
@@ -286,122 +239,9 @@ class _Dedup:
             break
         self.settle(type_id, new_id, key)
 
-    def equal(self, mine: int, theirs: int) -> bool:
-        """Whether two types lead to the same graph, given what was assumed on the way."""
-        known = self.map
-        start = self.start
-        one_id, two_id = known[mine], known[theirs]
-        if one_id >= 0 and known[one_id] != one_id:
-            one_id = self.resolve(mine)
-        if two_id >= 0 and known[two_id] != two_id:
-            two_id = self.resolve(theirs)
-        if (one_id if one_id >= 0 else mine) == (two_id if two_id >= 0 else theirs):
-            return True
-        two = self.types[theirs - start] if theirs >= start else self.type(theirs)
-        other_kind = two[1] >> 24 & 0x7F
-        if other_kind == FWD:
-            target = self.resolve(theirs)
-            if self.kind(target) != FWD:
-                theirs = target
-                two = self.type(theirs)
-                other_kind = two[1] >> 24 & 0x7F
-        assumed = self.hypothesis.get(theirs)
-        if assumed is not None:
-            # Compilers describe one type twice at times: look whether it is so.
-            return assumed == mine or self.identical(assumed, mine, _IDENTITY_DEPTH)
-        self.hypothesis[theirs] = mine
-        one = self.types[mine - start] if mine >= start else self.type(mine)
-        if one[0] != two[0]:
-            return False
-        kind = one[1] >> 24 & 0x7F
-        if kind != other_kind:
-            return self.declares(one, two, theirs)
-        if kind in COMPOSITE:
-            return _same_struct(one, two) and self.all_equal(one[4::3], two[4::3])
-        if kind in _ONE_TARGET:
-            return one[1] == two[1] and self.equal(one[2], two[2])
-        if kind == ARRAY:
-            return (
-                one[:3] == two[:3]
-                and one[5] == two[5]
-                and self.equal(one[4], two[4])
-                and self.equal(one[3], two[3])
-            )
-        if kind == FUNC_PROTO:
-            return (
-                one[1] == two[1]
-                and one[3::2] == two[3::2]
-                and self.equal(one[2], two[2])
-                and self.all_equal(one[4::2], two[4::2])
-            )
-        if kind in ENUMS:
-            return _same_enum(one, two)
-        if kind in _PRIMITIVE:
-            return one == two
-        raise FormatError(f"types of kind {kind} cannot be merged here")
-
-    def all_equal(self, mine: list[int], theirs: list[int]) -> bool:
-        """Whether types are :meth:`equal` one by one; most are known to be."""
-        known = self.map
-        for one, two in zip(mine, theirs):
-            if one != two:
-                target = known[one]
-                if (target < 0 or target != known[two]) and not self.equal(one, two):
-                    return False
-        return True
-
-    def declares(self, one: list[int], two: list[int], theirs: int) -> bool:
-        """Whether one of two types of a name is a forward declaration of the other."""
-        kind, other_kind = one[1] >> 24 & 0x7F, two[1] >> 24 & 0x7F
-        if kind == FWD:
-            return other_kind == (UNION if one[1] >> 31 else STRUCT)
-        if other_kind != FWD:
-            return False
-        fits = kind == (UNION if two[1] >> 31 else STRUCT)
-        if fits and theirs < self.start:
-            self.needs_base_changed = True
-        return fits
-
-    def kind(self, type_id: int) -> int:
-        return self.type(type_id)[1] >> 24 & 0x7F
-
-    def identical(self, first: int, second: int, depth: int) -> bool:
-        """Whether two types read the same, to a limited depth."""
-        while True:
-            if depth <= 0:
-                return False
-            one, two = self.type(first), self.type(second)
-            kind = one[1] >> 24 & 0x7F
-            if kind != two[1] >> 24 & 0x7F:
-                return False
-            if kind in _ONE_TARGET:
-                if one[:2] != two[:2]:
-                    return False
-                first, second = one[2], two[2]
-                continue
-            break
-        if kind == UNKN:
-            return True
-        if kind in ENUMS:
-            return _same_enum(one, two)
-        if kind in _PRIMITIVE:
-            return one == two
-        if kind == ARRAY:
-            # libbpf compares the first array's element with itself.
-            return one[:3] == two[:3] and one[5] == two[5]
-        if kind in COMPOSITE:
-            return _same_struct(one, two) and all(
-                a == b or self.identical(a, b, depth - 1) for a, b in zip(one[4::3], two[4::3])
-            )
-        if kind == FUNC_PROTO:
-            if one[:2] != two[:2] or one[3::2] != two[3::2]:
-                return False
-            pairs = [(one[2], two[2]), *zip(one[4::2], two[4::2])]
-            return all(a == b or self.identical(a, b, depth - 1) for a, b in pairs)
-        return False
-
     def accept(self) -> None:
         """Keep what two equal graphs tell about the types in them."""
+        self.unequal.clear()
         for theirs, mine in self.hypothesis.items():
             target, canonical = self.resolve(mine), self.resolve(theirs)
             kind, other_kind = self.kind(target), self.kind(canonical)
@@ -459,7 +299,7 @@ class _Dedup:
             words[3:5] = self.references(words[3:5])
         elif kind == FUNC_PROTO:
             words[2::2] = self.references(words[2::2])
-        elif kind in _ONE_TARGET or kind == DECL_TAG:
+        elif kind in ONE_TARGET or kind == DECL_TAG:
             words[2:3] = self.references(words[2:3])
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")
