@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pybpftool.btf.names import Names
+    from pybpftool.btf.names import Names, Strings
     from pybpftool.btf.table import Btf
 
 
@@ -31,12 +31,12 @@ class _Pool:
         self.strings: list[bytes] = []
         self.end = base.string_end
 
-    def append(self, names: Names, table: Names) -> _Offsets:
-        """Append an object's strings, all of which ``table`` has; returns where they are."""
+    def append(self, names: Names, own: Strings) -> _Offsets:
+        """Append an object's strings, with their offsets in ``own``; returns where they are."""
         shift = self.end - names.start
         self.strings.append(names.raw)
         self.end += len(self.strings[-1])
-        return _Offsets(self, names, table, shift)
+        return _Offsets(self, names, own, shift)
 
     def place(self, name: str, otherwise: int) -> int:
         """Where a name is that may be the end of a longer one, put at ``otherwise`` if nowhere."""
@@ -52,13 +52,14 @@ class _Offsets(dict[int, int]):
 
     __slots__ = ("_names", "_pool", "_shift")
 
-    def __init__(self, pool: _Pool, names: Names, table: Names, shift: int) -> None:
+    def __init__(self, pool: _Pool, names: Names, own: Strings, shift: int) -> None:
         super().__init__()
         self._pool = pool
         self._names = names
         self._shift = shift
-        places = map(shift.__add__, table)
-        self.update(zip(table, map(pool.by_name.setdefault, table.values(), places)))
+        offsets, texts = own
+        places = map(shift.__add__, offsets)
+        self.update(zip(offsets, map(pool.by_name.setdefault, texts, places)))
 
     def __missing__(self, offset: int) -> int:
         """Of a base's string, and of one that is the end of another."""
@@ -76,15 +77,17 @@ def concatenated(parts: Sequence[tuple[str, Btf]], base: Btf) -> tuple[list[list
 
     :param parts: (name for errors, BTF on ``base``) of each.
     """
-    tables = []
+    strings = []
     for path, btf in parts:
         if btf.base is not base:
             raise FormatError(f"'{path}' has a base of its own and cannot be merged")
-        tables.append(btf.names.fresh())
-    pool = _Pool(base, {name for table in tables for name in table.values()})
+        strings.append(btf.names.own_strings())
+    wanted = {text for _, texts in strings for text in texts}
+    wanted.discard("")
+    pool = _Pool(base, wanted)
     types: list[list[int]] = []
     for _, btf in parts:
-        offsets = pool.append(btf.names, tables.pop(0))
+        offsets = pool.append(btf.names, strings.pop(0))
         own = own_types(btf)
         renumber_all(own, _shifted(btf.start_id, len(types)), offsets.__getitem__)
         types += own

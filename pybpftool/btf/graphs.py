@@ -91,6 +91,7 @@ class Graphs:
         self.hypothesis = {}
         self.arrays = []
         self.unequal = set()
+        self.base_types = {0: [0, 0, 0]}
 
     def type(self, type_id: int) -> list[int]:
         """A type's words."""

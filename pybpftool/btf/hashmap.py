@@ -61,8 +61,11 @@ class AppendMap:
             return []
         return self._current(key)[::-1] if key in self._several else [first]
 
-    def first(self, key: object, default: int) -> int:
-        """The first value that :meth:`get` would give, or the default."""
-        if key in self._several:
+    def first_or_append(self, key: object, value: int) -> int:
+        """The first value that :meth:`get` would give; a key without any gets this new one."""
+        first = self._first.setdefault(key, value)
+        if first == value:
+            self.count_only()
+        elif key in self._several:
             return self._current(key)[-1]
-        return self._first.get(key, default)
+        return first

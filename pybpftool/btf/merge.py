@@ -60,6 +60,7 @@ _SIGN_DEPTH = 8  # how many references a type's sign follows
 def merge(parts: Sequence[tuple[str, Btf]], base: Btf) -> Btf:
     """The types of ``parts``, (name for errors, BTF on ``base``), as one BTF on ``base``."""
     types, strings = concatenated(parts, base)
+    del parts  # their data takes room, where nobody else needs it
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(recursion_limit())
     try:
@@ -295,17 +296,17 @@ class _Dedup(Graphs):
         self.map[type_id] = _IN_PROGRESS
         words = self.types[type_id - self.start]
         kind = words[1] >> 24 & 0x7F
-        if kind == ARRAY:
+        if kind in ONE_TARGET or kind == DECL_TAG:
+            target = words[2]
+            if self.map[target] != target:
+                words[2] = self.reference(target)
+        elif kind == ARRAY:
             words[3:5] = self.references(words[3:5])
         elif kind == FUNC_PROTO:
             words[2::2] = self.references(words[2::2])
-        elif kind in ONE_TARGET or kind == DECL_TAG:
-            words[2:3] = self.references(words[2:3])
         else:
             raise FormatError(f"types of kind {kind} cannot be merged here")
-        key = self.key(words)
-        new_id = self.table.first(key, type_id)
-        self.settle(type_id, new_id, key)
+        new_id = self.map[type_id] = self.table.first_or_append(self.key(words), type_id)
         return new_id
 
     def references(self, type_ids: list[int]) -> list[int]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from _operator import add  # operator itself is Python and takes as long as 100 names
-from itertools import accumulate, compress, count
+from itertools import accumulate, compress, count, islice
 
 from pybpftool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from mmap import mmap
+
+    Strings = tuple[list[int], list[str]]
 
 # Up to this size a string section is split into names as a whole.
 _MAX_NAMES = 64 << 20
@@ -81,14 +83,23 @@ class Names(dict[int, str]):
             names.load(until)
         return names
 
-    def offsets_of(self, wanted: Container[str]) -> dict[str, int]:
+    def own_strings(self) -> Strings:
+        """The strings of this object itself, with their offsets; none of very many."""
+        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
+            return [], []
+        offsets, texts = self._strings(self._begin, self._end - 1)
+        return [*islice(offsets, len(texts))], texts
+
+    def offsets_of(self, wanted: set[str]) -> dict[str, int]:
         """The wanted names that this object itself has, with the first offset of each."""
         if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
             return {}
-        offsets, names = self._strings(self._begin, self._end - 1)
+        offsets, texts = self._strings(self._begin, self._end - 1)
+        there = wanted.intersection(texts)
         found: dict[str, int] = {}
-        for offset, name in compress(zip(offsets, names), map(wanted.__contains__, names)):
-            found.setdefault(name, offset)
+        if there:
+            for offset, text in compress(zip(offsets, texts), map(there.__contains__, texts)):
+                found.setdefault(text, offset)
         return found
 
     def in_order(self, since: int) -> Names:

@@ -263,9 +263,13 @@ def test_append_map_order() -> None:
     table.count_only()  # grows to 16
     assert table.get("a") == [2, 1, 5]
     assert table.get("nothing") == []
-    assert [table.first(key, 9) for key in ("a", "b", "nothing")] == [2, 3, 9]
+    # What is there stays first, what is not is appended: the 9th of 12, then the 10th.
+    assert [table.first_or_append(key, 9) for key in ("a", "b", "c")] == [2, 3, 9]
+    assert [table.first_or_append("c", 8), table.get("c")] == [9, [9]]
     table.append("c", 6)
-    assert table.first("c", 9) == 6
+    assert table.first_or_append("c", 7) == 6
+    table.count_only(4)  # grows to 32
+    assert (table.get("a"), table.first_or_append("c", 7)) == ([5, 1, 2], 9)
 
 
 def test_append_map_grows_at_three_quarters() -> None:
