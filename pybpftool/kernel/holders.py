@@ -75,6 +75,9 @@ def are_many(idle: set[int]) -> bool:
         # One for each process, and those of about twenty directories (proc_root_getattr()).
         if posix.stat("/proc").st_nlink - 20 >= most_processes:
             return True
+        # Of open files, which processes may share, there are hardly more than descriptors.
+        if _open_files() >= most_descriptors:
+            return True
         # The kernel's own threads, which have no descriptors, come first.
         pids = reversed(list(filter(str.isdigit, posix.listdir("/proc"))))
     except OSError:
@@ -96,25 +99,37 @@ def are_many(idle: set[int]) -> bool:
     return False
 
 
+def _open_files() -> int:
+    """How many files are open, about; 0 where the kernel does not tell."""
+    try:
+        fd = posix.open("/proc/sys/fs/file-nr", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return int(posix.read(fd, 64).split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+    finally:
+        posix.close(fd)
+
+
 def from_blocks(blocks: list[bytes]) -> dict[int, list[tuple[int, str]]]:
     """The answer of :func:`find_holders` from :func:`pybpftool.kernel.task_iter.held`.
 
     Objects with the same holders have one list of them in common.
     """
-    from itertools import groupby
-
     # Rows are task_iter.HELD: eight numbers of 32 bits, the last four of them the comm.
     data = b"".join(blocks)
     numbers = memoryview(data).cast("I")
     ids = numbers[3::8].tobytes()
     ids_of: dict[int, bytes] = {}
     comms: dict[int, bytes] = {}
-    begin = 0
-    for pid, run in groupby(numbers[0::8].tolist()):
-        end = begin + 4 * len(list(run))
-        ids_of[pid] = ids_of.get(pid, b"") + ids[begin:end]
-        comms.setdefault(pid, data[8 * begin + 16 : 8 * begin + 32])
-        begin = end
+    pids = numbers[0::8].tolist()
+    starts = [at for at, pid in enumerate(pids) if not at or pid != pids[at - 1]]
+    for begin, end in zip(starts, [*starts[1:], len(pids)]):
+        pid = pids[begin]
+        ids_of[pid] = ids_of.get(pid, b"") + ids[4 * begin : 4 * end]
+        comms.setdefault(pid, data[32 * begin + 16 : 32 * begin + 32])
     # Processes that were forked hold the same as each other.
     alike: dict[bytes, list[tuple[int, str]]] = {}
     for pid in sorted(ids_of):

@@ -16,16 +16,20 @@ _WIDE_PIPE = 1 << 20  # /proc/sys/fs/pipe-max-size, unless changed
 # What a terminal would act on: C0 but tab and newline, DEL, C1. Names come from
 # processes and object files that the reader need not trust. A C1 byte that is not part
 # of UTF-8 (0xdc80 + …: surrogateescape) acts on terminals that are in no UTF-8 mode.
-_CONTROLS = {
-    c: f"\\x{c & 0xFF:02x}"
-    for c in (*range(9), *range(11, 32), *range(127, 160), *range(0xDC80, 0xDCA0))
-}
-_JSON_CONTROLS = {c: f"\\u{c:04x}" for c in range(127, 160)}
+_CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *range(0xDC80, 0xDCA0))
+_spelt: dict[int, str] = {}  # filled when it is first needed: few outputs are terminals
 
 
 def escaped(text: str) -> str:
     """A text as terminals show it: control characters spelt out."""
-    return text.translate(_CONTROLS)
+    if not _spelt:
+        _spelt.update({c: f"\\x{c & 0xFF:02x}" for c in _CONTROLS})
+    return text.translate(_spelt)
+
+
+def _json_escaped(text: str) -> str:
+    """The same for JSON, whose strings have escapes of their own already, but for these."""
+    return text.translate({c: f"\\u{c:04x}" for c in range(127, 160)})
 
 
 class ClosedPipe(Exception):
@@ -113,9 +117,8 @@ class Output:
         self._pieces.clear()
         self._size = 0
         if self._escapes:
-            # JSON has escapes of its own, which its strings have already, but for these.
             is_json = self._errors == "backslashreplace"
-            text = text.translate(_JSON_CONTROLS if is_json else _CONTROLS)
+            text = _json_escaped(text) if is_json else escaped(text)
         self._write_all(text.encode("utf-8", self._errors))
 
     def discard(self) -> None:

@@ -188,9 +188,22 @@ def test_processes_without_descriptors(
     monkeypatch.setattr(holders, "_limits", lambda: (120, 800))
     monkeypatch.setattr(posix, "listdir", lambda path: [*map(str, counts), "self", "stat"])
     monkeypatch.setattr(posix, "stat", stat)
+    monkeypatch.setattr(holders, "_open_files", lambda: 799)
     found: set[int] = set()
     assert holders.are_many(found) == are_many
     assert found == idle
+    monkeypatch.setattr(holders, "_open_files", lambda: 800)
+    assert holders.are_many(found)
+
+
+def test_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull):
+        assert holders._open_files() > 0
+    for answer in (b"", b"strange"):
+        monkeypatch.setattr(posix, "read", lambda fd, size, answer=answer: answer)
+        assert holders._open_files() == 0
+    monkeypatch.setattr(posix, "open", mock.Mock(side_effect=OSError))
+    assert holders._open_files() == 0
 
 
 @pytest.mark.parametrize(
