@@ -483,9 +483,9 @@ class LiveKernel(Kernel):
         except OSError as error:
             raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
         try:
-            # Files of /proc tell no size; a large block saves system calls.
+            # Files of /proc tell no size, and give a page at a time as a rule.
             blocks = []
-            while block := posix.read(fd, 1 << 20):
+            while block := posix.read(fd, 1 << 16):
                 blocks.append(block)
             return b"".join(blocks)
         except OSError as error:

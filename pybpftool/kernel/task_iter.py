@@ -56,6 +56,7 @@ _PROG_FLAGS, _EXPECTED_ATTACH_TYPE, _ATTACH_BTF_ID, _PROG_LOAD_SIZE = 44, 68, 10
 _TEST_RUN_SIZE = 80
 _LINK_CREATE = Struct("=IIIIQI")  # prog_fd, target_fd, attach_type, flags, iter_info, its length
 _MAP_CREATE = Struct("=IIII")
+_BLOCK = 1 << 15  # more is not read at once (bpf_seq_read(), kernel/bpf/bpf_iter.c)
 _ITER_INFO_SIZE = 12  # union bpf_iter_link_info: task.tid, task.pid, task.pid_fd
 
 # How the object's id is reached from file->private_data: (struct, member) after member.
@@ -205,7 +206,7 @@ class Programs:
         blocks: list[bytes] = []
         try:
             while True:
-                block = posix.read(iterator, 1 << 20)
+                block = posix.read(iterator, _BLOCK)
                 if not block:
                     return blocks
                 blocks.append(block)
