@@ -5,7 +5,7 @@ An index of all names of a kernel takes a hundred milliseconds; one name three.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from _bisect import bisect_left  # without the Python of bisect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

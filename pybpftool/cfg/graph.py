@@ -11,8 +11,8 @@ indirect jump ``gotox``, and ``exit``. Calls return, so they end none.
 from __future__ import annotations
 
 from _bisect import bisect_left, bisect_right
+from _operator import and_  # without the Python of operator
 from itertools import compress
-from operator import and_
 
 from pybpftool.errors import FormatError
 from pybpftool.insn.disasm import PSEUDO_CALL, PSEUDO_FUNC, Image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _bisect import bisect_left
-from operator import le
+from _operator import le  # without the Python of operator
 
 from pybpftool.cfg.graph import Cfg, Function
 from pybpftool.cnumber import decimal

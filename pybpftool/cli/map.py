@@ -53,9 +53,8 @@ def _help(ctx: Context, args: Args) -> None:
 
 def _from(module: str, function: str) -> Callable[[Context, Args], None]:
     def handler(ctx: Context, args: Args) -> None:
-        from importlib import import_module
-
-        getattr(import_module(f"pybpftool.cli.{module}"), function)(ctx, args)
+        # Not importlib.import_module(), as in main.
+        getattr(__import__(f"pybpftool.cli.{module}", fromlist=(function,)), function)(ctx, args)
 
     return handler
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.ahead import ahead
 from pybpftool.errors import BpfError
@@ -38,7 +38,7 @@ class _Progress:
         self._count = 0
         self._started = self._clock()
         # On a terminal of its own the dump shows for itself how far it is.
-        wanted = os.isatty(2) and not ctx.out.is_terminal
+        wanted = posix.isatty(2) and not ctx.out.is_terminal
         self._next = self._started + _PATIENCE if wanted else float("inf")
         self._is_shown = False
 
@@ -63,7 +63,7 @@ class _Progress:
 
     def _write(self, text: str) -> None:
         try:
-            os.write(2, text.encode())
+            posix.write(2, text.encode())
         except OSError:
             pass  # the dump matters, not its progress
 
@@ -172,7 +172,7 @@ class _Dump:
             return
         assert self.json is not None
         key = [f"0x{byte:02x}" for byte in batch.keys]
-        self.json.value({"key": key, "value": {"error": os.strerror(batch.errno)}})
+        self.json.value({"key": key, "value": {"error": posix.strerror(batch.errno)}})
 
 
 def dump(ctx: Context, args: Args) -> None:

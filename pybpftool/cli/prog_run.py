@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pybpftool.cli.refs import one_program
 from pybpftool.cnumber import c_number
@@ -33,6 +33,7 @@ _WORDS = {
 _NUMBERS = frozenset(("data_size_out", "ctx_size_out", "repeat", "expect"))
 # Words that stand for themselves alone: shortened, they are short for the others.
 _WHOLE = frozenset(("data", "ctx"))
+_FLAGS = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY
 _LONGEST = 1 << 24  # bytes of input; the kernel takes less
 
 
@@ -128,11 +129,11 @@ def _given(kernel: Kernel, prog: BpfObject, plan: _Plan, what: str) -> bytes | N
 def _read(path: str) -> bytes:
     name = "standard input" if path == "-" else f"the file '{path}'"
     try:
-        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = posix.dup(0) if path == "-" else posix.open(path, _FLAGS)
         try:
             data = read_all(fd, _LONGEST + 1)
         finally:
-            os.close(fd)
+            posix.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BpfError(f"cannot read {name}: {reason}") from None

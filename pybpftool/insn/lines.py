@@ -10,11 +10,11 @@ linear time.
 
 from __future__ import annotations
 
+import struct
 import sys
 from _bisect import bisect_left, bisect_right
-from array import array
+from _operator import lt  # without the Python of operator
 from itertools import accumulate
-from operator import lt
 
 from pybpftool.output.jsontext import quote
 
@@ -74,13 +74,15 @@ class LineInfo:
 
     def __init__(self, data: bytes, rec_size: int = RECORD_SIZE, byteorder: str = "<") -> None:
         self._reach: list[int] | None = None
-        words = array("I")
+        words: Sequence[int] = ()
         step = 4
         if rec_size >= RECORD_SIZE and rec_size % 4 == 0:
             step = rec_size // 4
-            words.frombytes(data[: len(data) // rec_size * rec_size])
-            if (byteorder == "<") != (sys.byteorder == "little"):
-                words.byteswap()
+            data = data[: len(data) // rec_size * rec_size]
+            if (byteorder == "<") == (sys.byteorder == "little"):
+                words = memoryview(data).cast("I").tolist()
+            else:
+                words = struct.unpack(f"{byteorder}{len(data) // 4}I", data)
         self.insn_offs, self.file_name_offs, self.line_offs, self.line_cols = (
             words[i::step] for i in range(4)
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import lt  # without the Python of operator
 from itertools import compress, count
-from operator import lt
 
 from pybpftool.insn.lines import LineCursor, LineInfo, jited_line_ranges
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posix
 import struct
+from _stat import S_ISDIR  # without the Python of stat
 from _thread import get_ident
 from errno import EBADF, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM
 from itertools import starmap
-from stat import S_ISDIR
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.syscall import Buffer, bpf, repeated_call

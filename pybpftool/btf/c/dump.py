@@ -7,9 +7,9 @@ needs what the other finds, so that for as many types as a kernel has each gets 
 from __future__ import annotations
 
 import marshal
+import struct
 import sys
-from array import array
-from bisect import bisect_left
+from _bisect import bisect_left  # without the Python of bisect
 
 from pybpftool.btf.c import sort
 from pybpftool.btf.c.identifiers import Identifiers
@@ -73,10 +73,7 @@ def _words(btf: Btf) -> memoryview:
     """The type sections of split BTF and its bases as one."""
     if btf.base is None:
         return btf.words
-    words = array("I")
-    for part in reversed(btf.parts()):
-        words.frombytes(part.words.cast("B"))
-    return memoryview(words)
+    return memoryview(b"".join([part.words for part in reversed(btf.parts())])).cast("I")
 
 
 def _offsets(btf: Btf) -> list[int]:
@@ -179,7 +176,7 @@ def _whole(btf: Btf, is_sorted: bool) -> Iterator[str]:
 
     def work(send: Send) -> None:
         steps = [step for some in _steps(kinds, sort_by) for step in some]
-        send([array("I", steps).tobytes()])
+        send([struct.pack(f"{len(steps)}I", *steps)])
         names.may_replace = False
         texts.is_careful = False
         texts.wide.begin(kinds)

@@ -13,7 +13,7 @@ it is marked and not entered again.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from _bisect import bisect_left  # without the Python of bisect
 from itertools import compress, islice
 
 from pybpftool.errors import FormatError

@@ -8,8 +8,8 @@ and written with a few calls for all of them; the others are the work of
 
 from __future__ import annotations
 
-from _operator import add, floordiv, mod, not_, sub  # without the Python of operator
-from bisect import bisect_right
+from _bisect import bisect_right  # without the Python of bisect
+from _operator import add, floordiv, mod, not_, sub  # and of operator
 from itertools import compress, count
 
 from pybpftool.btf.c.declare import MAX_TEXT, Inline
