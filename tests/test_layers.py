@@ -23,14 +23,15 @@ ALLOWED: dict[str, set[str]] = {
     "skeleton": {"control", "kernel", "uapi"},
     "pytest_plugin": {"inspect", "objects", "kernel", "output.files"},
     "writable": {"control", "kernel.interface", "objects"},
+    "cdata": set(),
     "worker": set(),
     "ahead": set(),
     "uapi": set(),
-    "adapters": {"uapi"},
+    "adapters": {"cdata", "uapi"},
     "elf": {"adapters", "uapi"},
     "output": {"uapi"},
-    "kernel": {"elf", "uapi", "worker"},
-    "control": {"adapters", "kernel", "elf", "uapi"},
+    "kernel": {"cdata", "elf", "uapi", "worker"},
+    "control": {"adapters", "cdata", "kernel", "elf", "uapi"},
     "btf": {"output.jsontext", "uapi", "worker"},
     "btf.load": {"elf", "kernel.interface"},
     "insn": {"btf", "output", "uapi"},
@@ -101,9 +102,8 @@ CIRCLES: dict[tuple[str, ...], str] = {
 
 # Modules that may import ctypes, and what for.
 CTYPES = {
-    "kernel.cdata": "what bpf(2), the C library and the system's libbpf need",
+    "cdata": "what bpf(2), the C library, the system's libbpf and capstone need",
     "adapters.libpcap": "the system's libpcap",
-    "adapters.capstone": "the options of a disassembler that its package does not offer",
 }
 
 

@@ -9,11 +9,22 @@ known, only the library is opened.
 
 from __future__ import annotations
 
-import ctypes
-import os
+import posix
 import sys
 
 from pybpftool.adapters import missing
+from pybpftool.cdata import (
+    Library,
+    byref,
+    c_char,
+    c_char_p,
+    c_int,
+    c_size_t,
+    c_uint,
+    c_ulonglong,
+    c_void_p,
+    sizeof,
+)
 from pybpftool.errors import BpfError
 
 TYPE_CHECKING = False
@@ -86,21 +97,21 @@ class Block:
     def __init__(self, address: int, count: int, layout: _Layout) -> None:
         self._address = address
         self._layout = layout
-        array = (ctypes.c_char * (count * layout.stride)).from_address(address)
+        array = (c_char * (count * layout.stride)).from_address(address)
         halves = memoryview(array).cast("B").cast("H")
         self.sizes: list[int] = halves[layout.size // 2 :: layout.stride // 2].tolist()
 
     def mnemonic(self, index: int) -> str:
         """The mnemonic of one instruction, with its prefixes."""
         layout = self._layout
-        text = ctypes.string_at(self._address + index * layout.stride + layout.mnemonic)
-        return text.decode("ascii", "replace")
+        text = c_char_p(self._address + index * layout.stride + layout.mnemonic).value
+        return (text or b"").decode("ascii", "replace")
 
     def operands(self, index: int) -> str:
         """The operands of one instruction, separated by commas and blanks."""
         layout = self._layout
-        text = ctypes.string_at(self._address + index * layout.stride + layout.op_str)
-        return text.decode("ascii", "replace")
+        text = c_char_p(self._address + index * layout.stride + layout.op_str).value
+        return (text or b"").decode("ascii", "replace")
 
 
 class _Data(Block):
@@ -129,64 +140,58 @@ class Disassembler:
     Raises BpfError where capstone is missing or lacks the architecture.
     """
 
-    __slots__ = ("_handle", "_layout", "_library")
+    __slots__ = ("_close", "_disasm", "_free", "_handle", "_layout")
 
     def __init__(self, machine: str, byteorder: str = "<", syntax: str = "att") -> None:
-        library: Any = None
-        if machine in _X86:
-            library = _bundled_library()
+        library = _bundled_library() if machine in _X86 else None
         if library is not None:
             self._layout = _LAYOUT_5
             arch, mode = _ARCH_X86, _X86[machine]
         else:
             package = _package()
-            library = package._cs
+            library = Library("capstone", package._cs._handle)
             fields = package._cs_insn
             self._layout = _Layout(
-                ctypes.sizeof(fields),
+                sizeof(fields),
                 fields.size.offset,
                 fields.mnemonic.offset,
                 fields.op_str.offset,
             )
             arch, mode = _architecture(package, machine, byteorder)
-        handle = ctypes.c_size_t()
-        library.cs_open.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
-        library.cs_open.restype = ctypes.c_int
-        library.cs_disasm.argtypes = (
-            *(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64),
-            *(ctypes.c_size_t, ctypes.c_void_p),
-        )
-        library.cs_disasm.restype = ctypes.c_size_t
-        library.cs_free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-        library.cs_free.restype = None
-        library.cs_option.argtypes = (ctypes.c_size_t, ctypes.c_int, ctypes.c_size_t)
-        library.cs_option.restype = ctypes.c_int
-        library.cs_close.argtypes = (ctypes.c_void_p,)
-        library.cs_close.restype = ctypes.c_int
-        if library.cs_open(arch, mode, ctypes.byref(handle)):
+        handle = c_size_t()
+        start = library.function("cs_open")
+        start.argtypes = (c_int, c_uint, c_void_p)
+        if start(arch, mode, byref(handle)):
             raise BpfError(f"this capstone cannot disassemble the machine code of {machine}")
-        self._library = library
+        self._close = library.function("cs_close")
+        self._close.argtypes = (c_void_p,)
         self._handle = handle
-        library.cs_option(handle, _OPT_SKIPDATA, _ON)
+        self._disasm = library.function("cs_disasm")
+        self._disasm.argtypes = (c_size_t, c_void_p, c_size_t, c_ulonglong, c_size_t, c_void_p)
+        self._disasm.restype = c_size_t
+        self._free = library.function("cs_free")
+        self._free.argtypes = (c_void_p, c_size_t)
+        self._free.restype = None
+        option = library.function("cs_option")
+        option.argtypes = (c_size_t, c_int, c_size_t)
+        option(handle, _OPT_SKIPDATA, _ON)
         if machine in _X86:
-            library.cs_option(handle, _OPT_SYNTAX, _SYNTAX_VALUES[syntax])
+            option(handle, _OPT_SYNTAX, _SYNTAX_VALUES[syntax])
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
-            self._library.cs_close(ctypes.byref(self._handle))
+            self._close(byref(self._handle))
 
     def blocks(self, image: bytes, address: int) -> Iterator[Block]:
         """The instructions of ``image``, which lies at ``address``, in their order."""
-        buffer = ctypes.c_char_p(image)
-        base = ctypes.cast(buffer, ctypes.c_void_p).value or 0
-        array = ctypes.c_void_p()
-        disasm = self._library.cs_disasm
-        free = self._library.cs_free
+        buffer = c_char_p(image)
+        base = c_void_p.from_buffer(buffer).value or 0
+        array = c_void_p()
         at = 0
         length = len(image)
         while at < length:
             start = address + at & 0xFFFFFFFFFFFFFFFF
-            count = disasm(self._handle, base + at, length - at, start, _BATCH, ctypes.byref(array))
+            count = self._disasm(self._handle, base + at, length - at, start, _BATCH, byref(array))
             if not count:
                 yield _Data(image[at:])
                 return
@@ -195,23 +200,25 @@ class Disassembler:
                 at += sum(block.sizes)
                 yield block
             finally:
-                free(array, count)
+                self._free(array, count)
 
 
-def _bundled_library() -> Any:
+def _bundled_library() -> Library | None:
     """The library in the capstone package if its layout is known, without importing the package."""
-    if sys.maxsize < 1 << 32 or "LIBCAPSTONE_PATH" in os.environ:
+    if sys.maxsize < 1 << 32 or b"LIBCAPSTONE_PATH" in posix.environ:
         return None
-    from importlib.machinery import PathFinder
-
-    spec = PathFinder.find_spec("capstone")
+    # As importlib.util.find_spec() finds it, which takes longer.
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    specs = (finder.find_spec("capstone", None) for finder in finders)
+    spec = next(filter(None, specs), None)
     for place in (spec and spec.submodule_search_locations) or ():
         try:
-            library = ctypes.CDLL(os.path.join(place, "lib", "libcapstone.so"))
-            major = library.cs_version(None, None) >> 8
+            library = Library(f"{place}/lib/libcapstone.so")
+            version = library.function("cs_version")
         except (OSError, AttributeError):
             continue
-        if major == 5:
+        version.argtypes = (c_void_p, c_void_p)
+        if version(None, None) >> 8 == 5:
             return library
     return None
 

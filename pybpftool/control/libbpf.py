@@ -7,8 +7,7 @@ says goes to :class:`Messages` and never to stderr by itself.
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.cdata import (
+from pybpftool.cdata import (
     Library,
     Structure,
     addressof,
@@ -25,6 +24,7 @@ from pybpftool.kernel.cdata import (
     get_errno,
     sizeof,
 )
+from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.syscall import path_bytes, path_text
 
 TYPE_CHECKING = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pybpftool.cdata import c_char_p, c_function, c_int, c_ulong, get_errno
 from pybpftool.errors import KernelError
-from pybpftool.kernel.cdata import c_char_p, c_function, c_int, c_ulong, get_errno
 from pybpftool.kernel.syscall import path_bytes
 
 _MS_BIND = 1 << 12

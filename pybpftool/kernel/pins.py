@@ -6,8 +6,8 @@ import posix
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from struct import Struct
 
+from pybpftool.cdata import get_errno
 from pybpftool.errors import KernelError
-from pybpftool.kernel.cdata import get_errno
 from pybpftool.kernel.syscall import (
     Buffer,
     file_system_type,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from pybpftool.errors import KernelError
-from pybpftool.kernel.cdata import (
+from pybpftool.cdata import (
     addressof,
     c_char,
     c_char_p,
@@ -20,6 +19,7 @@ from pybpftool.kernel.cdata import (
     get_errno,
     held_function,
 )
+from pybpftool.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

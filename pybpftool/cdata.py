@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         c_size_t,
         c_uint,
         c_ulong,
+        c_ulonglong,
         c_void_p,
         get_errno,
         sizeof,
@@ -63,6 +64,11 @@ else:
 
     c_size_t = c_ulong
 
+    class c_ulonglong(_SimpleCData):
+        """``unsigned long long``."""
+
+        _type_ = "Q"
+
     class c_char_p(_SimpleCData):
         """``char *``: a string that ends with a zero byte, None for NULL."""
 
@@ -89,6 +95,7 @@ __all__ = (
     "c_size_t",
     "c_uint",
     "c_ulong",
+    "c_ulonglong",
     "c_void_p",
     "callback",
     "get_errno",
@@ -108,13 +115,18 @@ class _HeldFunction(_ctypes.CFuncPtr):
 
 
 class Library:
-    """A shared library by its name, or what the program itself is made of. Raises OSError."""
+    """A shared library by its name, or what the program itself is made of. Raises OSError.
+
+    :param handle: what dlopen(3) gave for it, where it is open already.
+    """
 
     __slots__ = ("_handle", "_name")
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, handle: int = 0) -> None:
         self._name = name or "the C library"
-        self._handle = _ctypes.dlopen(name, 0)  # type: ignore[arg-type]  # None as in dlopen(3)
+        if not handle:
+            handle = _ctypes.dlopen(name, 0)  # type: ignore[arg-type]  # None as in dlopen(3)
+        self._handle = handle
 
     def address(self, name: str) -> int:
         """Where a function is. Raises AttributeError where there is none of this name."""

@@ -9,9 +9,12 @@ import sys
 
 import pytest
 
-from pybpftool.kernel import cdata
+from pybpftool import cdata
 
-NUMBERS = ("c_char", "c_int", "c_uint", "c_long", "c_ulong", "c_size_t", "c_char_p", "c_void_p")
+NUMBERS = (
+    *("c_char", "c_int", "c_uint", "c_long", "c_ulong", "c_size_t", "c_char_p"),
+    "c_void_p",
+)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
