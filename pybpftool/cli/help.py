@@ -31,7 +31,7 @@ Options:
        --snapshot PATH   answer from a recorded kernel instead of the running one
        --resolve         name what other commands show as numbers (link, perf, net)
        --escape          show control characters in names as \\x1b, in files and pipes as well
-       --no-iter         load no BPF iterator to find the processes that hold objects
+       --no-iter         load no BPF program to find the holders and names of functions
        --table           listings as tables; with --columns NAMES, --sort [-]NAME,
                          --filter 'NAME=PATTERN,…', --json-lines, --color WHEN
        -V, --version     same as the command version

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject
     from pybpftool.objects.prog_code import CodeReader, Jited
 
+# Bytes of machine code from which reading symbols beside other work pays for a thread.
+_LONG = 1 << 17
+
 
 class JitedDump(Dump):
     """Machine code of the just-in-time compiler."""
@@ -41,6 +44,6 @@ class JitedDump(Dump):
             )
 
     def read_ahead(self, code: Jited) -> None:
-        """Read symbols while code is disassembled: names of targets come from all over them."""
-        if code.ksyms:
+        """Read symbols while much code is disassembled: targets are all over the kernel."""
+        if code.ksyms and len(code.image) > _LONG:
             self._code.symbols.read_ahead()

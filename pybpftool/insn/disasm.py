@@ -411,14 +411,18 @@ class CallNames:
         if not by_address:
             return texts
         symbols = self._get_symbols()
-        base = symbols.call_base if symbols else 0
         ksyms = self._ksyms
         # An immediate beyond the listed functions is relative like any other.
         limit = min(self._nr_ksyms, len(ksyms))
         addresses = {
-            value: ksyms[imm] if src == PSEUDO_CALL and 0 <= imm < limit else (base + imm) & _U64
+            value: ksyms[imm]
             for value, src, _, imm in by_address
+            if src == PSEUDO_CALL and 0 <= imm < limit
         }
+        if len(addresses) < len(by_address):
+            base = symbols.call_base if symbols else 0
+            for value, _, _, imm in by_address:
+                addresses.setdefault(value, (base + imm) & _U64)
         names = symbols.names(addresses.values()) if symbols else {}
         for value, src, off, imm in by_address:
             address = addresses[value]

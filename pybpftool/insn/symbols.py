@@ -28,6 +28,8 @@ class KernelSymbols:
     :param read: reads the rest of it (``read`` of a file opened for bytes). It is called
         only as far as needed: the kernel takes longer to write the file than all that
         is done with it here.
+    :param functions: tells the names of functions of BPF programs, which come last in the
+        text, by their addresses; None or nothing for those that it does not know.
 
     ``call_base`` is the address of ``__bpf_call_base``, to which the immediate of a
     helper or kfunc call in a translated program is relative; 0 when unknown.
@@ -35,13 +37,37 @@ class KernelSymbols:
     (``kernel.kptr_restrict``); no symbol has a name then.
     """
 
-    __slots__ = ("_read", "_text", "_width", "call_base", "restricted")
+    __slots__ = ("_call_base", "_functions", "_read", "_restricted", "_text", "_width")
 
-    def __init__(self, text: bytes, read: Callable[[int], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        read: Callable[[int], bytes] | None = None,
+        functions: Callable[[list[int]], dict[int, str] | None] | None = None,
+    ) -> None:
         self._text = text
         self._read = read
-        self.call_base = 0
-        self.restricted = False
+        self._functions = functions
+        self._width = -1  # nothing has been looked at
+        self._call_base = 0
+        self._restricted = False
+
+    @property
+    def call_base(self) -> int:
+        """The address of ``__bpf_call_base``; 0 when unknown."""
+        self._look()
+        return self._call_base
+
+    @property
+    def restricted(self) -> bool:
+        """Whether addresses are shown as zero."""
+        self._look()
+        return self._restricted
+
+    def _look(self) -> None:
+        """Find out how the text is made, and the address of ``__bpf_call_base``."""
+        if self._width >= 0:
+            return
         while len(self._text) < 64 and self._extend():
             pass
         # 16 digits on 64-bit kernels, 8 on 32-bit ones.
@@ -57,9 +83,9 @@ class KernelSymbols:
                 if not self._extend() and at < 0:
                     break
             elif self._text[end : end + 1] in (b"", b"\n", b"\t", b" "):
-                self.call_base = self._address(self._text.rfind(b"\n", 0, at) + 1)
-                if not self.call_base:
-                    self.restricted = True
+                self._call_base = self._address(self._text.rfind(b"\n", 0, at) + 1)
+                if not self._call_base:
+                    self._restricted = True
                     self._text = b""
                     self._read = None
                 break
@@ -106,9 +132,16 @@ class KernelSymbols:
         Of several symbols at one address, that one is taken which a binary search
         (``bsearch(3)``) over all symbols in a stable order by address meets first.
         """
-        wanted = {a: b"%0*x" % (self._width, a) for a in set(addresses) if a > 0}
-        if not wanted or not self._text or not self._width:
-            return {}
+        found: dict[int, str] = {}
+        if self._functions is not None:
+            found = self._functions([*set(addresses)]) or {}
+        rest = [address for address in set(addresses).difference(found) if address > 0]
+        if not rest:
+            return found
+        self._look()
+        wanted = {address: b"%0*x" % (self._width, address) for address in rest}
+        if not self._text or not self._width:
+            return found
         self._extend_beyond(max(wanted.values()))
         text = self._text
         lines: dict[int, int] = {}
@@ -130,7 +163,6 @@ class KernelSymbols:
                     at = text.find(b"\n" + wanted[address] + b" ") + 1 or -1
                 if at >= 0:
                     lines[address] = at
-        found = {}
         keys: list[bytes] = []
         for address, at in lines.items():
             end = text.find(b"\n", at) + 1

@@ -10,7 +10,7 @@ from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 KINDS = ("prog", "map", "link", "btf")
@@ -194,6 +194,13 @@ class Kernel:
         the ``struct bpf_prog_info`` of the same request.
         """
         raise NotImplementedError
+
+    def function_names(self, addresses: Sequence[int]) -> dict[int, str] | None:
+        """The names of those functions of BPF programs that begin at some addresses.
+
+        None where all that tells them is ``/proc/kallsyms``.
+        """
+        return None
 
     def fdinfo(self, obj: BpfObject) -> bytes:
         """The text of ``/proc/self/fdinfo/FD`` for an open object."""

@@ -31,7 +31,7 @@ from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pybpftool.kernel.elements import MapElements
@@ -476,6 +476,13 @@ class LiveKernel(Kernel):
         key, mark = f"{kind}_id:".encode(), _FDINFO_MARKS.get(kind)
         ids_of = link_ids if kind == "link" else None
         return find_holders(names, key, same_files, texts, own, ids_of, mark, idle)
+
+    def function_names(self, addresses: Sequence[int]) -> dict[int, str] | None:
+        if not self.uses_iterators:
+            return None  # no program is to be loaded
+        from pybpftool.kernel.function_names import function_names
+
+        return function_names(addresses)
 
     def file(self, path: str) -> bytes:
         try:

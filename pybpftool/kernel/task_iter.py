@@ -33,7 +33,7 @@ HELD = Struct("=IIII16s")
 _PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STR, _SEQ_WRITE = 113, 115, 127
 _BTF_FIND_BY_NAME_KIND = 167
 _KIND_FUNC = 12
-_PROG_TYPE_TRACING, _PROG_TYPE_SYSCALL = 26, 31
+_PROG_TYPE_TRACING, PROG_TYPE_SYSCALL = 26, 31
 _F_SLEEPABLE = 1 << 4
 _BPF_TRACE_ITER = 28
 _MAP_TYPE_ARRAY = 2
@@ -103,14 +103,14 @@ def copied_types() -> KernelTypes | None:
     """A copy of the types of vmlinux: BTF object 1, or its file for who may open no ids."""
     own = Descriptors()
     try:
-        fd = own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
+        fd = own.keep(call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
         info = Buffer(32)  # struct bpf_btf_info
         request = Struct("=IIQ")
-        _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
         size = int.from_bytes(info.data[8:12], sys.byteorder)
         data = Buffer(size)
         info.data[:] = Struct("=QIIQII").pack(data.address, size, 0, 0, 0, 0)
-        _call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
         return KernelTypes(data.data)
     except (Refused, ValueError):
         return opened()
@@ -118,7 +118,8 @@ def copied_types() -> KernelTypes | None:
         own.close()
 
 
-def _call(cmd: int, attr: bytes) -> int:
+def call(cmd: int, attr: bytes) -> int:
+    """bpf(2) with a union bpf_attr; raises :class:`Refused`."""
     buffer = Buffer.of(attr)
     result = bpf(cmd, buffer.address, len(attr))
     if result < 0:
@@ -144,6 +145,21 @@ class Descriptors:
         self.numbers.clear()
 
 
+def loaded(code: bytes, own: Descriptors, type: int, target: int = 0) -> int:
+    """Load a program, of the iterator whose function has the type id ``target``, if it is one."""
+    insns, licence = Buffer.of(code), Buffer.of(b"GPL\0")
+    attr = bytearray(_PROG_LOAD_SIZE)
+    count = len(code) // _INSN.size
+    _PROG_LOAD.pack_into(attr, 0, type, count, insns.address, licence.address)
+    word = Struct("=I")
+    if target:
+        word.pack_into(attr, _EXPECTED_ATTACH_TYPE, _BPF_TRACE_ITER)
+        word.pack_into(attr, _ATTACH_BTF_ID, target)
+    else:
+        word.pack_into(attr, _PROG_FLAGS, _F_SLEEPABLE)
+    return own.keep(call(uapi.BPF_PROG_LOAD, bytes(attr)))
+
+
 class Programs:
     """Loads and runs programs of the iterator whose function is named ``target``."""
 
@@ -167,7 +183,7 @@ class Programs:
             (_MOV_K, 4, 0, 0, 0),
             (_CALL, 0, 0, 0, _BTF_FIND_BY_NAME_KIND),
         ]
-        prog = self._load(_assembled(*code) + _RETURN, _PROG_TYPE_SYSCALL)
+        prog = loaded(assembled(*code) + EXIT, self._own, PROG_TYPE_SYSCALL)
         attr = Buffer.of(Struct("=I").pack(prog).ljust(_TEST_RUN_SIZE, b"\0"))
         result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, _TEST_RUN_SIZE)
         found = int.from_bytes(attr.data[4:8], sys.byteorder)  # test.retval
@@ -175,34 +191,24 @@ class Programs:
             raise Refused
         return found
 
-    def _load(self, code: bytes, type: int = _PROG_TYPE_TRACING) -> int:
-        insns, licence = Buffer.of(code), Buffer.of(b"GPL\0")
-        attr = bytearray(_PROG_LOAD_SIZE)
-        count = len(code) // _INSN.size
-        _PROG_LOAD.pack_into(attr, 0, type, count, insns.address, licence.address)
-        word = Struct("=I")
-        if type == _PROG_TYPE_TRACING:
-            word.pack_into(attr, _EXPECTED_ATTACH_TYPE, _BPF_TRACE_ITER)
-            word.pack_into(attr, _ATTACH_BTF_ID, self._target)
-        else:
-            word.pack_into(attr, _PROG_FLAGS, _F_SLEEPABLE)
-        return self._own.keep(_call(uapi.BPF_PROG_LOAD, bytes(attr)))
+    def _load(self, code: bytes) -> int:
+        return loaded(code, self._own, _PROG_TYPE_TRACING, self._target)
 
     def _link(self, prog: int, pid: int) -> int:
         if pid:
             info = Buffer.of(Struct("=III").pack(0, pid, 0))
             attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, info.address, _ITER_INFO_SIZE)
             try:
-                return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
+                return self._own.keep(call(uapi.BPF_LINK_CREATE, attr))
             except Refused:
                 pass  # before 6.1 (f0d74c4da1f0) an iterator is about all tasks
         attr = _LINK_CREATE.pack(prog, 0, _BPF_TRACE_ITER, 0, 0, 0)
-        return self._own.keep(_call(uapi.BPF_LINK_CREATE, attr))
+        return self._own.keep(call(uapi.BPF_LINK_CREATE, attr))
 
     def _run(self, prog: int, pid: int, ours: list[int]) -> list[bytes]:
         """What an iterator over all tasks, or over the process ``pid``, prints."""
         link = self._link(prog, pid)
-        iterator = self._own.keep(_call(uapi.BPF_ITER_CREATE, Struct("=II").pack(link, 0)))
+        iterator = self._own.keep(call(uapi.BPF_ITER_CREATE, Struct("=II").pack(link, 0)))
         blocks: list[bytes] = []
         try:
             while True:
@@ -229,7 +235,7 @@ class Programs:
         for path, size in paths:
             code += [(_MOV, 3, 7), *_followed(path, at, size)]
             at += size
-        program = _assembled(*code, *printed) + _RETURN_0
+        program = assembled(*code, *printed) + EXIT_0
         row = Struct("=" + "".join("I" if size == 4 else "Q" for _, size in paths))
         return row.iter_unpack(b"".join(self.printed(program)))
 
@@ -274,14 +280,12 @@ class Search(Programs):
         if kind == "prog":
             return [prog]
         if kind == "map":
-            return [
-                own.keep(_call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))
-            ]
+            return [own.keep(call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))]
         if kind == "btf":
             following = Buffer(8)
             if bpf(uapi.BPF_BTF_GET_NEXT_ID, following.address, 8) < 0:
                 raise Refused
-            return [own.keep(_call(uapi.BPF_BTF_GET_FD_BY_ID, bytes(following.data[4:8])))]
+            return [own.keep(call(uapi.BPF_BTF_GET_FD_BY_ID, bytes(following.data[4:8])))]
         link = self._link(prog, 0)
         if kind == "link":
             return [link]
@@ -296,7 +300,7 @@ class Search(Programs):
         """A program that prints (number, release function) of each descriptor of our process."""
         tgid = self._task[0]
         return (
-            _assembled(
+            assembled(
                 (_MOV, 6, 1),
                 (_LDX_DW, 7, 6, _TASK),
                 (_JEQ_K, 7, 0, "end", 0),
@@ -310,7 +314,7 @@ class Search(Programs):
                 (_STX_DW, 10, 1, -16),
                 *_print(-16, 16),
             )
-            + _RETURN_0
+            + EXIT_0
         )
 
     def _release_of(self, file: int, into: int) -> tuple[tuple[object, ...], ...]:
@@ -359,7 +363,7 @@ class Search(Programs):
             (_CALL, 0, 0, 0, _PROBE_READ_KERNEL_STR),
             *_print(-32, HELD.size),
         ]
-        return _assembled(*code) + _RETURN_0
+        return assembled(*code) + EXIT_0
 
 
 def _followed(path: list[int], at: int = -20, size: int = 4) -> Iterator[tuple[object, ...]]:
@@ -375,8 +379,8 @@ def _followed(path: list[int], at: int = -20, size: int = 4) -> Iterator[tuple[o
             yield _LDX_DW, 3, 10, -8
 
 
-_RETURN = _INSN.pack(_EXIT, 0, 0, 0)
-_RETURN_0 = _INSN.pack(_MOV_K, 0, 0, 0) + _RETURN
+EXIT = _INSN.pack(_EXIT, 0, 0, 0)
+EXIT_0 = _INSN.pack(_MOV_K, 0, 0, 0) + EXIT
 
 
 def _print(offset: int, size: int) -> tuple[tuple[object, ...], ...]:
@@ -391,7 +395,7 @@ def _print(offset: int, size: int) -> tuple[tuple[object, ...], ...]:
     )
 
 
-def _assembled(*code: object) -> bytes:
+def assembled(*code: object) -> bytes:
     """Instructions (opcode, dst, src, off, imm) as bytes.
 
     A str alone is a label, as ``off`` it is a jump there; "end" is behind all of them.

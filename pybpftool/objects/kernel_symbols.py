@@ -56,7 +56,11 @@ class SymbolSource:
             if self._ahead is not None:
                 symbols = KernelSymbols(self._ahead.result())
             else:
-                symbols = KernelSymbols(b"", kernel.stream(KALLSYMS))
+                ask = kernel.function_names
+                is_shown = ask([]) is not None
+                symbols = KernelSymbols(b"", kernel.stream(KALLSYMS), ask if is_shown else None)
+                if is_shown:
+                    return symbols
         except KernelError as error:
             self._say(f"Functions are shown without their names: {error}")
             return None

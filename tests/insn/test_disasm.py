@@ -153,6 +153,17 @@ def test_symbols_are_read_only_for_calls_that_need_them() -> None:
     assert len(reads) == 1
 
 
+def test_subprograms_need_no_symbols_of_the_kernel() -> None:
+    def read(size: int) -> bytes:
+        raise AssertionError
+
+    names = {0x1000: "bpf_prog_0123456789abcdef_sub"}
+    calls = CallNames(1, (0x1000,), lambda: KernelSymbols(b"", read, lambda addresses: names))
+    assert disassemble(insn(0x85, src=1, off=4, imm=0), "<", calls) == [
+        "(85) call pc+4#bpf_prog_0123456789abcdef_sub"
+    ]
+
+
 def test_symbols_that_cannot_be_had() -> None:
     calls = CallNames(2, (), lambda: None)
     assert disassemble(insn(0x85, src=1, off=-1, imm=-1), "<", calls) == [

@@ -121,6 +121,25 @@ def test_text_is_read_as_far_as_needed(block: int, monkeypatch: pytest.MonkeyPat
     assert tail.call_base == 0xFF
 
 
+def test_functions_are_asked_for_before_anything_is_read() -> None:
+    reads: list[int] = []
+    file = io.BytesIO(TEXT)
+
+    def read(size: int) -> bytes:
+        reads.append(size)
+        return file.read(size)
+
+    names = {0xFFFFFFFFC0200000: "bpf_prog_0123456789abcdef_f"}
+    symbols = KernelSymbols(b"", read, lambda addresses: names)
+    assert symbols.names([0xFFFFFFFFC0200000]) == names
+    assert not reads
+    first = {0xFFFFFFFF81000010: "first"}
+    assert symbols.names([0xFFFFFFFFC0200000, 0xFFFFFFFF81000010]) == {**names, **first}
+    assert symbols.call_base == KernelSymbols(TEXT).call_base
+    untold = KernelSymbols(TEXT, None, lambda addresses: None)
+    assert untold.names([0xFFFFFFFFC0100000]) == {0xFFFFFFFFC0100000: "bpf_prog_1234_name"}
+
+
 @given(st.lists(st.integers(1, 40), min_size=1), st.lists(st.integers(1, 60)))
 def test_aliases_are_chosen_as_by_bsearch(core: list[int], modules: list[int]) -> None:
     # Modules' symbols follow without an order.
