@@ -253,6 +253,17 @@ def long_program() -> Iterator[Words]:
 
 
 @contextlib.contextmanager
+def small_program() -> Iterator[Words]:
+    """A program like most: some calls of helpers, and one of a function of its own."""
+    helpers = [asm.call(helper) for helper in (5, 7, 8)]  # time, random number, processor
+    code = asm.assemble(
+        [*helpers, asm.call_sub("own"), asm.exit_(), asm.label("own"), *helpers, asm.exit_()]
+    )
+    with load.prog_load("socket_filter", code, name="small_program") as program:
+        yield {"id": str(load.object_id(program))}
+
+
+@contextlib.contextmanager
 def long_function() -> Iterator[Words]:
     """A program of one function and about 7,000 branches.
 

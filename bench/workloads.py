@@ -72,6 +72,8 @@ def _programs() -> list[Workload]:
     long = states.long_program
     name, code = "dump xlated, 100,000 insns", "dump jited, 487 kB"
     return [
+        Workload("dump xlated, a small program", states.small_program, xlated, 0.3),
+        Workload("dump jited, a small program", states.small_program, jited, 0.35),
         Workload(name, long, xlated, 0.55),
         Workload(f"{name} opcodes", long, f"{xlated} opcodes", 0.55),
         Workload(f"{name} linum", long, f"{xlated} linum", 0.55),
