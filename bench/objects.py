@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bench.states import Words
@@ -38,6 +39,16 @@ SEC("xdp") int prog{0}(void *ctx)
     return flow ? flow->from + var{1} : 0;
 }}
 """
+# Types of the kernel, and a member of each, that programs look at.
+_MEMBERS = (
+    *("task_struct.pid", "file.f_flags", "inode.i_ino", "super_block.s_magic", "sk_buff.len"),
+    *("net_device.ifindex", "bpf_prog.len", "bpf_map.max_entries", "cgroup.level"),
+    *("vm_area_struct.vm_start", "dentry.d_flags", "pid.level"),
+)
+_RELOCATED = """\
+struct {0} {{ int {1}; }} __attribute__((preserve_access_index));
+SEC("raw_tp") int of_{0}(struct {0} **args) {{ return args[0]->{1}; }}
+"""
 
 
 def _source(programs: int, maps: int, variables: int) -> str:
@@ -69,3 +80,9 @@ def small() -> contextlib.AbstractContextManager[Words]:
 def large() -> contextlib.AbstractContextManager[Words]:
     """60 programs, 300 maps and 500 variables."""
     return _compiled(_source(60, 300, 500))
+
+
+def relocated(types: int) -> AbstractContextManager[Words]:
+    """An object with a CO-RE relocation for each of so many of the kernel's types."""
+    rows = [member.split(".") for member in _MEMBERS[:types]]
+    return _compiled(_HEAD + "".join([_RELOCATED.format(*row) for row in rows]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -150,6 +151,10 @@ def _generated() -> list[Workload]:
             # A loader program has no room for the large one's maps.
             if (size, what) != ("large", "light skeleton"):
                 found.append(Workload(f"{what} of a {size} object", state, words, bar))
+    for types in (2, 12):
+        state = functools.partial(objects.relocated, types)
+        words = "gen min_core_btf /sys/kernel/btf/vmlinux {made} {object}"
+        found.append(Workload(f"vmlinux reduced to {types} types", state, words, 1.1))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from array import array
+from itertools import chain
 
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import KIND_MAX, KINDS
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pybpftool.btf.table import Btf
 
+
+_TOGETHER = 4096  # types that become bytes at once
 
 _Shape = tuple[tuple[int, ...], "slice | None", tuple[slice, ...]]
 
@@ -94,9 +96,10 @@ def own_types(btf: Btf) -> list[list[int]]:
 
 def encode(types: list[list[int]], strings: bytes) -> bytes:
     """Raw BTF in this machine's byte order."""
-    flat = array("I")
-    for words in types:
-        flat.extend(words)
-    size = flat.itemsize * len(flat)
+    blocks = []
+    for first in range(0, len(types), _TOGETHER):
+        flat = [*chain.from_iterable(types[first : first + _TOGETHER])]
+        blocks.append(struct.pack(f"={len(flat)}I", *flat))
+    size = sum(map(len, blocks))
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, size, size, len(strings))
-    return b"".join((header, flat, strings))
+    return b"".join((header, *blocks, strings))

@@ -5,8 +5,6 @@ An index of all names of a kernel takes a hundred milliseconds; one name three.
 
 from __future__ import annotations
 
-from _bisect import bisect_left  # without the Python of bisect
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,15 +42,14 @@ def _parts(btf: Btf, name: str) -> Iterator[list[Iterator[int]]]:
     for part in reversed(btf.parts()):
         # Split BTF may name its types by the strings of its base.
         places = [place for strings in part.parts() for place in strings.names.places_of(raw)]
-        yield [_ids_of(part, place) for place in places]
+        yield [at_place(part, place) for place in places]
 
 
-def _ids_of(btf: Btf, place: int) -> Iterator[int]:
+def at_place(btf: Btf, place: int) -> Iterator[int]:
     """The own types whose names stand at this place of the string section, ascending."""
     for word in btf.places_of(place):
-        info = word + 1  # comes after the name
-        offsets = btf.own_offsets_before(info)
-        index = bisect_left(offsets, info)
+        index = btf.count_before(word)
         offsets = btf.scanned_offsets()
-        if index < len(offsets) and offsets[index] == info:
+        # The word of a name comes before the one that offsets are of.
+        if index < len(offsets) and offsets[index] == word + 1:
             yield btf.start_id + index

@@ -23,6 +23,7 @@ HEADER_BYTES = 32  # as far as this program knows the header
 HEADER_MIN = 24  # up to and including str_len
 _MAX_STR = 0x7FFFFFFF
 _PIECE = 1 << 16  # words that are searched at once
+_SOME = 8192  # types that are looked for at once
 
 
 class _Sizes(dict[int, int]):
@@ -236,12 +237,18 @@ class TypeSection:
 
     def places_of(self, word: int) -> Iterator[int]:
         """Indexes into :attr:`words` at which there is this number, ascending."""
-        needle = word.to_bytes(4, sys.byteorder)
+        whole = word.to_bytes(4, sys.byteorder)
+        # Two bytes, the latter of which are few: zeros, which most words end with, are many.
+        needle, shift = whole, 0
+        if sys.byteorder == "little" and whole[1]:
+            needle = whole[:2]
+        elif sys.byteorder == "big" and whole[3]:
+            needle, shift = whole[2:], 2
         for start in range(0, len(self.words), _PIECE):
             piece = self.words[start : start + _PIECE].tobytes()
             at = piece.find(needle)
             while at >= 0:
-                if at % 4 == 0:
+                if at % 4 == shift and piece.startswith(whole, at - shift):
                     yield start + at // 4
                 at = piece.find(needle, at + 1)
 
@@ -261,17 +268,22 @@ class TypeSection:
 
     def own_offsets_before(self, word: int) -> list[int]:
         """As :meth:`own_offsets`, of the types that begin before this word."""
-        from bisect import bisect_left
+        return self._offsets[: self.count_before(word)]
 
-        while self._position < word and self.scan_to(self.start_id + len(self._offsets) + 8192):
-            pass
-        return self._offsets[: bisect_left(self._offsets, word + 1)]
+    def count_before(self, word: int) -> int:
+        """How many own types begin before this word."""
+        from _bisect import bisect_left  # without the Python of bisect
+
+        # The one that begins at the word is looked for, too: who asks has found its name.
+        while self._position <= word + 1:
+            if not self.scan_to(self.start_id + len(self._offsets) + _SOME):
+                break
+        return bisect_left(self._offsets, word + 1)
 
     def after(self, word: int) -> tuple[int, int]:
         """The first type that begins at this word or after it: its id and its first word."""
-        before = self.own_offsets_before(word)
-        self.scan_to(self.start_id + len(before))
-        own = len(before)
+        own = self.count_before(word)
+        self.scan_to(self.start_id + own)
         if own == len(self._offsets):
             return self.start_id + own, self._position - 1
         return self.start_id + own, self._offsets[own] - 1

@@ -102,7 +102,10 @@ def check(path: str, obj: BpfObject, targets: Targets) -> Report:
     count = 0
     if obj.btf is not None and ext is not None:
         resolver = Resolver(obj.btf, targets)
-        for section, rows in ext.relocations.items():
+        relocations = ext.relocations
+        btf = obj.btf
+        targets.expect({btf.name(row.type_id) for rows in relocations.values() for row in rows})
+        for section, rows in relocations.items():
             count += len(rows)
             for row in rows:
                 insn = row.offset // 8

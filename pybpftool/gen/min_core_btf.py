@@ -59,6 +59,7 @@ def _record(needed: _Needed, targets: Targets, path: str) -> None:
         relocations = BtfExt(found[".BTF.ext"], btf).relocations
     except FormatError as error:
         raise FormatError(f"cannot read '{path}': {error}") from None
+    targets.expect({btf.name(each.type_id) for some in relocations.values() for each in some})
     resolver = Resolver(btf, targets)
     for section, some in relocations.items():
         for relocation in some:

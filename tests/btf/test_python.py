@@ -259,3 +259,20 @@ def test_a_search_of_split_types() -> None:
     assert first(btf, "shared", STRUCT) == 2
     assert first(btf, "own", STRUCT) == 3
     assert first(btf, "own", INT) is None
+
+
+@pytest.mark.parametrize("some", [1, 2, 3, 7, 8192])
+def test_names_are_found_wherever_types_have_been_looked_for(
+    some: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pybpftool.btf.section._SOME", some)
+    b = BtfBuilder()
+    b.add_struct("first", 0)
+    for number in range(20):
+        b.add_int(f"int{number}", 4)
+        b.add_ptr(number + 1)
+    b.add_typedef("last", 1)
+    data = b.build()
+    for type_id, name in ((1, "first"), *((2 + 2 * n, f"int{n}") for n in range(20)), (42, "last")):
+        assert named(Btf.from_bytes(data, None, True), name) == [type_id]
+        assert named(Btf.from_bytes(data), name) == [type_id]

@@ -6,9 +6,12 @@ name, flavors aside, is tried, and all that fit have to agree.
 
 from __future__ import annotations
 
+from itertools import compress, count
+
 from pybpftool.btf.core import spec as ways
 from pybpftool.btf.core.compat import essential, fields_fit, same_kind, types_fit, types_match
 from pybpftool.btf.core.spec import Accessor, CoreError, Spec, member, skip, vlen
+from pybpftool.btf.search import at_place
 from pybpftool.records import Record
 from pybpftool.uapi.btf import ARRAY, COMPOSITE, ENUMS, INT, INT_SIGNED, PTR
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     from pybpftool.btf.ext import Relocation
     from pybpftool.btf.table import Btf
+
+_FEW = 3  # places that are searched for before all names are looked at
 
 
 class Value(Record):
@@ -117,18 +122,25 @@ class Targets:
         self.btf = btf
         self._open_modules = modules
         self._modules: list[Targets] | None = None
-        by_place: dict[int, list[int]] = {}
-        for part in [btf] if of_module else reversed(btf.parts()):
-            words = part.words
-            for type_id, at in enumerate(part.own_offsets(), part.start_id):
-                place = words[at - 1]
-                if place:
-                    try:
-                        by_place[place].append(type_id)
-                    except KeyError:
-                        by_place[place] = [type_id]
-        self._by_place = by_place
+        self._parts = [btf] if of_module else btf.parts()[::-1]
+        self._by_place: dict[int, list[int]] | None = None  # worth it for more than a few names
+        self._looks = 0
+        self._strings: list[tuple[bytes, int]] | None = None
         self._found: dict[str, list[int]] = {}
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Look for many names at once, each of which will be asked for."""
+        found: dict[str, list[int]] = {essential(name): [] for name in names if name}
+        if len(found) <= _FEW:
+            return
+        name_at = {place: name for name in found for place in self._places(name)}
+        for part in self._parts:
+            words = part.words
+            places = [words[at - 1] for at in part.own_offsets()]
+            ids = count(part.start_id)
+            for place, id in compress(zip(places, ids), map(name_at.__contains__, places)):
+                found[name_at[place]].append(id)
+        self._found.update(found)
 
     @property
     def modules(self) -> list[Targets]:
@@ -162,17 +174,42 @@ class Targets:
         return [other for other in named if same_kind(self.btf.kind(other), kind)]
 
     def _named(self, name: str) -> list[int]:
-        needle = name.encode("utf-8", "surrogateescape")
         found: list[int] = []
-        for part in self.btf.parts():
-            raw = part.names.raw
-            begin = part.string_end - len(raw)
-            for ending in (b"\0", b"___"):
-                for at in _starts(raw, needle + ending):
-                    text = raw[at : raw.index(b"\0", at)]
-                    if essential(text.decode("utf-8", "surrogateescape")) == name:
-                        found += self._by_place.get(begin + at, ())
+        for place in self._places(name):
+            if self._by_place is None:
+                self._looks += 1
+                if self._looks <= _FEW:
+                    found += [id for part in self._parts for id in at_place(part, place)]
+                    continue
+                self._by_place = self._index()
+            found += self._by_place.get(place, ())
         return sorted(found)
+
+    def _places(self, name: str) -> Iterator[int]:
+        """Where a name and its flavors stand among the strings."""
+        if self._strings is None:
+            self._strings = [(part.names.raw, part.names.start) for part in self.btf.parts()]
+        needle = name.encode("utf-8", "surrogateescape")
+        for strings, begin in self._strings:
+            for at in _starts(strings, needle):
+                if strings.startswith((b"\0", b"___"), at + len(needle)):
+                    text = strings[at : strings.index(b"\0", at)]
+                    if essential(text.decode("utf-8", "surrogateescape")) == name:
+                        yield begin + at
+
+    def _index(self) -> dict[int, list[int]]:
+        """All types by the places of their names."""
+        by_place: dict[int, list[int]] = {}
+        for part in self._parts:
+            words = part.words
+            for type_id, at in enumerate(part.own_offsets(), part.start_id):
+                place = words[at - 1]
+                if place:
+                    try:
+                        by_place[place].append(type_id)
+                    except KeyError:
+                        by_place[place] = [type_id]
+        return by_place
 
 
 def _starts(strings: bytes, wanted: bytes) -> Iterator[int]:

@@ -133,3 +133,31 @@ def test_resize() -> None:
 )
 def test_essential(name: str, plain: str) -> None:
     assert essential(name) == plain
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_names_that_are_expected_are_found_as_others(is_split: bool) -> None:
+    b = BtfBuilder()
+    names = [f"s{number}" for number in range(12)]
+    for name in names:
+        for flavor in ("", "", "___old", "_other"):
+            b.add_struct(name + flavor, 8)
+        b.add_typedef(name, 1)
+    target = Btf.from_bytes(b.build())
+    if is_split:
+        b = BtfBuilder(first_id=target.count, base_strings=target.string_end)
+        for name in ("", *names[::2], "s1___new"):
+            b.add_struct(name, 4)
+        target = Btf.from_bytes(b.build(), target)
+    b = BtfBuilder()
+    for name in ("", *names, "missing", "s2___mine"):
+        b.add_struct(name, 8)
+        b.add_typedef(name, 1)
+    local = Btf.from_bytes(b.build())
+    wanted = [local.name(type_id) for type_id in range(1, local.count)]
+    expected, alone = Targets(target), Targets(target)
+    expected.expect(wanted)
+    for type_id in range(3, local.count):
+        one_by_one = Targets(target).find(local, type_id)
+        assert expected.find(local, type_id) == one_by_one == alone.find(local, type_id)
+    assert len(expected.find(local, 3)) == (4 if is_split else 3)
