@@ -28,21 +28,22 @@ def check(btf: TypeSection) -> None:
     """Raise :class:`FormatError` if a name's offset or a type id is out of range."""
     words = btf.words
     offsets = btf.own_offsets()
+    bounds = [*[at - 1 for at in offsets[::_TOGETHER]], len(words)]
     both = _Addends(btf, btf.string_end, btf.count)
+    most = max([end - begin for begin, end in zip(bounds, bounds[1:])], default=0)
+    tops = _Tops(most)
     infos: list[int] = []
-    for first in range(0, len(offsets), _TOGETHER):
-        begin, *_ = some = offsets[first : first + _TOGETHER]
-        end, *_ = *offsets[first + _TOGETHER : first + _TOGETHER + 1], len(words) + 1
-        part = [words[at] for at in some]
+    for first, begin, end in zip(range(0, len(offsets), _TOGETHER), bounds, bounds[1:]):
+        part = [words[at] for at in offsets[first : first + _TOGETHER]]
         infos += part
-        section = words[begin - 1 : end - 1]
-        if _beyond(section, part, both):
+        section = words[begin:end]
+        if tops.beyond(section, part, both):
             names = _Addends(btf, btf.string_end, None)
-            what, wrong = "name offset", _beyond(section, part, names)
+            what, wrong = "name offset", tops.beyond(section, part, names)
             if not wrong:
-                what, wrong = "type id", _beyond(section, part, both)
+                what, wrong = "type id", tops.beyond(section, part, both)
             raise FormatError(f"the BTF has a {what} {wrong} out of range")
-    _check_functions(btf, infos, [info for info in both if info >> 24 & 0x7F == FUNC])
+    _check_functions(btf, infos, {info for info in both if info >> 24 & 0x7F == FUNC})
 
 
 class _Addends(dict[int, bytes]):
@@ -83,20 +84,28 @@ def _addend(limit: int) -> bytes:
     return max(_TOP - limit, 1).to_bytes(4, sys.byteorder)
 
 
-def _beyond(words: memoryview, infos: Sequence[int], addends: _Addends) -> int:
-    """A word of these types that is not below its limit, 0 if there is none."""
-    order = sys.byteorder
-    number = int.from_bytes(words, order)
-    added = int.from_bytes(b"".join(map(addends.__getitem__, infos)), order)
-    all_but_top = int.from_bytes((_TOP - 1).to_bytes(4, order) * len(words), order)
-    top = (1 << 32 * len(words)) - 1 - all_but_top
-    limited = added + all_but_top & top
-    # Of a word with its own top bit set the sum may carry into the next: one is found anyway.
-    wrong = (number | number + added) & limited
-    if not wrong:
-        return 0
-    lowest = ((wrong & -wrong).bit_length() - 1) // 32
-    return int(words[lowest if order == "little" else -1 - lowest])
+class _Tops:
+    """The top bits of as many words as are looked at together, and all other bits of them."""
+
+    __slots__ = ("_others", "_tops")
+
+    def __init__(self, words: int) -> None:
+        order = sys.byteorder
+        self._tops = int.from_bytes(_TOP.to_bytes(4, order) * words, order)
+        self._others = int.from_bytes((_TOP - 1).to_bytes(4, order) * words, order)
+
+    def beyond(self, words: memoryview, infos: Sequence[int], addends: _Addends) -> int:
+        """A word of these types that is not below its limit, 0 if there is none."""
+        order = sys.byteorder
+        number = int.from_bytes(words, order)
+        added = int.from_bytes(b"".join(map(addends.__getitem__, infos)), order)
+        limited = added + self._others & self._tops
+        # Of a word with its own top bit set the sum may carry into the next: one is found anyway.
+        wrong = (number | number + added) & limited
+        if not wrong:
+            return 0
+        lowest = ((wrong & -wrong).bit_length() - 1) // 32
+        return int(words[lowest if order == "little" else -1 - lowest])
 
 
 def _check_functions(btf: TypeSection, infos: Sequence[int], functions: Container[int]) -> None:
@@ -104,7 +113,7 @@ def _check_functions(btf: TypeSection, infos: Sequence[int], functions: Containe
     words = btf.words
     start = btf.start_id
     found = compress(btf.own_offsets(), map(functions.__contains__, infos))
-    types = {words[at + 1] for at in found}
+    types = set(map(words.__getitem__, map((1).__add__, found)))
     kinds = {btf.kind(ref) for ref in types if ref < start}
     kinds |= {info >> 24 & 0x7F for info in {infos[ref - start] for ref in types if ref >= start}}
     if kinds - {FUNC_PROTO}:
