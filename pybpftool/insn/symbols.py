@@ -133,9 +133,10 @@ class KernelSymbols:
         (``bsearch(3)``) over all symbols in a stable order by address meets first.
         """
         found: dict[int, str] = {}
+        asked = set(addresses)
         if self._functions is not None:
-            found = self._functions([*set(addresses)]) or {}
-        rest = [address for address in set(addresses).difference(found) if address > 0]
+            found = self._functions([*asked]) or {}
+        rest = [address for address in asked.difference(found) if address > 0]
         if not rest:
             return found
         self._look()
