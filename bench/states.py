@@ -277,6 +277,22 @@ def long_function() -> Iterator[Words]:
 
 
 @contextlib.contextmanager
+def many_updates() -> Iterator[Words]:
+    """A batch of 3,000 updates of a map's elements."""
+    with ExitStack() as stack:
+        root = stack.enter_context(load.temp_bpffs())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pybt-bench-")))
+        table = stack.enter_context(load.map_create("hash", 4, 8, 3000))
+        load.obj_pin(table, f"{root}/table")
+        rows = []
+        for index in range(3000):
+            key = " ".join(map(str, index.to_bytes(4, "little")))
+            rows.append(f"map update pinned {root}/table key {key} value 1 2 3 4 5 6 7 8\n")
+        (folder / "batch").write_text("".join(rows))
+        yield {"batch": str(folder / "batch")}
+
+
+@contextlib.contextmanager
 def large_hash() -> Iterator[Words]:
     """A hash of 1,000,000 elements, 8 bytes to 64 bytes."""
     with _hash(LARGE) as fd:

@@ -34,6 +34,10 @@ def split_words(line: str) -> list[str]:
     """
     if "\\\n" in line:
         raise UsageError("the command is continued, but the file ends there")
+    if "'" not in line and '"' not in line:
+        for blank in _BLANKS[1:]:
+            line = line.replace(blank, " ")
+        return [word for word in line.split(" ") if word]
     words: list[str] = []
     at = 0
     while True:

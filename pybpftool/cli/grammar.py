@@ -55,6 +55,12 @@ class Args:
         self._at += 1
         return word
 
+    def take_some(self, most: int) -> list[str]:
+        """The next words, as many as there are up to ``most``."""
+        words = self._words[self._at : self._at + most]
+        self._at += len(words)
+        return words
+
     def accept(self, name: str) -> bool:
         """Take the next word if it is ``name`` or short for it."""
         if self._at < len(self._words) and name.startswith(self._words[self._at]):

@@ -113,13 +113,11 @@ class _Element:
         word = args.peek()
         if word is not None and word[:1] in ("{", "="):
             return self._typed(args.take(what), what, size)
-        is_hex = args.accept("hex")
-        data = bytearray()
-        while len(data) < size:
-            if not args:
-                raise UsageError(f"the {what} has {size} bytes, only {len(data)} are given")
-            data.append(_byte(args.take(what), is_hex))
-        return bytes(data)
+        known = _HEX_BYTES if args.accept("hex") else _BYTES
+        data = bytes(map(known.__getitem__, args.take_some(size)))
+        if len(data) < size:
+            raise UsageError(f"the {what} has {size} bytes, only {len(data)} are given")
+        return data
 
     def _typed(self, text: str, what: str, size: int) -> bytes:
         from pybpftool.btf.initializer import encode
@@ -166,6 +164,26 @@ def _byte(word: str, is_hex: bool) -> int:
     if not -128 <= number <= 255:
         raise UsageError(f"'{word}' does not fit a byte")
     return number & 0xFF
+
+
+class _Bytes(dict[str, int]):
+    """Bytes by their words; short ones, of which a batch has thousands, are read once."""
+
+    __slots__ = ("_is_hex",)
+
+    def __init__(self, is_hex: bool) -> None:
+        super().__init__()
+        self._is_hex = is_hex
+
+    def __missing__(self, word: str) -> int:
+        byte = _byte(word, self._is_hex)
+        if len(word) <= _SHORT:
+            self[word] = byte
+        return byte
+
+
+_SHORT = 4  # as 0xff
+_BYTES, _HEX_BYTES = _Bytes(False), _Bytes(True)
 
 
 def _hex_strings(data: bytes) -> list[str]:

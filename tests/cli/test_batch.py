@@ -62,6 +62,9 @@ class TestSplit:
             ("a'b c'", ["a'b", "c'"]),
             ("'a\\'b", ["a\\", "b"]),
             ('x""', ['x""']),
+            # Blanks of other kinds are part of words.
+            ("a\x0bb\x85c\u2003d e", ["a\x0bb\x85c\u2003d", "e"]),
+            ("'a\x0bb' c\x0cd", ["a\x0bb", "c\x0cd"]),
         ],
     )
     def test_words(self, line: str, words: list[str]) -> None:

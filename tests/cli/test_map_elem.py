@@ -63,6 +63,18 @@ class TestBytes:
         text = works(hash_map, "lookup", "key", *key.split()).text
         assert text == "key: 01 00 00 00  value: 10 11\n"
 
+    def test_words_mean_the_same_again(self, hash_map: load.Fd) -> None:
+        for words, data in (
+            ("10 010 0x10 255", b"\x0a\x08\x10\xff"),
+            ("hex 10 010 0x10 ff", b"\x10\x10\x10\xff"),
+            ("10 010 0x0000000010 +000007", b"\x0a\x08\x10\x07"),
+        ):
+            for value in (b"\1\2", b"\3\4"):
+                element = [*words.split(), "value", *map(str, value)]
+                works(hash_map, "update", "key", *element)
+                assert load.map_lookup(hash_map, data, 2) == value
+            works(hash_map, "delete", "key", *words.split())
+
     def test_lookup_in_json(self, hash_map: load.Fd) -> None:
         result = works(hash_map, "lookup", "key", "1", "0", "0", "0", mode="-j")
         assert result.text == '{"key":["0x01","0x00","0x00","0x00"],"value":["0x10","0x11"]}\n'
@@ -92,6 +104,10 @@ class TestBytes:
             ("lookup key 1 0 0 x", "cannot read 'x' as a byte"),
             ("lookup key 1 0 0 08", "cannot read '08' as a byte"),
             ("lookup key hex 1 0 0 g", "cannot read 'g' as a byte"),
+            # The first that is wrong is told.
+            ("lookup key x 300", "cannot read 'x' as a byte"),
+            ("lookup key 300 x 0 0", "'300' does not fit a byte"),
+            ("lookup key hex 100 0 0 0", "'100' does not fit a byte"),
             ("lookup key 1 0 0 0 key 1 0 0 0", "the key is given twice"),
             ("lookup key 1 0 0 0 value 1 1", "a value has no place here"),
             ("lookup key 1 0 0 0 any", "'any' has no place here"),
