@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bench.states import Words
@@ -82,7 +81,7 @@ def large() -> contextlib.AbstractContextManager[Words]:
     return _compiled(_source(60, 300, 500))
 
 
-def relocated(types: int) -> AbstractContextManager[Words]:
+def relocated(types: int) -> contextlib.AbstractContextManager[Words]:
     """An object with a CO-RE relocation for each of so many of the kernel's types."""
     rows = [member.split(".") for member in _MEMBERS[:types]]
     return _compiled(_HEAD + "".join([_RELOCATED.format(*row) for row in rows]))

@@ -57,7 +57,7 @@ class _Offsets(dict[int, int]):
         self._pool = pool
         self._names = names
         self._shift = shift
-        offsets, texts = own
+        offsets, texts = [*own[0]], own[1]
         places = map(shift.__add__, offsets)
         self.update(zip(offsets, map(pool.by_name.setdefault, texts, places)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _operator import add  # operator itself is Python and takes as long as 100 names
-from itertools import accumulate, compress, count, islice
+from itertools import accumulate, compress, count
 
 from pybpftool.errors import FormatError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from mmap import mmap
 
-    Strings = tuple[list[int], list[str]]
+    Strings = tuple[Iterable[int], list[str]]
 
 # Up to this size a string section is split into names as a whole.
 _MAX_NAMES = 64 << 20
@@ -84,17 +84,14 @@ class Names(dict[int, str]):
         return names
 
     def own_strings(self) -> Strings:
-        """The strings of this object itself, with their offsets; none of very many."""
+        """Offsets and strings of this object itself; none of very many. One offset more, maybe."""
         if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
-            return [], []
-        offsets, texts = self._strings(self._begin, self._end - 1)
-        return [*islice(offsets, len(texts))], texts
+            return (), []
+        return self._strings(self._begin, self._end - 1)
 
     def offsets_of(self, wanted: set[str]) -> dict[str, int]:
         """The wanted names that this object itself has, with the first offset of each."""
-        if self._end - self._begin > _MAX_NAMES or self._begin == self._end:
-            return {}
-        offsets, texts = self._strings(self._begin, self._end - 1)
+        offsets, texts = self.own_strings()
         there = wanted.intersection(texts)
         found: dict[str, int] = {}
         if there:
@@ -140,7 +137,7 @@ class Names(dict[int, str]):
         self.update(zip(*self._strings(begin, end)))
         self._unread = end + 1 - shift
 
-    def _strings(self, begin: int, end: int) -> tuple[Iterable[int], list[str]]:
+    def _strings(self, begin: int, end: int) -> Strings:
         """Offsets and strings of a place in the data, the last one without its terminator.
 
         There may be one offset more.

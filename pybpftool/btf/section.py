@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from _bisect import bisect_left  # without the Python of bisect
 
 from pybpftool.btf.names import Names
 from pybpftool.errors import FormatError
@@ -272,8 +273,6 @@ class TypeSection:
 
     def count_before(self, word: int) -> int:
         """How many own types begin before this word."""
-        from _bisect import bisect_left  # without the Python of bisect
-
         # The one that begins at the word is looked for, too: who asks has found its name.
         while self._position <= word + 1:
             if not self.scan_to(self.start_id + len(self._offsets) + _SOME):

@@ -14,7 +14,7 @@ from errno import ENOENT, ENOMEM, ENOSPC, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import Batch
-from pybpftool.kernel.syscall import ENOTSUPP, Buffer, bpf
+from pybpftool.kernel.syscall import ELEM_ATTR, ENOTSUPP, Buffer, bpf
 from pybpftool.uapi import bpf as uapi
 from pybpftool.uapi.map_traits import BY_BUCKET, BY_INDEX, BY_PREFIX, traits_of
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import BpfObject, Kernel
 
-# union bpf_attr: map_fd, key, value or next_key, flags
-_ELEM_ATTR = struct.Struct("=IxxxxQQQ")
 # in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
 _BATCH_ATTR = struct.Struct("=QQQQIIQQ")
 _BATCH_COUNT = 32
@@ -84,10 +82,10 @@ class MapElements:
         if key is not None:
             self._key.data[:] = key
             address = self._key.address
-        _ELEM_ATTR.pack_into(
+        ELEM_ATTR.pack_into(
             self._attr.data, 0, self._fd, address, value.address if value else 0, flags
         )
-        return bpf(command, self._attr.address, _ELEM_ATTR.size)
+        return bpf(command, self._attr.address, ELEM_ATTR.size)
 
     def _error(self, what: str, errno: int) -> KernelError:
         message = f"cannot {what} map {self.id}"

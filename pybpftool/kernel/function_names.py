@@ -10,19 +10,28 @@ The program and its maps live for a millisecond, and end with their descriptors.
 
 from __future__ import annotations
 
-import posix
 from struct import Struct
 
-from pybpftool.kernel.syscall import Buffer
+from pybpftool.errors import KernelError
+from pybpftool.kernel.syscall import ELEM_ATTR, Buffer, may_see_addresses
 from pybpftool.kernel.task_iter import (
+    ADD_K,
+    CALL,
     EXIT_0,
+    LD_IMM64,
+    MAP_TYPE_ARRAY,
+    MOV,
+    MOV_K,
     PROG_TYPE_SYSCALL,
+    STX_DW,
+    TEST_RUN_SIZE,
     Descriptors,
     Refused,
     assembled,
     call,
     loaded,
 )
+from pybpftool.reading import contents
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -38,14 +47,9 @@ _BEGIN = b"+0x0/0x"  # of what follows the name where an address is a function's
 _PREFIX, _TAG = "bpf_prog_", 16
 
 _MAP_CREATE = Struct("=5I")  # map_type, key_size, value_size, max_entries, map_flags
-_ELEMENT = Struct("=IxxxxQQQ")  # map_fd, key, value, flags
-_TEST_RUN_SIZE = 80
-_MAP_TYPE_ARRAY = 2
 _F_RDONLY_PROG = 1 << 7
-_MOV, _MOV_K, _ADD_K, _CALL, _LD_IMM64, _STX_DW = 0xBF, 0xB7, 0x07, 0x85, 0x18, 0x7B
 _MAP_VALUE = 2 << 4  # BPF_PSEUDO_MAP_VALUE, as the source register
 
-_CAP_SYSLOG = 34
 # What a reader of kallsyms sees of BPF programs depends on these (include/linux/filter.h:
 # bpf_jit_kallsyms_enabled(); kernel/ksyms_common.c: kallsyms_show_value()).
 _SETTINGS = (
@@ -81,21 +85,12 @@ def _are_shown() -> bool:
     """Whether kallsyms shows us BPF programs and their addresses."""
     try:
         for path, values in _SETTINGS:
-            value = _content(path).strip()
+            value = contents(path).strip()
             if len(value) != 1 or value not in values:
                 return False
-        _, _, rest = _content("/proc/self/status").partition(b"\nCapEff:")
-        return bool(int(rest.split(None, 1)[0], 16) >> _CAP_SYSLOG & 1)
-    except (OSError, ValueError, IndexError):
+        return may_see_addresses()
+    except (OSError, KernelError):
         return False
-
-
-def _content(path: str) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 4096)
-    finally:
-        posix.close(fd)
 
 
 class _Run:
@@ -111,29 +106,30 @@ class _Run:
         call(uapi.BPF_MAP_FREEZE, Struct("=I").pack(text))
         self._rows = _array(_ROW.size * count, 0, own)
         code: list[object] = [
-            (_LD_IMM64, 6 | _MAP_VALUE, self._rows),
-            (_LD_IMM64, 7 | _MAP_VALUE, text),
+            (LD_IMM64, 6 | _MAP_VALUE, self._rows),
+            (LD_IMM64, 7 | _MAP_VALUE, text),
         ]
         for row in range(0, _ROW.size * count, _ROW.size):
             code += [
-                (_MOV, 1, 6),
-                (_ADD_K, 1, 0, 0, row + 16),
-                (_MOV_K, 2, 0, 0, _TEXT),
-                (_MOV, 3, 7),
-                (_MOV, 4, 6),
-                (_ADD_K, 4, 0, 0, row),
-                (_MOV_K, 5, 0, 0, 8),
-                (_CALL, 0, 0, 0, _SNPRINTF),
-                (_STX_DW, 6, 0, row + 8),
+                (MOV, 1, 6),
+                (ADD_K, 1, 0, 0, row + 16),
+                (MOV_K, 2, 0, 0, _TEXT),
+                (MOV, 3, 7),
+                (MOV, 4, 6),
+                (ADD_K, 4, 0, 0, row),
+                (MOV_K, 5, 0, 0, 8),
+                (CALL, 0, 0, 0, _SNPRINTF),
+                (STX_DW, 6, 0, row + 8),
             ]
         self._prog = loaded(assembled(*code) + EXIT_0, own, PROG_TYPE_SYSCALL)
 
     def names(self, addresses: Sequence[int]) -> dict[int, str]:
         """The names of functions that begin at some addresses, as many as there is room for."""
-        rows = Buffer.of(b"".join([_ROW.pack(address, 0, b"") for address in addresses]))
-        rows = Buffer.of(bytes(rows.data).ljust(_ROW.size * self._count, b"\0"))
+        rows = Buffer(_ROW.size * self._count)
+        for row, address in enumerate(addresses):
+            _ROW.pack_into(rows.data, row * _ROW.size, address, 0, b"")
         _element(uapi.BPF_MAP_UPDATE_ELEM, self._rows, rows)
-        call(uapi.BPF_PROG_TEST_RUN, Struct("=I").pack(self._prog).ljust(_TEST_RUN_SIZE, b"\0"))
+        call(uapi.BPF_PROG_TEST_RUN, Struct("=I").pack(self._prog).ljust(TEST_RUN_SIZE, b"\0"))
         _element(uapi.BPF_MAP_LOOKUP_ELEM, self._rows, rows)
         found = {}
         for address, length, text in _ROW.iter_unpack(rows.data):
@@ -159,11 +155,11 @@ def _is_program(name: str) -> bool:
 
 
 def _array(size: int, flags: int, own: Descriptors) -> int:
-    attr = _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, size, 1, flags)
+    attr = _MAP_CREATE.pack(MAP_TYPE_ARRAY, 4, size, 1, flags)
     return own.keep(call(uapi.BPF_MAP_CREATE, attr))
 
 
 def _element(command: int, fd: int, value: Buffer) -> None:
     """Write or read the only element of an array."""
     key = Buffer(4)
-    call(command, _ELEMENT.pack(fd, key.address, value.address, 0))
+    call(command, ELEM_ATTR.pack(fd, key.address, value.address, 0))

@@ -19,6 +19,7 @@ from pybpftool.kernel.interface import (
     Listing,
 )
 from pybpftool.kernel.syscall import (
+    ELEM_ATTR,
     Buffer,
     bpf,
     if_indextoname,
@@ -87,7 +88,6 @@ _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
 _INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 _PATH_ATTR = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
 _PATH_MAX = 4096  # include/uapi/linux/limits.h: the zero byte included
-_ELEM_ATTR = struct.Struct("=IxxxxQQQ")  # map_fd, key, value, flags
 
 # Larger than any struct bpf_*_info known today; a kernel fills what it knows and
 # refuses only a tail that is not zero (bpf_check_uarg_tail_zero()).
@@ -372,8 +372,8 @@ class LiveKernel(Kernel):
     def map_value(self, map: BpfObject, key: bytes) -> bytes:
         value_size = struct.unpack_from("=I", map.info, 12)[0]
         key_buffer, value = Buffer.of(key), Buffer(value_size)
-        _ELEM_ATTR.pack_into(self._attr.data, 0, map.fd, key_buffer.address, value.address, 0)
-        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, self._attr.address, _ELEM_ATTR.size)
+        ELEM_ATTR.pack_into(self._attr.data, 0, map.fd, key_buffer.address, value.address, 0)
+        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, self._attr.address, ELEM_ATTR.size)
         if result < 0:
             raise KernelError.of(f"cannot look up an element of map {map.id}", -result)
         return bytes(value.data)

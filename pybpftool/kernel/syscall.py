@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 import sys
+from struct import Struct
 
 from pybpftool.cdata import (
     addressof,
@@ -105,6 +106,8 @@ _NR_PERF_EVENT_OPEN = {
 _NR_PERF_EVENT_OPEN_GENERIC = 241
 _PERF_FLAG_FD_CLOEXEC = 1 << 3
 KCMP_FILES = 2
+ELEM_ATTR = Struct("=IxxxxQQQ")
+"""``union bpf_attr`` of commands on a map's elements: map_fd, key, value or next_key, flags."""
 
 _machine = posix.uname().machine
 _nr_bpf = _NR_BPF.get(_machine, _NR_BPF_GENERIC)
@@ -317,7 +320,7 @@ def if_indextoname(index: int) -> str | None:
 # include/uapi/linux/capability.h
 _CAPABILITY_HEADER = 0x20080522.to_bytes(4, sys.byteorder) + bytes(4)  # version 3, our own
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE = 1, 2, 19
-_CAP_SYS_ADMIN, _CAP_PERFMON, CAP_BPF = 21, 38, 39
+_CAP_SYS_ADMIN, _CAP_SYSLOG, _CAP_PERFMON, CAP_BPF = 21, 34, 38, 39
 _PR_CAPBSET_READ = 23
 
 
@@ -333,6 +336,11 @@ def may_trace() -> bool:
     """Whether we may load programs that trace; CAP_SYS_ADMIN was all of it before v5.8."""
     ours = effective_capabilities()
     return bool(ours >> _CAP_SYS_ADMIN & 1 or (ours >> CAP_BPF & ours >> _CAP_PERFMON & 1))
+
+
+def may_see_addresses() -> bool:
+    """Whether addresses of the kernel are shown to us, unless to nobody (kernel.kptr_restrict)."""
+    return bool(effective_capabilities() >> _CAP_SYSLOG & 1)
 
 
 def may_look_into_processes() -> bool:

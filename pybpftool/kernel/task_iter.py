@@ -36,13 +36,13 @@ _KIND_FUNC = 12
 _PROG_TYPE_TRACING, PROG_TYPE_SYSCALL = 26, 31
 _F_SLEEPABLE = 1 << 4
 _BPF_TRACE_ITER = 28
-_MAP_TYPE_ARRAY = 2
+MAP_TYPE_ARRAY = 2
 
 _INSN = Struct("<BBhi")
 # Opcodes: include/uapi/linux/bpf.h, bpf_common.h.
-_LDX_DW, _LDX_W, _STX_DW, _STX_W, _ST_DW, _ST_W = 0x79, 0x61, 0x7B, 0x63, 0x7A, 0x62
-_MOV, _MOV_K, _ADD_K, _CALL, _EXIT = 0xBF, 0xB7, 0x07, 0x85, 0x95
-_JEQ_K, _JNE, _JNE_K, _JEQ, _JA, _LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
+_LDX_DW, _LDX_W, STX_DW, _STX_W, _ST_DW, _ST_W = 0x79, 0x61, 0x7B, 0x63, 0x7A, 0x62
+MOV, MOV_K, ADD_K, CALL, _EXIT = 0xBF, 0xB7, 0x07, 0x85, 0x95
+_JEQ_K, _JNE, _JNE_K, _JEQ, _JA, LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
 
 # struct bpf_iter__task_file: meta, task, fd, file (kernel/bpf/task_iter.c); meta begins with seq.
 _META, _TASK, _FD, _FILE = 0, 8, 16, 24
@@ -53,7 +53,7 @@ _OBJECT = 8  # of struct bpf_iter__bpf_prog, __bpf_map, __bpf_link: behind meta
 # union bpf_attr, as far as wanted.
 _PROG_LOAD = Struct("=IIQQ")  # prog_type, insn_cnt, insns, license
 _PROG_FLAGS, _EXPECTED_ATTACH_TYPE, _ATTACH_BTF_ID, _PROG_LOAD_SIZE = 44, 68, 108, 112
-_TEST_RUN_SIZE = 80
+TEST_RUN_SIZE = 80
 _LINK_CREATE = Struct("=IIIIQI")  # prog_fd, target_fd, attach_type, flags, iter_info, its length
 _MAP_CREATE = Struct("=IIII")
 _BLOCK = 1 << 15  # more is not read at once (bpf_seq_read(), kernel/bpf/bpf_iter.c)
@@ -174,18 +174,18 @@ class Programs:
         base = -(len(text) + 7) // 8 * 8
         for at in range(0, len(text), 8):
             word = int.from_bytes(text[at : at + 8], "little")
-            code += [(_LD_IMM64, 1, word), (_STX_DW, 10, 1, base + at)]
+            code += [(LD_IMM64, 1, word), (STX_DW, 10, 1, base + at)]
         code += [
-            (_MOV, 1, 10),
-            (_ADD_K, 1, 0, 0, base),
-            (_MOV_K, 2, 0, 0, len(text)),
-            (_MOV_K, 3, 0, 0, _KIND_FUNC),
-            (_MOV_K, 4, 0, 0, 0),
-            (_CALL, 0, 0, 0, _BTF_FIND_BY_NAME_KIND),
+            (MOV, 1, 10),
+            (ADD_K, 1, 0, 0, base),
+            (MOV_K, 2, 0, 0, len(text)),
+            (MOV_K, 3, 0, 0, _KIND_FUNC),
+            (MOV_K, 4, 0, 0, 0),
+            (CALL, 0, 0, 0, _BTF_FIND_BY_NAME_KIND),
         ]
         prog = loaded(assembled(*code) + EXIT, self._own, PROG_TYPE_SYSCALL)
-        attr = Buffer.of(Struct("=I").pack(prog).ljust(_TEST_RUN_SIZE, b"\0"))
-        result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, _TEST_RUN_SIZE)
+        attr = Buffer.of(Struct("=I").pack(prog).ljust(TEST_RUN_SIZE, b"\0"))
+        result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, TEST_RUN_SIZE)
         found = int.from_bytes(attr.data[4:8], sys.byteorder)  # test.retval
         if result < 0 or not 0 < found < 1 << 31:
             raise Refused
@@ -231,9 +231,9 @@ class Programs:
         """
         at = -8 - sum(size for _, size in paths)
         printed = _print(at, -8 - at)
-        code: list[object] = [(_MOV, 6, 1), (_LDX_DW, 7, 6, _OBJECT), (_JEQ_K, 7, 0, "end", 0)]
+        code: list[object] = [(MOV, 6, 1), (_LDX_DW, 7, 6, _OBJECT), (_JEQ_K, 7, 0, "end", 0)]
         for path, size in paths:
-            code += [(_MOV, 3, 7), *_followed(path, at, size)]
+            code += [(MOV, 3, 7), *_followed(path, at, size)]
             at += size
         program = assembled(*code, *printed) + EXIT_0
         row = Struct("=" + "".join("I" if size == 4 else "Q" for _, size in paths))
@@ -280,7 +280,7 @@ class Search(Programs):
         if kind == "prog":
             return [prog]
         if kind == "map":
-            return [own.keep(call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(_MAP_TYPE_ARRAY, 4, 4, 1)))]
+            return [own.keep(call(uapi.BPF_MAP_CREATE, _MAP_CREATE.pack(MAP_TYPE_ARRAY, 4, 4, 1)))]
         if kind == "btf":
             following = Buffer(8)
             if bpf(uapi.BPF_BTF_GET_NEXT_ID, following.address, 8) < 0:
@@ -301,7 +301,7 @@ class Search(Programs):
         tgid = self._task[0]
         return (
             assembled(
-                (_MOV, 6, 1),
+                (MOV, 6, 1),
                 (_LDX_DW, 7, 6, _TASK),
                 (_JEQ_K, 7, 0, "end", 0),
                 (_LDX_DW, 8, 6, _FILE),
@@ -309,9 +309,9 @@ class Search(Programs):
                 (_LDX_W, 1, 7, tgid),
                 (_JNE_K, 1, 0, "end", posix.getpid()),
                 *self._release_of(8, 1),
-                (_STX_DW, 10, 1, -8),
+                (STX_DW, 10, 1, -8),
                 (_LDX_W, 1, 6, _FD),
-                (_STX_DW, 10, 1, -16),
+                (STX_DW, 10, 1, -16),
                 *_print(-16, 16),
             )
             + EXIT_0
@@ -331,7 +331,7 @@ class Search(Programs):
         """
         tgid, pid, leader, comm = self._task
         code: list[object] = [
-            (_MOV, 6, 1),
+            (MOV, 6, 1),
             (_LDX_DW, 7, 6, _TASK),
             (_JEQ_K, 7, 0, "end", 0),
             (_LDX_DW, 8, 6, _FILE if vm_file is None else _VMA),
@@ -341,7 +341,7 @@ class Search(Programs):
             code += [(_LDX_DW, 8, 8, vm_file), (_JEQ_K, 8, 0, "end", 0)]
         code += self._release_of(8, 1)
         for release in releases:
-            code += [(_LD_IMM64, 2, release), (_JEQ, 1, 2, "found")]
+            code += [(LD_IMM64, 2, release), (_JEQ, 1, 2, "found")]
         code += [(_JA, 0, 0, "end"), "found", (_ST_W, 10, 0, -20, 0)]
         if self._path:
             code.append((_LDX_DW, 3, 8, self._file[1]))
@@ -351,16 +351,16 @@ class Search(Programs):
             (_STX_W, 10, 1, -32),
             (_LDX_W, 1, 7, pid),
             (_STX_W, 10, 1, -28),
-            (_LDX_W, 1, 6, _FD) if vm_file is None else (_MOV_K, 1, 0),
+            (_LDX_W, 1, 6, _FD) if vm_file is None else (MOV_K, 1, 0),
             (_STX_W, 10, 1, -24),
             (_ST_DW, 10, 0, -16, 0),
             (_ST_DW, 10, 0, -8, 0),
             (_LDX_DW, 3, 7, leader),
-            (_ADD_K, 3, 0, 0, comm),
-            (_MOV, 1, 10),
-            (_ADD_K, 1, 0, 0, -16),
-            (_MOV_K, 2, 0, 0, 16),
-            (_CALL, 0, 0, 0, _PROBE_READ_KERNEL_STR),
+            (ADD_K, 3, 0, 0, comm),
+            (MOV, 1, 10),
+            (ADD_K, 1, 0, 0, -16),
+            (MOV_K, 2, 0, 0, 16),
+            (CALL, 0, 0, 0, _PROBE_READ_KERNEL_STR),
             *_print(-32, HELD.size),
         ]
         return assembled(*code) + EXIT_0
@@ -370,17 +370,17 @@ def _followed(path: list[int], at: int = -20, size: int = 4) -> Iterator[tuple[o
     """Read the number that pointers lead to from r3, by their offsets, to the stack at ``at``."""
     for step, offset in enumerate(path, 1):
         is_last = step == len(path)
-        yield _MOV, 1, 10
-        yield _ADD_K, 1, 0, 0, at if is_last else -8
-        yield _MOV_K, 2, 0, 0, size if is_last else 8
-        yield _ADD_K, 3, 0, 0, offset
-        yield _CALL, 0, 0, 0, _PROBE_READ_KERNEL
+        yield MOV, 1, 10
+        yield ADD_K, 1, 0, 0, at if is_last else -8
+        yield MOV_K, 2, 0, 0, size if is_last else 8
+        yield ADD_K, 3, 0, 0, offset
+        yield CALL, 0, 0, 0, _PROBE_READ_KERNEL
         if not is_last:
             yield _LDX_DW, 3, 10, -8
 
 
 EXIT = _INSN.pack(_EXIT, 0, 0, 0)
-EXIT_0 = _INSN.pack(_MOV_K, 0, 0, 0) + EXIT
+EXIT_0 = _INSN.pack(MOV_K, 0, 0, 0) + EXIT
 
 
 def _print(offset: int, size: int) -> tuple[tuple[object, ...], ...]:
@@ -388,10 +388,10 @@ def _print(offset: int, size: int) -> tuple[tuple[object, ...], ...]:
     return (
         (_LDX_DW, 1, 6, _META),
         (_LDX_DW, 1, 1, _SEQ),
-        (_MOV, 2, 10),
-        (_ADD_K, 2, 0, 0, offset),
-        (_MOV_K, 3, 0, 0, size),
-        (_CALL, 0, 0, 0, _SEQ_WRITE),
+        (MOV, 2, 10),
+        (ADD_K, 2, 0, 0, offset),
+        (MOV_K, 3, 0, 0, size),
+        (CALL, 0, 0, 0, _SEQ_WRITE),
     )
 
 
@@ -406,7 +406,7 @@ def assembled(*code: object) -> bytes:
         if isinstance(row, str):
             places[row] = at
         else:
-            at += 2 if row[0] == _LD_IMM64 else 1  # type: ignore[index]  # no text, as above
+            at += 2 if row[0] == LD_IMM64 else 1  # type: ignore[index]  # no text, as above
     places["end"] = at
     return b"".join(_encoded(code, places))
 
@@ -418,7 +418,7 @@ def _encoded(code: tuple[object, ...], places: dict[object, int]) -> Iterator[by
             continue
         opcode, dst, src, off, imm = (*row, 0, 0, 0)[:5]  # type: ignore[misc]  # rows have 3 to 5
         at += 1
-        if opcode == _LD_IMM64:
+        if opcode == LD_IMM64:
             at += 1
             low, high = src & 0xFFFFFFFF, src >> 32
             yield _INSN.pack(opcode, dst, 0, low - (low >> 31 << 32))

@@ -17,6 +17,17 @@ KINDS = ("struct", "ptr", "array", "const", "proto", "fwd", "enum")
 VALUES: tuple[list[tuple[str, int]], ...] = ([], [("x", 1)], [("x", 1)], [("y", 2)])
 
 
+def with_int() -> Btf:
+    """A base of one type."""
+    b = BtfBuilder()
+    b.add_int("int", 4)
+    return Btf.from_bytes(b.build())
+
+
+def on_top_of(base: Btf) -> BtfBuilder:
+    return BtfBuilder(first_id=base.count, base_strings=base.string_end)
+
+
 class Plan:
     """Types that refer to each other, of which objects have several copies."""
 
@@ -64,7 +75,7 @@ class Plan:
         base = Btf.from_bytes(b.build())
         parts = []
         for name in "abc":
-            split = BtfBuilder(first_id=base.count, base_strings=base.string_end)
+            split = on_top_of(base)
             copies = [
                 place for place in self.places for _ in range(self.random.choice((0, 1, 1, 2, 3)))
             ]
@@ -98,12 +109,9 @@ def test_kept_failures_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch
 
 def ring(links: int) -> list[tuple[str, Btf]]:
     """Two objects with a ring of structs, which differ in what the last one of them has."""
-    b = BtfBuilder()
-    b.add_int("int", 4)
-    base = Btf.from_bytes(b.build())
-    parts = []
+    base, parts = with_int(), []
     for name in "ab":
-        b = BtfBuilder(first_id=base.count, base_strings=base.string_end)
+        b = on_top_of(base)
         pointers = b.next_id + links
         for link in range(links):
             target = pointers + (link + 1) % links
@@ -145,12 +153,9 @@ def test_enums_that_may_be_any_of_several(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("others", [False, True])
 def test_a_circle_of_pointers(others: bool) -> None:
-    b = BtfBuilder()
-    b.add_int("int", 4)
-    base = Btf.from_bytes(b.build())
-    parts = []
+    base, parts = with_int(), []
     for name in "ab":
-        b = BtfBuilder(first_id=base.count, base_strings=base.string_end)
+        b = on_top_of(base)
         first = b.next_id + 1
         b.add_struct("s", 16, [("a", first, 0), ("b", first + 2, 64)])
         for target in (1, 0, 3, 2) if name == "b" or others else (1, 0, 1, 0):

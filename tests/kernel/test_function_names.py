@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pybpftool.errors import KernelError
 from pybpftool.kernel import function_names as module
-from pybpftool.kernel import task_iter
+from pybpftool.kernel import syscall, task_iter
 from pybpftool.kernel.function_names import function_names
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
@@ -98,32 +100,36 @@ class TestLive:
         ("bpf_jit_harden", b"2\n"),
         ("kptr_restrict", b"2\n"),
         ("kptr_restrict", b"01\n"),
-        ("status", b"Name:\tme\nCapEff:\t000001c000000000\n"),
-        ("status", b"Name:\tme\nCapEff:\tnothing\n"),
-        ("status", b"Name:\tme\n"),
-        ("status", None),
         ("bpf_jit_harden", None),
+        ("capabilities", 0x1FF_FFFF_FFFF & ~(1 << 34)),
+        ("capabilities", None),
     ],
 )
 def test_kallsyms_shows_less(
-    path: str, value: bytes | None, monkeypatch: pytest.MonkeyPatch
+    path: str, value: bytes | int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = {
+    answers: dict[str, bytes | int | None] = {
         "bpf_jit_kallsyms": b"1\n",
         "bpf_jit_harden": b"0\n",
         "kptr_restrict": b"1\n",
-        "status": b"Name:\tme\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n",
+        "capabilities": 1 << 34,
     }
 
-    def content(asked: str) -> bytes:
-        found = contents[asked.rpartition("/")[2]]
+    def contents(asked: str) -> Any:
+        found = answers[asked.rpartition("/")[2]]
         if found is None:
             raise PermissionError
         return found
 
-    monkeypatch.setattr(module, "_content", content)
+    def capabilities() -> Any:
+        if answers["capabilities"] is None:
+            raise KernelError("not permitted", 1)
+        return answers["capabilities"]
+
+    monkeypatch.setattr(module, "contents", contents)
+    monkeypatch.setattr(syscall, "effective_capabilities", capabilities)
     assert module._are_shown()
-    contents[path] = value  # type: ignore[assignment]  # None is for a file that cannot be read
+    answers[path] = value
     assert not module._are_shown()
     assert function_names([1]) is None
 
