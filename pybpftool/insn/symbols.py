@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _BULK = 1500
 # The same for addresses that bisection did not find (a scan takes about 1 ms).
 _FEW_SCANS = 16
+_CALL_BASE = "__bpf_call_base"
 # Bytes read at a time.
 _BLOCK = 1 << 19
 
@@ -28,8 +29,10 @@ class KernelSymbols:
     :param read: reads the rest of it (``read`` of a file opened for bytes). It is called
         only as far as needed: the kernel takes longer to write the file than all that
         is done with it here.
-    :param functions: tells the names of functions of BPF programs, which come last in the
-        text, by their addresses; None or nothing for those that it does not know.
+    :param names: the names that are told without the text, where the kernel shows addresses:
+        of symbols that begin at some addresses, empty where none does, without those that must
+        be looked for in the text.
+    :param address: the same for the address of a symbol of the kernel, 0 for unknown.
 
     ``call_base`` is the address of ``__bpf_call_base``, to which the immediate of a
     helper or kfunc call in a translated program is relative; 0 when unknown.
@@ -37,17 +40,27 @@ class KernelSymbols:
     (``kernel.kptr_restrict``); no symbol has a name then.
     """
 
-    __slots__ = ("_call_base", "_functions", "_read", "_restricted", "_text", "_width")
+    __slots__ = (
+        "_ask_address",
+        "_ask_names",
+        "_call_base",
+        "_read",
+        "_restricted",
+        "_text",
+        "_width",
+    )
 
     def __init__(
         self,
         text: bytes,
         read: Callable[[int], bytes] | None = None,
-        functions: Callable[[list[int]], dict[int, str] | None] | None = None,
+        names: Callable[[Iterable[int]], dict[int, str]] | None = None,
+        address: Callable[[str], int] | None = None,
     ) -> None:
         self._text = text
         self._read = read
-        self._functions = functions
+        self._ask_names = names
+        self._ask_address = address
         self._width = -1  # nothing has been looked at
         self._call_base = 0
         self._restricted = False
@@ -55,13 +68,17 @@ class KernelSymbols:
     @property
     def call_base(self) -> int:
         """The address of ``__bpf_call_base``; 0 when unknown."""
-        self._look()
+        if self._ask_address is not None and not self._call_base:
+            self._call_base = self._ask_address(_CALL_BASE)
+        if not self._call_base:
+            self._look()
         return self._call_base
 
     @property
     def restricted(self) -> bool:
         """Whether addresses are shown as zero."""
-        self._look()
+        if self._ask_names is None:
+            self._look()
         return self._restricted
 
     def _look(self) -> None:
@@ -72,7 +89,7 @@ class KernelSymbols:
             pass
         # 16 digits on 64-bit kernels, 8 on 32-bit ones.
         self._width = max(self._text.find(b" ", 0, 64), 0)
-        needle = b" __bpf_call_base"
+        needle = b" " + _CALL_BASE.encode()
         begin = 0
         while True:
             at = self._text.find(needle, begin)
@@ -134,9 +151,11 @@ class KernelSymbols:
         """
         found: dict[int, str] = {}
         asked = set(addresses)
-        if self._functions is not None:
-            found = self._functions([*asked]) or {}
-        rest = [address for address in asked.difference(found) if address > 0]
+        if self._ask_names is not None:
+            told = self._ask_names(asked)
+            found = {address: name for address, name in told.items() if name}
+            asked.difference_update(told)
+        rest = [address for address in asked if address > 0]
         if not rest:
             return found
         self._look()

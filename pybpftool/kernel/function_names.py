@@ -13,25 +13,28 @@ from __future__ import annotations
 from struct import Struct
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.syscall import ELEM_ATTR, Buffer, may_see_addresses
-from pybpftool.kernel.task_iter import (
+from pybpftool.kernel.own_programs import (
     ADD_K,
     CALL,
     EXIT_0,
     LD_IMM64,
-    MAP_TYPE_ARRAY,
+    MAP_VALUE,
     MOV,
     MOV_K,
     PROG_TYPE_SYSCALL,
     STX_DW,
-    TEST_RUN_SIZE,
     Descriptors,
     Refused,
+    array_of_one,
     assembled,
     call,
+    element,
     loaded,
+    run_once,
 )
+from pybpftool.kernel.syscall import Buffer, may_see_addresses
 from pybpftool.reading import contents
+from pybpftool.records import Record
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -43,12 +46,11 @@ _FORMAT = b"%pS\0"
 _TEXT = 240  # bytes of a symbol with its offset and size; longer ones are not found
 _ROW = Struct(f"=Qq{_TEXT}s")  # the address, bytes of the text with its end, the text
 _MOST = 128  # addresses a run, of which there are as many as needed
-_BEGIN = b"+0x0/0x"  # of what follows the name where an address is a function's first
+# The text is NAME+OFFSET/SIZE, then the module in brackets: of what follows the name.
+_PLUS, _BEGIN, _MODULE = b"+0x", b"0/0x", b" ["
 _PREFIX, _TAG = "bpf_prog_", 16
 
-_MAP_CREATE = Struct("=5I")  # map_type, key_size, value_size, max_entries, map_flags
 _F_RDONLY_PROG = 1 << 7
-_MAP_VALUE = 2 << 4  # BPF_PSEUDO_MAP_VALUE, as the source register
 
 # What a reader of kallsyms sees of BPF programs depends on these (include/linux/filter.h:
 # bpf_jit_kallsyms_enabled(); kernel/ksyms_common.c: kallsyms_show_value()).
@@ -59,29 +61,41 @@ _SETTINGS = (
 )
 
 
-def function_names(addresses: Sequence[int]) -> dict[int, str] | None:
+class Told(Record):
+    """What is known of some addresses: none of those that stand in neither.
+
+    ``names`` has those at which a function of a BPF program begins, and no name for those at
+    which no symbol does. At the ``others`` a symbol of the kernel itself begins; it may have
+    several names, of which %pS tells the first.
+    """
+
+    names: dict[int, str]
+    others: list[int]
+
+
+def function_names(addresses: Sequence[int]) -> Told | None:
     """The names of those functions of BPF programs that begin at some addresses.
 
     None where kallsyms must be asked: it would not show them, or the kernel does not let us
     load such a program.
     """
-    if not _are_shown():
+    if not are_shown():
         return None
     own = Descriptors()
     try:
-        found: dict[int, str] = {}
+        told = Told({}, [])
         if addresses:
             run = _Run(min(len(addresses), _MOST), own)
             for at in range(0, len(addresses), _MOST):
-                found.update(run.names(addresses[at : at + _MOST]))
-        return found
+                run.add(told, addresses[at : at + _MOST])
+        return told
     except Refused:
         return None
     finally:
         own.close()
 
 
-def _are_shown() -> bool:
+def are_shown() -> bool:
     """Whether kallsyms shows us BPF programs and their addresses."""
     try:
         for path, values in _SETTINGS:
@@ -100,14 +114,14 @@ class _Run:
 
     def __init__(self, count: int, own: Descriptors) -> None:
         self._count = count
-        text = _array(len(_FORMAT), _F_RDONLY_PROG, own)
-        _element(uapi.BPF_MAP_UPDATE_ELEM, text, Buffer.of(_FORMAT))
+        text = array_of_one(len(_FORMAT), _F_RDONLY_PROG, own)
+        element(uapi.BPF_MAP_UPDATE_ELEM, text, Buffer.of(_FORMAT))
         # Formats must be what nobody changes.
         call(uapi.BPF_MAP_FREEZE, Struct("=I").pack(text))
-        self._rows = _array(_ROW.size * count, 0, own)
+        self._rows = array_of_one(_ROW.size * count, 0, own)
         code: list[object] = [
-            (LD_IMM64, 6 | _MAP_VALUE, self._rows),
-            (LD_IMM64, 7 | _MAP_VALUE, text),
+            (LD_IMM64, 6 | MAP_VALUE, self._rows),
+            (LD_IMM64, 7 | MAP_VALUE, text),
         ]
         for row in range(0, _ROW.size * count, _ROW.size):
             code += [
@@ -123,22 +137,25 @@ class _Run:
             ]
         self._prog = loaded(assembled(*code) + EXIT_0, own, PROG_TYPE_SYSCALL)
 
-    def names(self, addresses: Sequence[int]) -> dict[int, str]:
-        """The names of functions that begin at some addresses, as many as there is room for."""
+    def add(self, told: Told, addresses: Sequence[int]) -> None:
+        """Add what is known of some addresses, as many as there is room for."""
         rows = Buffer(_ROW.size * self._count)
         for row, address in enumerate(addresses):
             _ROW.pack_into(rows.data, row * _ROW.size, address, 0, b"")
-        _element(uapi.BPF_MAP_UPDATE_ELEM, self._rows, rows)
-        call(uapi.BPF_PROG_TEST_RUN, Struct("=I").pack(self._prog).ljust(TEST_RUN_SIZE, b"\0"))
-        _element(uapi.BPF_MAP_LOOKUP_ELEM, self._rows, rows)
-        found = {}
+        element(uapi.BPF_MAP_UPDATE_ELEM, self._rows, rows)
+        run_once(self._prog)
+        element(uapi.BPF_MAP_LOOKUP_ELEM, self._rows, rows)
         for address, length, text in _ROW.iter_unpack(rows.data):
-            raw, begin, _ = text.partition(_BEGIN)
-            if begin and 0 < length <= _TEXT and address:
-                name = raw.decode("utf-8", "surrogateescape")
-                if _is_program(name):
-                    found[address] = name
-        return found
+            raw, plus, rest = text.partition(_PLUS)
+            if not plus or not 0 < length <= _TEXT or not address:
+                continue
+            name = raw.decode("utf-8", "surrogateescape")
+            if not rest.startswith(_BEGIN):
+                told.names[address] = ""
+            elif _is_program(name):
+                told.names[address] = name
+            elif _MODULE not in rest:
+                told.others.append(address)
 
 
 def _is_program(name: str) -> bool:
@@ -152,14 +169,3 @@ def _is_program(name: str) -> bool:
         and len(tag) == _TAG
         and all(digit in "0123456789abcdef" for digit in tag)
     )
-
-
-def _array(size: int, flags: int, own: Descriptors) -> int:
-    attr = _MAP_CREATE.pack(MAP_TYPE_ARRAY, 4, size, 1, flags)
-    return own.keep(call(uapi.BPF_MAP_CREATE, attr))
-
-
-def _element(command: int, fd: int, value: Buffer) -> None:
-    """Write or read the only element of an array."""
-    key = Buffer(4)
-    call(command, ELEM_ATTR.pack(fd, key.address, value.address, 0))

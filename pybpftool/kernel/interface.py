@@ -195,12 +195,17 @@ class Kernel:
         """
         raise NotImplementedError
 
-    def function_names(self, addresses: Sequence[int]) -> dict[int, str] | None:
-        """The names of those functions of BPF programs that begin at some addresses.
+    def symbol_names(self, addresses: Sequence[int], may_walk: bool) -> dict[int, str] | None:
+        """The names of symbols that begin at some addresses, empty where none does.
 
-        None where all that tells them is ``/proc/kallsyms``.
+        Those that are left out, or all with None, must be looked for in ``/proc/kallsyms``. What
+        that lists first takes a walk over symbols, half as long as reading it as far.
         """
         return None
+
+    def symbol_address(self, name: str) -> int:
+        """The address of a symbol of the kernel; 0 where ``/proc/kallsyms`` must be asked."""
+        return 0
 
     def fdinfo(self, obj: BpfObject) -> bytes:
         """The text of ``/proc/self/fdinfo/FD`` for an open object."""

@@ -477,12 +477,28 @@ class LiveKernel(Kernel):
         ids_of = link_ids if kind == "link" else None
         return find_holders(names, key, same_files, texts, own, ids_of, mark, idle)
 
-    def function_names(self, addresses: Sequence[int]) -> dict[int, str] | None:
+    def symbol_names(self, addresses: Sequence[int], may_walk: bool) -> dict[int, str] | None:
         if not self.uses_iterators:
             return None  # no program is to be loaded
         from pybpftool.kernel.function_names import function_names
 
-        return function_names(addresses)
+        told = function_names(addresses)
+        if told is None:
+            return None
+        names = told.names
+        # Whoever must read kallsyms for one finds all others there.
+        if may_walk and told.others and len(names) + len(told.others) == len(addresses):
+            from pybpftool.kernel.symbol_iter import kernel_names
+
+            names.update(kernel_names(told.others))
+        return names
+
+    def symbol_address(self, name: str) -> int:
+        if not self.uses_iterators:
+            return 0
+        from pybpftool.kernel.symbol_iter import symbol_address
+
+        return symbol_address(name)
 
     def file(self, path: str) -> bytes:
         try:

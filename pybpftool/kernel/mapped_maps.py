@@ -8,15 +8,8 @@ may be closed then. Which map it is only a program on the iterator ``task_vma`` 
 from __future__ import annotations
 
 from pybpftool.kernel.holders import can_iterate
-from pybpftool.kernel.task_iter import (
-    HELD,
-    Descriptors,
-    Programs,
-    Refused,
-    Search,
-    copied_types,
-)
-from pybpftool.kernel.typefind import mapped
+from pybpftool.kernel.own_programs import Descriptors, Programs, Refused, kernel_types
+from pybpftool.kernel.task_iter import HELD, Search
 
 _NAME = b" anon_inode:bpf-map\n"  # bpf_map_new_fd() in kernel/bpf/syscall.c
 
@@ -30,7 +23,7 @@ def find_mapped(use_iterators: bool = True) -> list[tuple[int, int, str]]:
 def _by_iterator() -> list[tuple[int, int, str]] | None:
     if not can_iterate():
         return None
-    types = mapped() or copied_types()
+    types = kernel_types()
     offsets = types and types.offsets("vm_area_struct", "vm_file")
     if not types or not offsets:
         return None

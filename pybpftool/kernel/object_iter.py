@@ -8,12 +8,11 @@ object from bpf(2) or /proc has to hide it here as well.
 
 from __future__ import annotations
 
-import sys
 from errno import EOPNOTSUPP
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.task_iter import ID_PATHS, Descriptors, Programs, Refused, copied_types
-from pybpftool.kernel.typefind import mapped
+from pybpftool.kernel.own_programs import Descriptors, Programs, Refused, kernel_types
+from pybpftool.kernel.task_iter import ID_PATHS
 from pybpftool.uapi.bpf import BPF_LINK_TYPE_PERF_EVENT
 
 _FDINFO = {"prog": b"prog_type:", "map": b"map_type:", "link": b"link_type:"}
@@ -24,7 +23,7 @@ def iterated(kind: str) -> list[int]:
 
     Raises KernelError where the kernel has no such iterator, or does not let us use it.
     """
-    types = (mapped() or copied_types()) if sys.byteorder == "little" else None
+    types = kernel_types()
     own = Descriptors()
     try:
         if types is None:
@@ -50,7 +49,7 @@ def perf_cookies() -> dict[int, int]:
     (82e6b1eee6a8). Raises KernelError where the kernel has no such iterator, or does not let us
     use it.
     """
-    types = (mapped() or copied_types()) if sys.byteorder == "little" else None
+    types = kernel_types()
     own = Descriptors()
     try:
         if types is None:

@@ -6,12 +6,15 @@ from pybpftool.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pybpftool.insn.symbols import KernelSymbols
     from pybpftool.kernel.interface import Kernel
 
 KALLSYMS = "/proc/kallsyms"
+# Walks over the kernel's symbols, each half as long as reading the list as far: dumps of many
+# programs read it.
+_WALKS = 2
 _CAP_SYSLOG = 34  # include/uapi/linux/capability.h
 
 
@@ -56,17 +59,45 @@ class SymbolSource:
             if self._ahead is not None:
                 symbols = KernelSymbols(self._ahead.result())
             else:
-                ask = kernel.function_names
-                is_shown = ask([]) is not None
-                symbols = KernelSymbols(b"", kernel.stream(KALLSYMS), ask if is_shown else None)
-                if is_shown:
-                    return symbols
+                read = kernel.stream(KALLSYMS)
+                if kernel.symbol_names([], False) is not None:
+                    asked = AskedSymbols(kernel)
+                    return KernelSymbols(b"", read, asked.names, asked.address)
+                symbols = KernelSymbols(b"", read)
         except KernelError as error:
             self._say(f"Functions are shown without their names: {error}")
             return None
         if symbols.restricted:
             self._say(f"Functions are shown without their names: {why_hidden(kernel)}")
         return symbols
+
+
+class AskedSymbols:
+    """What a kernel that shows addresses tells of its symbols without a list of them."""
+
+    __slots__ = ("_kernel", "_known", "_walks")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._known: dict[int, str] = {}
+        self._walks = _WALKS
+
+    def names(self, addresses: Iterable[int]) -> dict[int, str]:
+        """The names of symbols that begin at some addresses, empty where none does.
+
+        Those that are left out must be looked for in the list.
+        """
+        known = self._known
+        new = set(addresses).difference(known)
+        if new:
+            known.update(self._kernel.symbol_names([*new], self._walks > 0) or {})
+            # Where the list is read for one, it is there for all others.
+            self._walks = self._walks - 1 if new.issubset(known) else 0
+        return {address: known[address] for address in addresses if address in known}
+
+    def address(self, name: str) -> int:
+        """The address of a symbol of the kernel; 0 where the list must be asked."""
+        return self._kernel.symbol_address(name)
 
 
 _PATIENCE = 1.0  # seconds within which a thread that was started does begin

@@ -130,14 +130,23 @@ def test_functions_are_asked_for_before_anything_is_read() -> None:
         return file.read(size)
 
     names = {0xFFFFFFFFC0200000: "bpf_prog_0123456789abcdef_f"}
-    symbols = KernelSymbols(b"", read, lambda addresses: names)
-    assert symbols.names([0xFFFFFFFFC0200000]) == names
+    asked: list[object] = []
+
+    def address(name: str) -> int:
+        asked.append(name)
+        return 0xFFFFFFFF81000020 if len(asked) == 1 else 0
+
+    symbols = KernelSymbols(b"", read, lambda addresses: {**names, 5: ""}, address)
+    assert symbols.names([0xFFFFFFFFC0200000, 5]) == names
+    assert symbols.call_base == symbols.call_base == 0xFFFFFFFF81000020
+    assert asked == ["__bpf_call_base"]
+    assert not symbols.restricted
     assert not reads
     first = {0xFFFFFFFF81000010: "first"}
     assert symbols.names([0xFFFFFFFFC0200000, 0xFFFFFFFF81000010]) == {**names, **first}
-    assert symbols.call_base == KernelSymbols(TEXT).call_base
-    untold = KernelSymbols(TEXT, None, lambda addresses: None)
+    untold = KernelSymbols(TEXT, None, lambda addresses: {}, address)
     assert untold.names([0xFFFFFFFFC0100000]) == {0xFFFFFFFFC0100000: "bpf_prog_1234_name"}
+    assert untold.call_base == KernelSymbols(TEXT).call_base
 
 
 @given(st.lists(st.integers(1, 40), min_size=1), st.lists(st.integers(1, 60)))

@@ -11,7 +11,7 @@ import pytest
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel import function_names as module
-from pybpftool.kernel import syscall, task_iter
+from pybpftool.kernel import own_programs, syscall
 from pybpftool.kernel.function_names import function_names
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
@@ -24,6 +24,11 @@ def listed() -> dict[int, str]:
     lines = LiveKernel().file("/proc/kallsyms").decode().splitlines()
     rows = [line.split() for line in lines if " bpf_prog_" in line]
     return {int(row[0], 16): row[2] for row in rows if re.match("bpf_prog_[0-9a-f]{16}", row[2])}
+
+
+def names_of(addresses: list[int]) -> dict[int, str] | None:
+    told = function_names(addresses)
+    return None if told is None else told.names
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ class TestLive:
             pytest.skip("this kernel tells no names of functions, or does not let us ask")
         for _ in range(20):
             before = listed()
-            found = function_names([*before])
+            found = names_of([*before])
             # Others load and unload theirs meanwhile.
             if listed() == before:
                 break
@@ -52,9 +57,9 @@ class TestLive:
     @pytest.mark.parametrize("most", [1, 2, 3, 100])
     def test_any_number_at_a_time(self, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
         places = [*listed()][-3:]
-        once = function_names(places)
+        once = names_of(places)
         monkeypatch.setattr(module, "_MOST", most)
-        assert function_names(places) == once
+        assert names_of(places) == once
         if once is not None:
             assert set(once) <= {*places}
 
@@ -65,7 +70,10 @@ class TestLive:
             for line in LiveKernel().file("/proc/kallsyms").decode().splitlines()
             if line.endswith(" bpf_prog_load")
         )
-        assert not function_names([0, 1, place + 1, place - 1, kernel, (1 << 64) - 1])
+        told = function_names([0, 1, place + 1, kernel, kernel + 1, (1 << 64) - 1])
+        if told is not None:
+            assert told.names == {place + 1: "", kernel + 1: ""}
+            assert told.others == [kernel]
 
     def test_nothing_of_it_is_left(self) -> None:
         before = descriptors()
@@ -80,7 +88,7 @@ class TestLive:
 
         def refused(*_: object) -> None:
             loads.append(1)
-            raise task_iter.Refused
+            raise own_programs.Refused
 
         monkeypatch.setattr(module, "loaded", refused)
         without = [run("--no-iter", *words), run("--no-iter", "prog", "dump", "jited", *words[3:])]
@@ -128,9 +136,9 @@ def test_kallsyms_shows_less(
 
     monkeypatch.setattr(module, "contents", contents)
     monkeypatch.setattr(syscall, "effective_capabilities", capabilities)
-    assert module._are_shown()
+    assert module.are_shown()
     answers[path] = value
-    assert not module._are_shown()
+    assert not module.are_shown()
     assert function_names([1]) is None
 
 

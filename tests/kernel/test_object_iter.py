@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import object_iter, task_iter
+from pybpftool.kernel import object_iter, own_programs
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
 
@@ -57,8 +57,8 @@ def test_cookies_of_perf_events() -> None:
 
 def test_a_kernel_without() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_iter, "mapped", lambda: None)
-        patch.setattr(task_iter, "bpf", lambda *_: -1)
+        patch.setattr(own_programs, "mapped", lambda: None)
+        patch.setattr(own_programs, "bpf", lambda *_: -1)
         with pytest.raises(KernelError, match="no iterator walks over maps"):
             object_iter.iterated("map")
         with pytest.raises(KernelError, match="no iterator walks over links"):

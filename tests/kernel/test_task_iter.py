@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel import holders, perf, syscall, task_iter
+from pybpftool.kernel import holders, own_programs, perf, syscall, task_iter
 from pybpftool.kernel.live import LiveKernel
 from tests.support import asm, load
 from tests.support.cli import run
@@ -139,11 +139,11 @@ class TestHeld:
         usual = run("-j", *words.split())
         loads = []
 
-        def refused(self: task_iter.Programs, *_: object) -> None:
+        def refused(self: own_programs.Programs, *_: object) -> None:
             loads.append(words)
-            raise task_iter.Refused
+            raise own_programs.Refused
 
-        monkeypatch.setattr(task_iter.Programs, "_load", refused)
+        monkeypatch.setattr(own_programs.Programs, "_load", refused)
         without = run("-j", "--no-iter", *words.split())
         assert (without.status, loads) == (usual.status, [])
         mine = load.object_id(held_objects["prog"])
@@ -206,14 +206,14 @@ class TestRefusals:
             count += 1
             return -1 if count >= refused else real(cmd, attr, size)
 
-        monkeypatch.setattr(task_iter, "bpf", bpf)
+        monkeypatch.setattr(own_programs, "bpf", bpf)
         before = set(descriptors())
         assert task_iter.held("map") is None
         assert set(descriptors()) == before
 
     def test_without_type_information(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_iter, "mapped", lambda: None)
-        monkeypatch.setattr(task_iter, "bpf", lambda *_: -1)
+        monkeypatch.setattr(own_programs, "mapped", lambda: None)
+        monkeypatch.setattr(own_programs, "bpf", lambda *_: -1)
         assert task_iter.held("prog") is None
 
     def test_in_a_pid_namespace_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:

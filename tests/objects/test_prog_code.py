@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pybpftool.errors import BpfError
+from pybpftool.objects.kernel_symbols import AskedSymbols
 from pybpftool.objects.prog import ProgramReader
 from pybpftool.objects.prog_code import CodeReader
 from tests.support import asm
@@ -77,6 +80,31 @@ def test_jump_tables_only_where_there_are_such_jumps() -> None:
     obj = kernel.open("prog", 1)
     code = reader(kernel)
     assert code.jump_tables(obj, code.xlated(obj)) == {}
+
+
+def test_symbols_are_asked_for_once_and_walked_for_twice() -> None:
+    asked: list[tuple[list[int], bool]] = []
+
+    class Asked(FakeKernel):
+        def symbol_names(self, addresses: Sequence[int], may_walk: bool) -> dict[int, str] | None:
+            asked.append((sorted(addresses), may_walk))
+            return {at: f"f{at}" for at in addresses if at < 100}
+
+        def symbol_address(self, name: str) -> int:
+            return len(name)
+
+    symbols = AskedSymbols(Asked())
+    assert symbols.names([1, 2]) == symbols.names({2, 1}) == {1: "f1", 2: "f2"}
+    assert symbols.names([2, 3]) == {2: "f2", 3: "f3"}
+    assert symbols.names([4]) == {4: "f4"}
+    assert asked == [([1, 2], True), ([3], True), ([4], False)]
+    # Where the list must be read for one, no walk is worth it any more.
+    asked.clear()
+    symbols = AskedSymbols(Asked())
+    assert symbols.names([1, 100]) == {1: "f1"}
+    assert symbols.names([100, 5]) == {5: "f5"}
+    assert asked == [([1, 100], True), ([5, 100], False)]
+    assert symbols.address("four") == 4
 
 
 def test_a_thread_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ TESTED_IN: dict[str, str] = {
     "kernel/test_features.py": "kernel.map_probes",
     "kernel/test_mount_namespaces.py": "kernel.tasks",
     "kernel/test_snapshot.py": "kernel.archive",
-    "kernel/test_task_iter.py": "kernel.perf",
+    "kernel/test_task_iter.py": "kernel.own_programs kernel.perf",
     "live/test_attachments.py": "kernel.socket_maps",
     "objects/test_provenance.py": "inspect.provenance",
     "objects/test_seccomp.py": "uapi.syscalls",
