@@ -8,6 +8,7 @@ from pybpftool.output.stream import Output, write_stderr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.btf.table import Btf
+    from pybpftool.cli.kept_maps import KeptMaps
     from pybpftool.cli.options import Options
     from pybpftool.kernel.interface import Kernel
     from pybpftool.output.jsontext import JsonStream
@@ -23,6 +24,7 @@ class Context:
         "failed",
         "failure_status",
         "json",
+        "kept",
         "options",
         "out",
         "place",
@@ -47,6 +49,8 @@ class Context:
         """The exit status of one that failed."""
         self.place = ""
         """What stands before each error: the file and line of a batch's command."""
+        self.kept: KeptMaps | None = None
+        """Maps that commands of a batch leave open for those that follow."""
         self._kernel = kernel if options.snapshot is None else None
         self._base_btf: Btf | None = None
         self._is_silent = options.debug  # the kernel, which is to tell what it refuses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from errno import ENOENT
 
+from pybpftool.cli.kept_maps import KeptMap
 from pybpftool.cli.refs import one_map, one_program
 from pybpftool.errors import BpfError, KernelError, UsageError
 from pybpftool.objects.map import read, readable_types, value_types
@@ -12,27 +13,35 @@ from pybpftool.output.hexrows import hex_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
     from pybpftool.control.elements import MapWriter
     from pybpftool.kernel.interface import BpfObject
+    from pybpftool.objects.elements import Layout
     from pybpftool.objects.map import ValueTypes
+
+    Command = Callable[[Context, Args], None]
 
 _UPDATE_FLAGS = ("any", "noexist", "exist")  # by number, BPF_ANY and so on
 
 
-class _Element:
-    """An open map and what the words after it say of one of its elements."""
+class OpenMap(KeptMap):
+    """An open map, and how its elements are read and shown.
 
-    __slots__ = ("_ctx", "_fds", "_types", "flags", "key", "map", "obj", "value")
+    In a batch it serves all commands in a row that begin with the same words.
+    """
 
-    def __init__(self, ctx: Context, args: Args, writable: bool) -> None:
+    __slots__ = ("_ctx", "_end", "_layout", "_types", "_writer", "map", "obj")
+
+    def __init__(self, ctx: Context, args: Args, again: Command, writable: bool) -> None:
+        super().__init__(again)
         self._ctx = ctx
-        self._fds: list[BpfObject] = []
         self._types: ValueTypes | None = None
-        self.key: bytes | None = None
-        self.value: bytes | None = None
-        self.flags = 0
+        self._writer: MapWriter | None = None
+        self._layout: Layout | None = None
+        self._end = ""
         self.obj = one_map(ctx.kernel, args, writable)
         try:
             self.map = read(ctx.kernel, self.obj, with_fdinfo=False)
@@ -40,17 +49,95 @@ class _Element:
             self.close()
             raise
 
+    def close(self) -> None:
+        """Give back the map."""
+        self._ctx.kernel.close(self.obj)
+
     @property
     def writer(self) -> MapWriter:
         """What changes the map's elements."""
-        from pybpftool.control.elements import MapWriter
+        if self._writer is None:
+            from pybpftool.control.elements import MapWriter
 
-        return MapWriter(self._ctx.kernel, self.obj)
+            self._writer = MapWriter(self._ctx.kernel, self.obj)
+        return self._writer
+
+    @property
+    def types(self) -> ValueTypes | None:
+        """The types of keys and values, None without any."""
+        if self._types is None:
+            self._types = value_types(self._ctx.kernel, self.map)
+        return self._types
+
+    def show(self, key: bytes, value: bytes) -> None:
+        """Print an element, formatted by BTF where there is some."""
+        if self._layout is None:
+            self._layout = self._made_layout()
+        text = self._layout.one(key, value)
+        if self._ctx.json is not None:
+            self._ctx.json.raw(text)
+        else:
+            self._ctx.out.write(text + self._end)
+
+    def _made_layout(self) -> Layout:
+        from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, plain_layout
+
+        ctx = self._ctx
+        shape = Shape.of(ctx.kernel, self.map)
+        types = readable_types(ctx.kernel, self.map, ctx.aside)
+        if ctx.json is not None:
+            return JsonLayout(shape, types, ctx.json.depth, ctx.json.is_pretty)
+        if types is None:
+            return plain_layout(shape)
+        self._end = "\n"
+        return FormattedLayout(shape, types, 0, True, is_json=False)
+
+
+def _opened(ctx: Context, args: Args, command: Command, writable: bool) -> OpenMap:
+    """The map that the next two words of a command mean."""
+    kept = ctx.kept
+    if kept is None:
+        return OpenMap(ctx, args, command, writable)
+    map = kept.current()
+    if isinstance(map, OpenMap):
+        args.take_some(2)
+        return map
+    map = OpenMap(ctx, args, command, writable)
+    # A map or program that is given up may have been the last to hold another one.
+    if not map.map.traits.holds:
+        kept.keep(map)
+    return map
+
+
+class _Element:
+    """An open map and what the words after it say of one of its elements."""
+
+    __slots__ = ("_ctx", "_fds", "_open", "flags", "key", "map", "obj", "value")
+
+    def __init__(self, ctx: Context, args: Args, command: Command, writable: bool = False) -> None:
+        self._ctx = ctx
+        self._fds: list[BpfObject] = []
+        self.key: bytes | None = None
+        self.value: bytes | None = None
+        self.flags = 0
+        self._open = _opened(ctx, args, command, writable)
+        self.map, self.obj = self._open.map, self._open.obj
+
+    @property
+    def writer(self) -> MapWriter:
+        """What changes the map's elements."""
+        return self._open.writer
 
     def close(self) -> None:
         """Give back the map and what its value refers to."""
-        for obj in (self.obj, *self._fds):
+        for obj in self._fds:
             self._ctx.kernel.close(obj)
+        kept = self._ctx.kept
+        if kept is not None and kept.current() is self._open:
+            return
+        self._open.close()
+        if kept is not None:
+            kept.release()
 
     def __enter__(self) -> _Element:
         return self
@@ -122,9 +209,7 @@ class _Element:
     def _typed(self, text: str, what: str, size: int) -> bytes:
         from pybpftool.btf.initializer import encode
 
-        if self._types is None:
-            self._types = value_types(self._ctx.kernel, self.map)
-        types = self._types
+        types = self._open.types
         if types is None:
             raise BpfError(
                 f"map {self.map.id} has no BTF to read '{text}' by; give the {what}'s bytes instead"
@@ -132,21 +217,8 @@ class _Element:
         return encode(types.btf, types.key_id if what == "key" else types.value_id, text, size)
 
     def show(self, value: bytes) -> None:
-        """Print the element, formatted by BTF where there is some."""
-        from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, plain_layout
-
-        ctx = self._ctx
-        shape = Shape.of(ctx.kernel, self.map)
-        types = readable_types(ctx.kernel, self.map, ctx.aside)
-        key = self.key or b""
-        if ctx.json is not None:
-            layout = JsonLayout(shape, types, ctx.json.depth, ctx.json.is_pretty)
-            ctx.json.raw(layout.one(key, value))
-        elif types is not None:
-            text = FormattedLayout(shape, types, 0, True, is_json=False)
-            ctx.out.write(text.one(key, value) + "\n")
-        else:
-            ctx.out.write(plain_layout(shape).one(key, value))
+        """Print the element."""
+        self._open.show(self.key or b"", value)
 
 
 def _byte(word: str, is_hex: bool) -> int:
@@ -197,7 +269,7 @@ def _done(ctx: Context) -> None:
 
 def update(ctx: Context, args: Args) -> None:
     """``map { update | push | enqueue } MAP [key DATA] [value VALUE] [UPDATE_FLAGS]``."""
-    with _Element(ctx, args, True) as element:
+    with _Element(ctx, args, update, True) as element:
         element.parse(args, True)
         element.writer.update(element.key, element.value or b"", element.flags)
     _done(ctx)
@@ -205,7 +277,7 @@ def update(ctx: Context, args: Args) -> None:
 
 def lookup(ctx: Context, args: Args) -> None:
     """``map { lookup | peek } MAP [key DATA]``."""
-    with _Element(ctx, args, False) as element:
+    with _Element(ctx, args, lookup) as element:
         element.parse(args)
         try:
             value = ctx.kernel.lookup(element.obj, element.key or None)
@@ -223,7 +295,7 @@ def lookup(ctx: Context, args: Args) -> None:
 
 def getnext(ctx: Context, args: Args) -> None:
     """``map getnext MAP [key DATA]``."""
-    with _Element(ctx, args, False) as element:
+    with _Element(ctx, args, getnext) as element:
         if args:
             element.parse(args)
         key, following = element.key, ctx.kernel.next_key(element.obj, element.key)
@@ -240,7 +312,7 @@ def getnext(ctx: Context, args: Args) -> None:
 
 def delete(ctx: Context, args: Args) -> None:
     """``map delete MAP key DATA``."""
-    with _Element(ctx, args, True) as element:
+    with _Element(ctx, args, delete, True) as element:
         element.parse(args)
         element.writer.delete(element.key)
     _done(ctx)
@@ -249,7 +321,7 @@ def delete(ctx: Context, args: Args) -> None:
 def pop(ctx: Context, args: Args) -> None:
     """``map { pop | dequeue } MAP``."""
     # Upstream quirk: what follows is not looked at.
-    with _Element(ctx, args, True) as element:
+    with _Element(ctx, args, pop, True) as element:
         if element.map.key_size:
             raise BpfError(f"map {element.map.id} is not a queue or stack: its elements have keys")
         try:

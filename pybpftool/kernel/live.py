@@ -118,6 +118,7 @@ class LiveKernel(Kernel):
         self._path = Buffer(_PATH_MAX)
         self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
+        self._asked: tuple[BpfObject, MapElements] | None = None
 
     def __del__(self) -> None:
         # A command ends without this; whoever asks many kernels in one process has few files.
@@ -387,18 +388,23 @@ class LiveKernel(Kernel):
         return bytes(digest.data)
 
     def elements(self, map: BpfObject) -> Iterator[Batch]:
-        return self._map_elements(map).batches()
-
-    def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
-        return self._map_elements(map).lookup(key)
-
-    def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
-        return self._map_elements(map).next_key(key)
-
-    def _map_elements(self, map: BpfObject) -> MapElements:
         from pybpftool.kernel.elements import MapElements
 
-        return MapElements(self, map)
+        return MapElements(self, map).batches()
+
+    def lookup(self, map: BpfObject, key: bytes | None) -> bytes:
+        return self._single(map).lookup(key)
+
+    def next_key(self, map: BpfObject, key: bytes | None) -> bytes:
+        return self._single(map).next_key(key)
+
+    def _single(self, map: BpfObject) -> MapElements:
+        """What asks for one element after the other of the map that was asked last."""
+        if self._asked is None or self._asked[0] is not map or map.fd < 0:
+            from pybpftool.kernel.elements import MapElements
+
+            self._asked = map, MapElements(self, map)
+        return self._asked[1]
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
         from pybpftool.kernel.pins import PinTable, pinned_objects

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -12,13 +14,18 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pybpftool.cli import main as table
 from pybpftool.cli.batch import commands, split_words
 from pybpftool.cli.context import Context
 from pybpftool.cli.grammar import Args
 from pybpftool.errors import BpfError, UsageError
-from tests.support.cli import assert_one_sentence, run
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.kernel.live import LiveKernel
+from tests.support import load
+from tests.support.cli import Result, assert_one_sentence, run
 from tests.support.descriptors import descriptors
 from tests.support.fakekernel import FakeKernel
 
@@ -80,12 +87,16 @@ class TestFile:
     def read(self, tmp_path: Path, content: bytes) -> list[list[str]]:
         file = tmp_path / "batch"
         file.write_bytes(content)
-        return [split_words(line) for _, line in commands(str(file))]
+        found = []
+        for _, line, is_plain in commands(str(file)):
+            found.append(split_words(line))
+            assert not is_plain or line.split() == found[-1]
+        return found
 
     def test_numbers_of_lines(self, tmp_path: Path) -> None:
         file = tmp_path / "batch"
         file.write_bytes(b"# what follows\n\na \\\n b\nc\n")
-        assert [number for number, _ in commands(str(file))] == [3, 5]
+        assert [number for number, *_ in commands(str(file))] == [3, 5]
 
     @pytest.mark.parametrize(
         ("content", "expected"),
@@ -114,6 +125,17 @@ class TestFile:
                 self.read(tmp_path, content)
         else:
             assert self.read(tmp_path, content) == expected
+
+    @given(st.lists(st.sampled_from(list("ab \t\r\n#\\'\"\x0b\x1c\x7f\xe4")), max_size=30))
+    def test_plain_lines_are_split_alike(self, characters: list[str]) -> None:
+        with tempfile.TemporaryDirectory() as directory, contextlib.suppress(UsageError):
+            self.read(Path(directory), "".join(characters).encode("latin-1"))
+
+    def test_which_lines_are_plain(self, tmp_path: Path) -> None:
+        file = tmp_path / "batch"
+        file.write_bytes(b"map update id 1 key 0x1 \t value 2\r\n'a'\nb#\nc \\\nd\ne\x0b\nf\ng")
+        found = [is_plain for *_, is_plain in commands(str(file))]
+        assert found == [True, False, False, False, False, True, False]
 
     def test_a_continuation_without_a_line(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="the command is continued, but the file ends"):
@@ -290,3 +312,143 @@ class TestRun:
         result = run("-j", "batch", "file", str(file))
         assert result.status == 255
         assert time.monotonic() - start < 30
+
+
+@pytest.mark.live
+class TestKeptMaps:
+    """Maps stay open for commands on elements that follow each other."""
+
+    @pytest.fixture
+    def pins(self) -> Iterator[dict[str, str]]:
+        with load.temp_bpffs() as directory, contextlib.ExitStack() as stack:
+            inner = stack.enter_context(load.map_create("array", 4, 8, 4, name="inner"))
+            maps = {
+                "hash": load.map_create("hash", 4, 8, 100, name="hash"),
+                "array": load.map_create("percpu_array", 4, 8, 100, name="array"),
+                "inner": inner,
+                "outer": load.map_create("array_of_maps", 4, 4, 4, inner=inner, name="outer"),
+            }
+            for name, fd in maps.items():
+                load.obj_pin(stack.enter_context(fd), f"{directory}/{name}")
+            yield {name: f"pinned {directory}/{name}" for name in maps}
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Pins that are opened."""
+        found: list[str] = []
+        real = LiveKernel.open_pinned
+
+        def open_pinned(kernel: LiveKernel, path: str) -> BpfObject:
+            found.append(path.rpartition("/")[2])
+            return real(kernel, path)
+
+        monkeypatch.setattr(LiveKernel, "open_pinned", open_pinned)
+        return found
+
+    def batch(self, *lines: str, options: str = "") -> Result:
+        return run(*options.split(), "batch", "file", "-", stdin="\n".join(lines).encode() + b"\n")
+
+    def lines(self, pins: dict[str, str], last: int = 5) -> list[str]:
+        return [
+            line
+            for number in range(last)
+            for line in (
+                f"map update {pins['hash']} key {number} 0 0 0 value {number} 1 2 3 4 5 6 7",
+                f"map update {pins['array']} key hex {number} 0 0 0 value hex 0 a b c d e f 7 any",
+                f"map lookup {pins['hash']} key {number} 0 0 0",
+                f"map lookup {pins['array']} key {number} 0 0 0",
+                f"map lookup {pins['array']} key {number + 50} 0 0 0",
+            )
+        ]
+
+    @pytest.mark.parametrize("options", ["", "-j", "-p"])
+    def test_answers_are_the_same(
+        self, options: str, pins: dict[str, str], opened: list[str]
+    ) -> None:
+        lines = self.lines(pins)
+        before = descriptors()
+        result = self.batch(*lines, options=options)
+        assert result.status == 0
+        # A word that is new here may be that of any command: it finds none of them open.
+        assert opened == ["hash", "array"] * 3
+        assert descriptors() == before
+        # Comments and another spelling in between: each is opened anew.
+        opened.clear()
+        apart = [each for line in lines for each in (line, "help")]
+        single = self.batch(*apart, options=options)
+        assert len(opened) == len(lines)
+        if options:
+            answers = [row for row in single.json if row["command"] != ["help"]]
+            assert result.json == answers
+            assert result.json[2]["output"] is not None
+        else:
+            assert result.text.replace("25 commands", "50 commands") == single.text
+            assert "00 01 02" in result.text
+
+    def test_other_commands_find_none_open(self, pins: dict[str, str]) -> None:
+        show = f"map show {pins['hash']}"
+        lines = [*self.lines(pins, 1), show, *self.lines(pins, 1)]
+        result = self.batch(*lines, options="-j")
+        held = [row["output"] for row in result.json if row["command"][1] == "show"]
+        assert held == [run("-j", *show.split()).json]
+
+    def test_what_other_maps_hold_may_be_gone(self, pins: dict[str, str]) -> None:
+        """A map that an outer map held alone is not there any more once it is replaced."""
+        with load.map_create("array", 4, 8, 4, name="passing") as passing:
+            number = load.object_id(passing)
+            key = "key 1 0 0 0"
+            assert run(*f"map update {pins['outer']} {key} value id {number}".split()).status == 0
+        look = f"map lookup id {number} {key}"
+        result = self.batch(
+            look, look, f"map update {pins['outer']} {key} value {pins['inner']}", look
+        )
+        assert result.status == 255
+        assert f"standard input:4: there is no map with id {number}" in result.errors
+
+    def test_a_failure(self, pins: dict[str, str]) -> None:
+        before = descriptors()
+        update = f"map update {pins['hash']} key 1 0 0 0 value 1 2 3 4 5 6 7"
+        result = self.batch(f"{update} 8", f"{update} 9", update, f"{update} 1")
+        assert "standard input:3: the value has 8 bytes, only 7 are given" in result.errors
+        assert result.status == 255
+        found = run("-j", *f"map lookup {pins['hash']} key 1 0 0 0".split()).json
+        assert found["value"][-1] == "0x09"
+        rows = self.batch(f"{update} 8", update, f"{update} 9", options="-j").json
+        assert rows[0]["output"] is None
+        assert "only 7 are given" in rows[1]["output"]["error"]
+        assert len(rows) == 2
+        assert descriptors() == before
+
+    def test_no_more_than_some(self, pins: dict[str, str], opened: list[str]) -> None:
+        before = descriptors()
+        with mock.patch("pybpftool.cli.kept_maps._MOST", 1):
+            assert self.batch(*self.lines(pins, 2)).status == 0
+        assert len(opened) == 8  # what was used last alone is open
+        assert descriptors() == before
+
+    def test_none_is_open_while_commands_are_waited_for(self, pins: dict[str, str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pybpftool", "batch", "file", "-"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            look = f"map lookup {pins['hash']} key 1 0 0 0\n".encode()
+            update = f"map update {pins['hash']} key 1 0 0 0 value 1 2 3 4 5 6 7 8\n".encode()
+            process.stdin.write(update + look)
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b"key: 01 00 00 00")
+            deadline = time.monotonic() + 10
+            directory = Path(f"/proc/{process.pid}/fd")
+            while any("bpf-map" in os.readlink(fd) for fd in directory.iterdir()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.stdin.write(look)
+            process.stdin.close()
+            assert process.stdout.readline().startswith(b"key: 01 00 00 00")
+            assert process.stdout.read() == b"processed 3 commands\n"
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
