@@ -6,7 +6,14 @@ import posix
 
 from pybpftool.ahead import ahead
 from pybpftool.errors import BpfError
-from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, error_text, plain_layout
+from pybpftool.objects.elements import (
+    FormattedLayout,
+    JsonLayout,
+    Shape,
+    plain_layout,
+    unreadable,
+    unreadable_json,
+)
 from pybpftool.objects.map import read, readable_types
 from pybpftool.output.jsontext import JsonStream
 
@@ -140,24 +147,16 @@ class _Dump:
         self, map: Map, elements: Iterator[Batch], layout: Layout, json: JsonStream | None
     ) -> tuple[int, BpfError | None]:
         """Write all elements, as JSON values if ``json``: how many, and what ended it early."""
-        out = self._ctx.out
-        write, write_bytes = (
-            (out.write, out.write_bytes) if json is None else (json.raw, json.raw_bytes)
-        )
         progress = _Progress(self._ctx, map)
         batches = ahead(elements, self._ctx.kernel.is_live)
         count = 0
         try:
             for batch in batches:
                 if batch.values is None:
-                    self._unreadable(map, batch)
+                    self._write_unreadable(map, batch)
                     continue
                 count += batch.count
-                for block in layout.blocks(batch):
-                    if isinstance(block, str):
-                        write(block)
-                    else:
-                        write_bytes(block)
+                self._write(batch, layout, json)
                 progress.add(batch.count)
         except BpfError as failure:
             return count, failure
@@ -166,13 +165,24 @@ class _Dump:
             progress.end()
         return count, None
 
-    def _unreadable(self, map: Map, batch: Batch) -> None:
-        if self._is_text:
-            self._ctx.out.write(error_text(map, batch.keys, batch.errno))
-            return
-        assert self.json is not None
-        key = [f"0x{byte:02x}" for byte in batch.keys]
-        self.json.value({"key": key, "value": {"error": posix.strerror(batch.errno)}})
+    def _write(self, batch: Batch, layout: Layout, json: JsonStream | None) -> None:
+        out = self._ctx.out
+        write, write_bytes = (
+            (out.write, out.write_bytes) if json is None else (json.raw, json.raw_bytes)
+        )
+        for block in layout.blocks(batch):
+            if isinstance(block, str):
+                write(block)
+            else:
+                write_bytes(block)
+
+    def _write_unreadable(self, map: Map, batch: Batch) -> None:
+        if self._is_text or self.json is None:
+            self._write(batch, unreadable(map, batch.errno), None)
+        else:
+            json = self.json
+            layout = unreadable_json(map, batch.errno, json.depth, json.is_pretty)
+            self._write(batch, layout, json)
 
 
 def dump(ctx: Context, args: Args) -> None:

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import struct
 from errno import ENOENT, ENOMEM, ENOSPC, EPERM
+from itertools import groupby, islice
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import Batch
-from pybpftool.kernel.syscall import ELEM_ATTR, ENOTSUPP, Buffer, bpf
+from pybpftool.kernel.syscall import (
+    ELEM_ATTR,
+    ENOTSUPP,
+    Buffer,
+    bpf,
+    errno_field,
+    repeated_call,
+)
 from pybpftool.uapi import bpf as uapi
 from pybpftool.uapi.map_traits import BY_BUCKET, BY_INDEX, BY_PREFIX, traits_of
 
@@ -276,12 +284,17 @@ class MapElements:
 
     def _singles(self, order: Callable[[bytes], int] | None) -> Iterator[Batch]:
         """Elements one by one: ``BPF_MAP_GET_NEXT_KEY`` and a lookup for each."""
+        limit = self._batch_count()
+        if self.traits.lists_all_slots and self._next_key(None) >= 0:
+            # Their keys need not be asked for.
+            for begin in range(0, self.max_entries, limit):
+                yield from self._grouped(begin, *self._slots(begin, limit))
+            return
         keys: list[bytes] = []
         values: list[bytes] = []
-        limit = self._batch_count()
-        skips_empty = self.traits.skips_empty
+        blank = bytes(self.value_size)
         for key in self._walk(order):
-            self._value.data[:] = bytes(self.value_size)
+            self._value.data[:] = blank
             result = self._elem(uapi.BPF_MAP_LOOKUP_ELEM, key, self._value, 0)
             if result >= 0:
                 keys.append(key)
@@ -290,10 +303,44 @@ class MapElements:
                 yield Batch(b"".join(keys), b"".join(values), len(keys))
                 keys.clear()
                 values.clear()
-            if result < 0 and not (skips_empty and result == -ENOENT):
+            if result < 0 and not (self.traits.skips_empty and result == -ENOENT):
                 yield Batch(key, None, 1, -result)
         if keys:
             yield Batch(b"".join(keys), b"".join(values), len(keys))
+
+    def _slots(self, begin: int, limit: int) -> tuple[list[int], list[bytes]]:
+        """For each of some indexes of an array 0, or why it has no value; and the values."""
+        attr, value = Buffer(ELEM_ATTR.size), self._value.data
+        ELEM_ATTR.pack_into(attr.data, 0, self._fd, self._key.address, self._value.address, 0)
+        lookup, args = repeated_call(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, ELEM_ATTR.size)
+        reason = errno_field()
+        index = self._key.number(0)
+        blank = bytes(self.value_size)
+        errnos: list[int] = []
+        values: list[bytes] = []
+        for number in range(begin, min(begin + limit, self.max_entries)):
+            index.value = number
+            value[:] = blank
+            if lookup(*args) >= 0:
+                errnos.append(0)
+                values.append(bytes(value))
+            elif reason:
+                errnos.append(reason.value)
+            else:  # the C library hides it
+                errnos.append(-bpf(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, ELEM_ATTR.size))
+        return errnos, values
+
+    def _grouped(self, begin: int, errnos: list[int], values: list[bytes]) -> Iterator[Batch]:
+        """What :meth:`_slots` found, in batches of values and of equal reasons."""
+        skipped = ENOENT if self.traits.skips_empty else 0
+        rest = iter(values)
+        for errno, group in groupby(errnos):
+            count = sum(1 for _ in group)
+            if not errno or errno != skipped:
+                keys = struct.pack(f"={count}I", *range(begin, begin + count))
+                content = None if errno else b"".join(islice(rest, count))
+                yield Batch(keys, content, count, errno)
+            begin += count
 
     def _walk(self, order: Callable[[bytes], int] | None) -> Iterator[bytes]:
         """All keys, each once.

@@ -117,7 +117,7 @@ class BpfObject:
 class Batch:
     """Some elements of a map: ``count`` keys one after the other, and their values likewise.
 
-    ``values`` is None for a single key whose value cannot be read; ``errno`` says why.
+    ``values`` is None for keys whose values cannot be read; ``errno`` says why.
     """
 
     __slots__ = ("count", "errno", "keys", "values")

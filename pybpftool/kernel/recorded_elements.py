@@ -59,10 +59,7 @@ class RecordedElements:
             and len(keys) == count * self._key_size
         ):
             raise self._damaged()
-        if values is None:
-            if count > 1:
-                raise self._damaged()
-        elif not isinstance(values, bytes) or len(values) % count:
+        if values is not None and (not isinstance(values, bytes) or len(values) % count):
             raise self._damaged()
         return Batch(keys, values, count, number)
 
@@ -138,7 +135,7 @@ class RecordedElements:
                 size = self._key_size
                 keys += [batch.keys[at : at + size] for at in range(0, len(batch.keys), size)]
                 if batch.values is None:
-                    values.append(batch.errno)
+                    values += [batch.errno] * batch.count
                 else:
                     size = len(batch.values) // batch.count
                     values += [

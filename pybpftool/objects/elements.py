@@ -101,11 +101,21 @@ class _FixedLayout(Layout):
         self._rows = rows
 
     def blocks(self, batch: Batch) -> Iterator[str | bytes | memoryview]:
-        assert batch.values is not None
-        yield from self._rows.blocks(batch.keys, batch.values, batch.count)
+        yield from self._rows.blocks(batch.keys, batch.values or b"", batch.count)
 
     def one(self, key: bytes, value: bytes) -> str:
         return self._rows.row(key, value)
+
+
+class _JsonRows(_FixedLayout):
+    """The same as JSON, with commas between them."""
+
+    def __init__(self, parts: list[str | Run], pitches: tuple[int, int]) -> None:
+        super().__init__(Rows([*parts, ","], pitches))
+
+    def blocks(self, batch: Batch) -> Iterator[str | bytes | memoryview]:
+        for block in self._rows.blocks(batch.keys, batch.values or b"", batch.count):
+            yield block[:-1]
 
 
 class _PerElement(Layout):
@@ -389,16 +399,28 @@ class FormattedLayout(_PerElement):
         return text + self._list_end + self._end
 
 
-def error_text(map: Map, key: bytes, errno: int) -> str:
-    """An element whose value cannot be read, in a plain dump."""
+def unreadable(map: Map, errno: int) -> Layout:
+    """Elements whose values cannot be read, in a plain dump."""
     if errno == ENOENT:
         message = "<no entry>"
     elif errno == ENOSPC and map.traits.cookie_size:
         message = "<cannot read>"
     else:
         message = posix.strerror(errno)
-    size = len(message.encode("utf-8", "surrogateescape"))
-    is_long = map.key_size > 16 or size > 16
-    blank = "\n" if is_long else " "
-    between = "  " if map.key_size + size <= 24 and not is_long else "\n"
-    return f"key:{blank}{hex_text(key)}{between}value:{blank}{message}\n"
+    blank, between = _line_breaks(map.key_size, len(message))
+    key = Run(KEY, 0, map.key_size)
+    return _FixedLayout(
+        Rows([f"key:{blank}", key, f"{between}value:{blank}{message}\n"], (map.key_size, 0))
+    )
+
+
+def unreadable_json(map: Map, errno: int, depth: int, is_pretty: bool) -> Layout:
+    """The same in JSON."""
+    json = _Json(is_pretty)
+    parts: list[str | Run] = [
+        "{" + json.name("key", depth, True),
+        Run(KEY, 0, map.key_size, json.end("]", depth + 1)),
+        json.name("value", depth) + "{" + json.name("error", depth + 1, True),
+        quote(posix.strerror(errno)) + json.end("}", depth + 1) + json.end("}", depth),
+    ]
+    return _JsonRows(parts, (map.key_size, 0))

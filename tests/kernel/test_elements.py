@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pybpftool.ahead import ahead
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel import elements
 from pybpftool.kernel.elements import MapElements, int_order
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.syscall import Buffer
 from pybpftool.uapi import bpf as uapi
-from tests.support import load
+from tests.support import asm, load
 from tests.support.fakekernel import FakeKernel
 from tests.support.map_corpus import update_batch
 
-HASH, ARRAY, LPM_TRIE, STACK_TRACE, CGROUP_STORAGE = 1, 2, 11, 7, 19
+HASH, ARRAY, PROG_ARRAY, STACK_TRACE, LPM_TRIE, DEVMAP, CGROUP_STORAGE = 1, 2, 3, 7, 11, 14, 19
 
 
 class Played(MapElements):
@@ -69,6 +71,15 @@ class Played(MapElements):
         assert value is not None
         value.data[:] = key[-4:].ljust(4, b"\0")
         return 0
+
+    def _slots(self, begin: int, limit: int) -> tuple[list[int], list[bytes]]:
+        results = []
+        values = []
+        for number in range(begin, begin + limit):
+            results.append(-self._elem(uapi.BPF_MAP_LOOKUP_ELEM, u32(number), self._value, 0))
+            if not results[-1]:
+                values.append(bytes(self._value.data))
+        return results, values
 
     def _lookup_batch(
         self, start: int, end: int, keys: Buffer, values: Buffer, count: int
@@ -225,6 +236,21 @@ def test_errors_while_listing() -> None:
     ]
 
 
+def test_slots_come_in_groups() -> None:
+    played = Played(PROG_ARRAY, 4, [u32(number) for number in range(64)])
+    errnos = [0, 0, errno.EIO, errno.EIO, errno.ENOENT, 0, errno.ENOENT, errno.EIO]
+    values = [b"a", b"b", b"c"]
+    found = list(played._grouped(10, errnos, values))
+    assert [(batch.keys, batch.values, batch.count, batch.errno) for batch in found] == [
+        (u32(10) + u32(11), b"ab", 2, 0),
+        (u32(12) + u32(13), None, 2, errno.EIO),
+        (u32(15), b"c", 1, 0),
+        (u32(17), None, 1, errno.EIO),
+    ]
+    played = Played(DEVMAP, 4, [u32(number) for number in range(64)])
+    assert [batch.errno for batch in played._grouped(0, [errno.ENOENT] * 3 + [0], values)] == [2, 0]
+
+
 # --- the running kernel -------------------------------------------------------------------------
 
 
@@ -373,3 +399,37 @@ def test_elements_are_questions_of_the_kernel() -> None:
 
 def test_index_order() -> None:
     assert int_order(u32(7)) == 7
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("hides_errno", [False, True])
+@pytest.mark.parametrize("map_type", ["prog_array", "devmap", "xskmap", "sockmap"])
+def test_slots_are_those_of_lookups(
+    map_type: str, hides_errno: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the thread that reads ahead as well, whose errno is another one."""
+    if hides_errno:
+        monkeypatch.setattr(elements, "errno_field", lambda: None)
+    monkeypatch.setattr(elements, "_BATCH_ELEMENTS", 100)
+    with contextlib.ExitStack() as stack:
+        fd = stack.enter_context(load.map_create(map_type, 4, 4, 5000))
+        if map_type in ("prog_array", "devmap"):
+            program = stack.enter_context(load.prog_load("socket_filter", asm.ret(0)))
+            value = u32(program.fd if map_type == "prog_array" else 1)
+            for number in (*range(0, 5000, 7), *range(2000, 3000)):
+                load.map_update(fd, u32(number), value)
+        single = {}
+        map = stack.enter_context(opened(fd))
+        for number in range(5000):
+            try:
+                single[u32(number)] = map.lookup(u32(number)), 0
+            except KernelError as error:
+                if map_type != "prog_array":
+                    single[u32(number)] = b"", error.errno
+        found = {}
+        for batch in ahead(map.batches()):
+            size = len(batch.values or b"") // batch.count
+            for at in range(batch.count):
+                value = (batch.values or b"")[at * size : (at + 1) * size]
+                found[batch.keys[at * 4 : at * 4 + 4]] = value, batch.errno
+        assert found == single

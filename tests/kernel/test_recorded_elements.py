@@ -178,7 +178,6 @@ def test_what_a_queue_gives_next(tmp_path: Path) -> None:
         {"batches": [[{"hex": "00"}, {"hex": "00"}, 1, 0]], "end": None},
         {"batches": [[{"hex": "00000000"}, {"hex": "00"}, 1 << 60, 0]], "end": None},
         {"batches": [[{"hex": "00000000"}, {"hex": "00"}, 1, None]], "end": None},
-        {"batches": [[{"hex": "0000000000000000"}, None, 2, 1]], "end": None},
         {"batches": [[{"hex": "0000000000000000"}, {"hex": "000000"}, 2, 0]], "end": None},
     ],
 )  # fmt: skip
