@@ -109,6 +109,7 @@ def write_dot(
     """
     cfg = listing.cfg
     escaped = _escaped_texts(listing.texts)
+    lines = _Lines(listing, linum)
     functions = [f for f in cfg.functions if only is None or f.index in only]
     write('digraph "DOT graph for eBPF program" {\n')
     blocks = sum(len(function.heads) for function in functions)
@@ -124,7 +125,7 @@ def write_dot(
         if tooltip != f"func_{function.index}":
             write(f'\ttooltip="{tooltip}";\n')
         write(f'\t{prefix}0 [shape=Mdiamond,style=filled,label="ENTRY"];\n\n')
-        write("".join(_nodes(listing, function, escaped, opcodes, linum)))
+        write("".join(_nodes(listing, function, escaped, lines, opcodes)))
         write(f'\t{prefix}1 [shape=Mdiamond,style=filled,label="EXIT"];\n\n')
         write("".join(_edges(function)))
         write(f'\t{prefix}{ENTRY}:s -> {prefix}{EXIT}:n [style="invis", constraint=true];\n}}\n')
@@ -175,7 +176,11 @@ def _escaped_texts(texts: list[str]) -> list[str]:
 
 
 def _nodes(
-    listing: Listing, function: Function, escaped: list[str], opcodes: bool, linum: bool
+    listing: Listing,
+    function: Function,
+    escaped: list[str],
+    lines: _Lines,
+    opcodes: bool,
 ) -> Iterator[str]:
     """The blocks of a function."""
     begin, end = function.begin, function.end
@@ -200,7 +205,7 @@ def _nodes(
             rows[at - begin] = ""
             at = image.is_start.find(0, at + 1, end)
     for slot, record in listing.shown_lines(function).items():
-        rows[slot - begin] = _line(listing, record, linum) + rows[slot - begin]
+        rows[slot - begin] = lines.text(record) + rows[slot - begin]
     proto = listing.protos.get(begin)
     if proto:
         rows[0] = f"; {_visible_proto(proto)}:{_END}" + rows[0]
@@ -226,18 +231,32 @@ def _visible_proto(proto: str) -> str:
     return _visible(proto)
 
 
-def _line(listing: Listing, record: int, linum: bool) -> str:
-    """The rows of a source line, empty where there is none."""
-    source = listing.source(record)
-    if not source and not listing.has_source(record):
-        return ""
-    rows = ""
-    if linum:
-        file, is_cut = shorten_path(listing.file(record))
-        line, column = listing.lines.number(record)
-        dots = "..." if is_cut else ""
-        rows = f"; [{dots}{label_text(file)} line:{line} col:{column}]{_END}"
-    return f"{rows}; {label_text(source)}{_END}"
+class _Lines:
+    """The rows of source lines, many of which stand in many places."""
+
+    def __init__(self, listing: Listing, linum: bool) -> None:
+        self._listing = listing
+        self._linum = linum
+        self._sources: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+
+    def text(self, record: int) -> str:
+        """The rows of a record, empty where it has no source line."""
+        source = self._listing.source(record)
+        if not source and not self._listing.has_source(record):
+            return ""
+        text = self._sources.get(source)
+        if text is None:
+            text = self._sources[source] = f"; {label_text(source)}{_END}"
+        if not self._linum:
+            return text
+        file = self._listing.file(record)
+        place = self._files.get(file)
+        if place is None:
+            name, is_cut = shorten_path(file)
+            place = self._files[file] = f"; [{'...' if is_cut else ''}{label_text(name)}"
+        line, column = self._listing.lines.number(record)
+        return f"{place} line:{line} col:{column}]{_END}{text}"
 
 
 def _edges(function: Function) -> Iterator[str]:
