@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pybpftool.adapters.capstone import Block
 
 _X86 = {"x86_64": True, "i386": False, "i486": False, "i586": False, "i686": False}
-_LOCK = 0xF0
+_LOCK, _WORD = 0xF0, 0x66
 _FORMS = [f"{size}s" for size in range(64)]
 
 
@@ -52,13 +52,14 @@ class Decoder:
     """
 
     __slots__ = (
+        "_branches",
         "_cache",
         "_disassembler",
         "_is_64bit",
         "_is_att",
         "_locked",
         "_machine",
-        "_mnemonics",
+        "_mask",
         "_templates",
     )
 
@@ -70,7 +71,9 @@ class Decoder:
         # Instructions repeat: text by bytes, None for jumps whose text depends on the address.
         self._cache: dict[bytes, str | None] = {}
         self._templates: dict[bytes, tuple[str, int, bool]] = {}
-        self._mnemonics: dict[bytes, str] = {}
+        # Of jumps: what stands before the target, and how far that is.
+        self._branches: dict[bytes, tuple[str, int | None]] = {}
+        self._mask = 0xFFFFFFFFFFFFFFFF if self._is_64bit else 0xFFFFFFFF
         self._locked: set[bytes] = set()
 
     def decode(self, image: bytes, address: int = 0) -> Instructions:
@@ -94,14 +97,19 @@ class Decoder:
         cache = self._cache
         new = set(codes).difference(cache)
         if new:
-            self._learn(block, codes, new)
+            self._learn(block, pcs, codes, new, address)
         texts = list(map(cache.__getitem__, codes))
         branches: dict[int, int] = {}
+        known = self._branches
         at = -1
         for _ in range(texts.count(None)):
             at = texts.index(None, at + 1)
-            target = int(block.operands(at), 0)
-            texts[at] = f"{self._mnemonics[codes[at]]}\t0x{target:x}"
+            head, distance = known[codes[at]]
+            if distance is None:
+                target = int(block.operands(at), 0)
+            else:
+                target = address + pcs[at] + distance & self._mask
+            texts[at] = f"{head}{target:x}"
             branches[at] = target
         base = len(result.pcs)
         if not self._locked.isdisjoint(codes):
@@ -129,7 +137,9 @@ class Decoder:
             texts.insert(i, "lock")
         return {at + bisect_right(places, at): target for at, target in branches.items()}
 
-    def _learn(self, block: Block, codes: list[bytes], new: set[bytes]) -> None:
+    def _learn(
+        self, block: Block, pcs: list[int], codes: list[bytes], new: set[bytes], address: int
+    ) -> None:
         """Make the texts of the instructions ``new`` of a block."""
         cache = self._cache
         templates = self._templates
@@ -145,11 +155,11 @@ class Decoder:
         for i, code in enumerate(codes) if rest else ():
             if code in rest:
                 rest.discard(code)
-                cache[code] = self._text_x86(block, i, code)
+                cache[code] = self._text_x86(block, i, code, address + pcs[i])
                 if not rest:
                     break
 
-    def _text_x86(self, block: Block, index: int, code: bytes) -> str | None:
+    def _text_x86(self, block: Block, index: int, code: bytes, place: int) -> str | None:
         mnemonic = block.mnemonic(index)
         operands = block.operands(index)
         if code == b"\xf0":
@@ -158,7 +168,10 @@ class Decoder:
             self._locked.add(code)
             mnemonic = mnemonic.removeprefix("lock ")
         if att.is_branch(mnemonic, operands):
-            self._mnemonics[code] = att.spell(mnemonic, "", b"") if self._is_att else mnemonic
+            head = att.spell(mnemonic, "", b"") if self._is_att else mnemonic
+            # With prefix 66 the target may be cut to 16 bits.
+            distance = None if code[0] == _WORD else int(operands, 0) - place
+            self._branches[code] = f"{head}\t0x", distance
             return None
         if not self._is_att or mnemonic == ".byte":
             return f"{mnemonic}\t{operands}" if operands else mnemonic

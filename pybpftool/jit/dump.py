@@ -52,9 +52,10 @@ def dump_plain(
     kernel does not tell where functions begin.
     """
     decoded = _Decoded(prog, syntax)
-    formats = _Rendered(lambda text: f"%x:\t{text.replace('%', '%%')}\n")
-    if opcodes:
-        formats = _Rendered(lambda text: f"%x:\t{text.replace('%', '%%')}\n\t%s \n")
+    end = "\n\t%s \n" if opcodes else "\n"
+    # Only offsets of fewer digits are padded: "%4x" takes twice as long as "%x".
+    padded = _Rendered(lambda text: f"%4x:\t{text.replace('%', '%%')}{end}")
+    formats = _Rendered(lambda text: f"%x:\t{text.replace('%', '%%')}{end}")
     hexes = _Hexes(" ")
     lines = None
     if prog.btf is not None:
@@ -66,19 +67,26 @@ def dump_plain(
                 out.write(f"{proto}:\n")
             out.write(f"{decoded.names.function(function)}:\n")
         texts = list(insns.texts)
-        for index, name in decoded.names.targets(function, insns):
-            texts[index] += f" <{name}>"
-        pieces = list(map(formats.__getitem__, texts))
-        # Only offsets of fewer digits are padded: "%4x" takes twice as long as "%x".
-        padded = bisect_left(insns.pcs, 0x1000)
-        pieces[:padded] = [f"%4{piece[1:]}" for piece in pieces[:padded]]
+        # Hardly two jumps go the same way: they are not worth a place among the formats.
+        for index in insns.targets:
+            texts[index] = ""
+        beyond = bisect_left(insns.pcs, 0x1000)
+        pieces = [*map(padded.__getitem__, texts[:beyond])]
+        pieces += map(formats.__getitem__, texts[beyond:])
+        named = dict(decoded.names.targets(function, insns))
+        for index in insns.targets:
+            head = "%4x" if index < beyond else "%x"
+            text = insns.texts[index]
+            if index in named:
+                text = f"{text} <{named[index]}>"
+            pieces[index] = f"{head}:\t{text.replace('%', '%%')}{end}"
         if lines is not None:
             shown = prog.shown_lines(function, insns.pcs)
             for (index, _), text in zip(shown, lines([r for _, r in shown])):
                 pieces[index] = text + pieces[index]
-        for begin, end in _runs(len(pieces)):
-            arguments = _arguments(insns, begin, end, hexes if opcodes else None)
-            out.write("".join(pieces[begin:end]) % tuple(arguments))
+        for begin, stop in _runs(len(pieces)):
+            arguments = _arguments(insns, begin, stop, hexes if opcodes else None)
+            out.write("".join(pieces[begin:stop]) % tuple(arguments))
         if prog.is_split:
             out.write("\n")
 
