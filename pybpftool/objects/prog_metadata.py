@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.errors import BpfError
 from pybpftool.kernel.interface import MAP_INFO
 from pybpftool.records import Record
 
@@ -68,22 +68,27 @@ def values(variables: Iterable[Variable]) -> dict[str, object]:
 class MetadataReader:
     """Reads variables of one kernel; keeps which maps can hold them. ``btf`` reads BTF by id."""
 
-    __slots__ = ("_btf", "_kernel", "_maps")
+    __slots__ = ("_btf", "_kernel", "_maps", "_with_metadata")
 
     def __init__(self, kernel: Kernel, btf: Callable[[int], Btf]) -> None:
         self._kernel = kernel
         self._btf = btf
         self._maps: dict[int, dict[str, Any] | None] = {}
+        self._with_metadata: dict[int, bool] = {}
 
     def read(self, map_ids: Iterable[int]) -> Sequence[Variable]:
         """The variables of a program that uses these maps."""
         variables: list[Variable] = []
-        found = self._map(map_ids)
-        if found is None:
-            return variables
-        info, value = found
-        section = info["btf_value_type_id"]
         try:
+            id, info = self._rodata_map(map_ids)
+            if info is None or not self._has_metadata(info["btf_id"]):
+                return variables
+            obj = self._kernel.open("map", id)
+            try:
+                value = self._kernel.map_value(obj, bytes(4))
+            finally:
+                self._kernel.close(obj)
+            section = info["btf_value_type_id"]
             btf = self._btf(info["btf_id"])
             if btf.kind(section) != _BTF_KIND_DATASEC:
                 return variables
@@ -93,24 +98,24 @@ class MetadataReader:
                     type_id = btf.type(var).size_or_type
                     variables.append(Variable(name[len(PREFIX) :], btf, type_id, value, offset))
         except BpfError:
-            pass  # damaged BTF: what could be read is shown
+            pass  # a map that is gone, or damaged BTF: what could be read is shown
         return variables
 
-    def _map(self, map_ids: Iterable[int]) -> tuple[dict[str, Any], bytes] | None:
-        """The program's first map that can hold metadata, and its only value."""
+    def _has_metadata(self, btf_id: int) -> bool:
+        """Whether names of variables can be in a BTF object; most are not worth a closer look."""
+        known = self._with_metadata.get(btf_id)
+        if known is None:
+            known = PREFIX.encode() in self._kernel.btf_data(btf_id)
+            self._with_metadata[btf_id] = known
+        return known
+
+    def _rodata_map(self, map_ids: Iterable[int]) -> tuple[int, dict[str, Any] | None]:
+        """The id and info of a program's first map that can hold metadata."""
         for id in map_ids:
-            try:
-                info = self._rodata_info(id)
-                if info is None:
-                    continue
-                obj = self._kernel.open("map", id)
-                try:
-                    return info, self._kernel.map_value(obj, bytes(4))
-                finally:
-                    self._kernel.close(obj)
-            except KernelError:
-                return None
-        return None
+            info = self._rodata_info(id)
+            if info is not None:
+                return id, info
+        return 0, None
 
     def _rodata_info(self, id: int) -> dict[str, Any] | None:
         """The info of map ``id`` if it is a .rodata section with BTF, else None."""
