@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
 
-_PAUSE = 0.1  # seconds
 _CHUNK = 1 << 16
 
 
@@ -59,15 +58,15 @@ def _pipe(ctx: Context) -> None:
     fd = open_trace_pipe(ctx.kernel, not ctx.options.nomount, ctx.say)
     rest = b""
     try:
+        ctx.out.flush()
         with Stopping() as stopping:
             while not stopping.is_asked:
                 try:
-                    data = os.read(fd, _CHUNK)
-                except BlockingIOError:
-                    # poll(2) tells of the pipe only when half of a buffer is full (buffer_percent).
-                    ctx.out.flush()
-                    stopping.wait(_PAUSE)
-                    continue
+                    # poll(2) tells of the pipe only when half of a buffer is full
+                    # (buffer_percent), and what does not find room there is lost.
+                    data = stopping.interruptible(os.read, fd, _CHUNK)
+                except InterruptedError:
+                    break
                 except OSError as error:
                     raise BpfError(f"cannot read the trace pipe: {error.strerror}") from None
                 if not data:
@@ -79,6 +78,7 @@ def _pipe(ctx: Context) -> None:
                 else:
                     for line in lines:
                         json.value(f"{_text(line)}\n")
+                ctx.out.flush()
     finally:
         os.close(fd)
     if json is not None:

@@ -30,7 +30,7 @@ _STREAM_ATTR = struct.Struct("=QIII")  # stream_buf, stream_buf_len, stream_id, 
 
 
 def open_trace_pipe(kernel: Kernel, may_mount: bool, say: Callable[[str], None]) -> int:
-    """Open the trace pipe for reading without waiting; a file descriptor.
+    """Open the trace pipe; a file descriptor.
 
     Where no tracefs is mounted one is, if it may be, and stays, as the pipe is in use then.
     Raises BpfError.
@@ -91,7 +91,7 @@ def _mounted(kernel: Kernel) -> Iterator[str]:
 def _open(place: str) -> int | None:
     path = f"{place}/{_PIPE}"
     try:
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _ABSENT:
             return None

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from pybpftool.cli.stopping import Stopping
 from pybpftool.control import mounts, tracelog
 from pybpftool.errors import KernelError
+from pybpftool.output.stream import Output
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
 
@@ -69,6 +71,60 @@ def test_json_is_an_array_of_lines(pipe: int) -> None:
     thread.join()
     assert result.status == 0
     assert result.out == b'["one \\"line\\"\\n","byte \\udcff\\n"]\n'
+
+
+def test_lines_show_as_they_come(pipe: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = []
+    write = Output.write
+
+    def timed(out: Output, text: str) -> None:
+        moments.append(time.monotonic())
+        write(out, text)
+
+    def feed() -> None:
+        for _ in range(5):
+            time.sleep(0.05)
+            written.append(time.monotonic())
+            os.write(pipe, b"line\n")
+        interrupt_when_read(pipe, signal.SIGINT).join()
+
+    written: list[float] = []
+    monkeypatch.setattr(Output, "write", timed)
+    thread = threading.Thread(target=feed)
+    thread.start()
+    result = run("prog", "tracelog", kernel=Live())
+    thread.join()
+    assert result.out == b"line\n" * 5
+    # Each before the next one is there.
+    assert len(moments) == 5
+    assert all(moment < after for moment, after in zip(moments, written[1:]))
+
+
+def test_a_signal_just_before_the_call() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGINT)]
+    reader, writer = os.pipe()
+    try:
+        with Stopping() as stopping:
+
+            def late() -> bytes:
+                stopping.is_asked = True  # as if the handler had run before
+                return os.read(reader, 1)
+
+            start = time.monotonic()
+            with pytest.raises(InterruptedError):
+                stopping.interruptible(late)
+            assert time.monotonic() - start < 5
+            with pytest.raises(InterruptedError):
+                stopping.interruptible(os.read, reader, 1)
+            stopping.is_asked = False
+            os.write(writer, b"x")
+            assert stopping.interruptible(os.read, reader, 1) == b"x"
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        assert [signal.getsignal(each) for each in (signal.SIGALRM, signal.SIGINT)] == before
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_the_end_of_the_pipe_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
