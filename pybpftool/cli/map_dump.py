@@ -7,12 +7,11 @@ import posix
 from pybpftool.ahead import ahead
 from pybpftool.errors import BpfError
 from pybpftool.objects.elements import (
+    HUGE,
     FormattedLayout,
     JsonLayout,
     Shape,
     plain_layout,
-    unreadable,
-    unreadable_json,
 )
 from pybpftool.objects.map import read, readable_types
 from pybpftool.output.jsontext import JsonStream
@@ -167,6 +166,11 @@ class _Dump:
 
     def _write(self, batch: Batch, layout: Layout, json: JsonStream | None) -> None:
         out = self._ctx.out
+        if len(batch.values or b"") >= HUGE * batch.count:
+            write_pieces = out.write_pieces if json is None else json.raw_pieces
+            for key, value in batch.pairs():
+                write_pieces(layout.pieces(key, value))
+            return
         write, write_bytes = (
             (out.write, out.write_bytes) if json is None else (json.raw, json.raw_bytes)
         )
@@ -177,12 +181,14 @@ class _Dump:
                 write_bytes(block)
 
     def _write_unreadable(self, map: Map, batch: Batch) -> None:
-        if self._is_text or self.json is None:
-            self._write(batch, unreadable(map, batch.errno), None)
+        from pybpftool.objects.unreadable import unreadable, unreadable_json
+
+        json = None if self._is_text else self.json
+        if json is None:
+            layout = unreadable(map, batch.errno)
         else:
-            json = self.json
             layout = unreadable_json(map, batch.errno, json.depth, json.is_pretty)
-            self._write(batch, layout, json)
+        self._write(batch, layout, json)
 
 
 def dump(ctx: Context, args: Args) -> None:

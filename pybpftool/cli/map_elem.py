@@ -73,11 +73,12 @@ class OpenMap(KeptMap):
         """Print an element, formatted by BTF where there is some."""
         if self._layout is None:
             self._layout = self._made_layout()
-        text = self._layout.one(key, value)
+        pieces = self._layout.pieces(key, value)
         if self._ctx.json is not None:
-            self._ctx.json.raw(text)
+            self._ctx.json.raw_pieces(pieces)
         else:
-            self._ctx.out.write(text + self._end)
+            self._ctx.out.write_pieces(pieces)
+            self._ctx.out.write(self._end)
 
     def _made_layout(self) -> Layout:
         from pybpftool.objects.elements import FormattedLayout, JsonLayout, Shape, plain_layout

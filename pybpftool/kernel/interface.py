@@ -128,6 +128,13 @@ class Batch:
         self.count = count
         self.errno = errno
 
+    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each key with its value, of a batch that has values."""
+        values = self.values or b""
+        key, value = len(self.keys) // self.count, len(values) // self.count
+        for at in range(self.count):
+            yield self.keys[at * key : (at + 1) * key], values[at * value : (at + 1) * value]
+
     def first(self, count: int) -> Batch:
         """The first ``count`` elements alone."""
         keys = self.keys[: len(self.keys) // self.count * count]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import posix
-from errno import ENOENT, ENOSPC
-
 from pybpftool.output.hexrows import KEY, VALUE, Rows, Run, hex_text
 from pybpftool.output.jsontext import quote
 
@@ -20,6 +17,10 @@ if TYPE_CHECKING:
 
 # Elements are decoded together as long as they have no more values than this.
 _MAX_FIELDS = 16384
+
+
+HUGE = 1 << 18
+"""Bytes of a value from which elements should be made in pieces, which takes less memory."""
 
 
 class Shape:
@@ -60,12 +61,16 @@ class Layout:
         """A single element."""
         raise NotImplementedError
 
+    def pieces(self, key: bytes, value: bytes) -> Iterator[str]:
+        """A single element little by little; see :data:`HUGE`."""
+        yield self.one(key, value)
+
 
 def plain_layout(shape: Shape) -> Layout:
     """Keys and values as hexadecimal bytes."""
     if shape.is_of_maps:
         return _PlainOfMaps(shape)
-    return _FixedLayout(Rows(_plain_parts(shape), shape.pitches))
+    return FixedLayout(Rows(_plain_parts(shape), shape.pitches))
 
 
 def _plain_parts(shape: Shape) -> list[str | Run]:
@@ -80,7 +85,7 @@ def _plain_parts(shape: Shape) -> list[str | Run]:
                 run = Run(VALUE, cpu * shape.step, value_size)
                 parts += [f"value (CPU {cpu:02d}):{blank}", run, "\n"]
         return parts
-    blank, between = _line_breaks(key_size, value_size)
+    blank, between = line_breaks(key_size, value_size)
     if key_size:
         parts += [f"key:{blank}", Run(KEY, 0, key_size), between]
     if value_size:
@@ -88,13 +93,13 @@ def _plain_parts(shape: Shape) -> list[str | Run]:
     return [*parts, "\n"]
 
 
-def _line_breaks(key_size: int, value_size: int) -> tuple[str, str]:
+def line_breaks(key_size: int, value_size: int) -> tuple[str, str]:
     """What follows the words, and what stands between a key and its value."""
     is_long = key_size > 16 or value_size > 16
     return "\n" if is_long else " ", "  " if key_size + value_size <= 24 and not is_long else "\n"
 
 
-class _FixedLayout(Layout):
+class FixedLayout(Layout):
     """Elements that are all as wide as each other."""
 
     def __init__(self, rows: Rows) -> None:
@@ -106,16 +111,8 @@ class _FixedLayout(Layout):
     def one(self, key: bytes, value: bytes) -> str:
         return self._rows.row(key, value)
 
-
-class _JsonRows(_FixedLayout):
-    """The same as JSON, with commas between them."""
-
-    def __init__(self, parts: list[str | Run], pitches: tuple[int, int]) -> None:
-        super().__init__(Rows([*parts, ","], pitches))
-
-    def blocks(self, batch: Batch) -> Iterator[str | bytes | memoryview]:
-        for block in self._rows.blocks(batch.keys, batch.values or b"", batch.count):
-            yield block[:-1]
+    def pieces(self, key: bytes, value: bytes) -> Iterator[str]:
+        return self._rows.pieces(key, value)
 
 
 class _PerElement(Layout):
@@ -145,7 +142,7 @@ class _PerElement(Layout):
 class _PlainOfMaps(_PerElement):
     def one(self, key: bytes, value: bytes) -> str:
         shape = self._shape
-        blank, between = _line_breaks(shape.key_size, shape.value_size)
+        blank, between = line_breaks(shape.key_size, shape.value_size)
         return f"key:{blank}{hex_text(key)}{between}inner_map_id:{blank}{_inner_id(value)} \n"
 
 
@@ -155,7 +152,7 @@ def _inner_id(value: bytes) -> int:
     return int.from_bytes(value[:4], sys.byteorder)
 
 
-class _Json:
+class JsonPlaces:
     """The places of JSON text in one of the two layouts."""
 
     __slots__ = ("_is_pretty",)
@@ -180,7 +177,7 @@ class JsonLayout(Layout):
 
     def __init__(self, shape: Shape, types: ValueTypes | None, depth: int, is_pretty: bool) -> None:
         self._shape = shape
-        json = _Json(is_pretty)
+        json = JsonPlaces(is_pretty)
         parts = self._hex_parts(shape, json, depth)
         self._end = json.end("}", depth)
         self._tail: Callable[[bytes, bytes], str] | None = None
@@ -198,7 +195,7 @@ class JsonLayout(Layout):
         self._with_commas = Rows([*parts, ","], shape.pitches)
 
     @staticmethod
-    def _hex_parts(shape: Shape, json: _Json, depth: int) -> list[str | Run]:
+    def _hex_parts(shape: Shape, json: JsonPlaces, depth: int) -> list[str | Run]:
         list_end = json.end("]", depth + 1)
         parts: list[str | Run] = [
             "{" + json.name("key", depth, True),
@@ -250,6 +247,16 @@ class JsonLayout(Layout):
             return row
         return self._complete(row, key, value)
 
+    def pieces(self, key: bytes, value: bytes) -> Iterator[str]:
+        yield from self._rows.pieces(key, value)
+        if self._tail is not None:
+            yield self._tail(key, value)
+        if self._formatted is not None:
+            yield self._formatted_name
+            yield from self._formatted.pieces(key, value)
+        if self._tail is not None or self._formatted is not None:
+            yield self._end
+
     def _complete(self, row: str, key: bytes, value: bytes) -> str:
         if self._tail is not None:
             row += self._tail(key, value)
@@ -273,7 +280,7 @@ class FormattedLayout(_PerElement):
 
         self._bad = BadValue
         compile = compile_json if is_json else compile_text
-        json = _Json(is_pretty)
+        json = JsonPlaces(is_pretty)
         self._key: Decoder | None = None
         before = "{"
         if types.key_id:
@@ -377,50 +384,29 @@ class FormattedLayout(_PerElement):
             start += count
 
     def one(self, key: bytes, value: bytes) -> str:
-        text = self._before
+        return "".join(self.pieces(key, value))
+
+    def pieces(self, key: bytes, value: bytes) -> Iterator[str]:
+        yield self._before
         if self._key is not None:
             try:
-                text += self._key(key, 0)
+                yield self._key(key, 0)
             except self._bad as bad:
-                return text + bad.text + self._end
-        text += self._between
+                yield bad.text + self._end
+                return
+        yield self._between
         if not self._shape.is_per_cpu:
             try:
-                return text + self._value(value, 0) + self._end
+                yield self._value(value, 0)
             except self._bad as bad:
-                return text + bad.text + self._end
+                yield bad.text
+            yield self._end
+            return
         for cpu, before in enumerate(self._cpus):
-            text += before
+            yield before
             try:
-                text += self._value(value, cpu * self._shape.step) + self._cpu_end
+                yield self._value(value, cpu * self._shape.step) + self._cpu_end
             except self._bad as bad:
-                text += bad.text + self._cpu_end
+                yield bad.text + self._cpu_end
                 break
-        return text + self._list_end + self._end
-
-
-def unreadable(map: Map, errno: int) -> Layout:
-    """Elements whose values cannot be read, in a plain dump."""
-    if errno == ENOENT:
-        message = "<no entry>"
-    elif errno == ENOSPC and map.traits.cookie_size:
-        message = "<cannot read>"
-    else:
-        message = posix.strerror(errno)
-    blank, between = _line_breaks(map.key_size, len(message))
-    key = Run(KEY, 0, map.key_size)
-    return _FixedLayout(
-        Rows([f"key:{blank}", key, f"{between}value:{blank}{message}\n"], (map.key_size, 0))
-    )
-
-
-def unreadable_json(map: Map, errno: int, depth: int, is_pretty: bool) -> Layout:
-    """The same in JSON."""
-    json = _Json(is_pretty)
-    parts: list[str | Run] = [
-        "{" + json.name("key", depth, True),
-        Run(KEY, 0, map.key_size, json.end("]", depth + 1)),
-        json.name("value", depth) + "{" + json.name("error", depth + 1, True),
-        quote(posix.strerror(errno)) + json.end("}", depth + 1) + json.end("}", depth),
-    ]
-    return _JsonRows(parts, (map.key_size, 0))
+        yield self._list_end + self._end

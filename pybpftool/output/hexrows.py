@@ -19,6 +19,8 @@ KEY, VALUE = 0, 1
 
 # Rows made at once: their text should stay in the second-level cache.
 _BLOCK = 2048
+# Bytes of a run that are made at once where it has more than that; whole lines of text.
+_SOME = 1 << 16
 # Fewer rows than this are cheaper made one by one, as are rows with more bytes.
 _FEW = 24
 _WIDE = 1024
@@ -59,6 +61,18 @@ class Run:
         self.offset = offset
         self.size = size
         self.end = end
+
+    def pieces(self, data: bytes) -> Iterator[str]:
+        """The bytes of a run, some at a time."""
+        if self.end is None:
+            for at in range(0, len(data), _SOME):
+                yield ("\n" if at else "") + hex_text(data[at : at + _SOME])
+            return
+        for at in range(0, len(data), _SOME):
+            end = self.end if at + _SOME >= len(data) else ""
+            yield (", " if at else "[")[:1] + hex_list(data[at : at + _SOME], end)[1:]
+        if not data:
+            yield hex_list(data)
 
 
 def offset_rows(data: bytes) -> str:
@@ -101,6 +115,15 @@ class Rows:
                 data = data[part.offset : part.offset + part.size]
             pieces.append(hex_text(data) if part.end is None else hex_list(data, part.end))
         return "".join(pieces)
+
+    def pieces(self, key: bytes, value: bytes) -> Iterator[str]:
+        """One row, little by little: for one of millions of bytes."""
+        for part in self._parts:
+            if isinstance(part, str):
+                yield part
+                continue
+            data = value if part.source else key
+            yield from part.pieces(data[part.offset : part.offset + part.size])
 
     def blocks(self, keys: bytes, values: bytes, count: int) -> Iterator[bytes | memoryview]:
         """``count`` rows, each block valid until the next is asked for."""

@@ -146,6 +146,11 @@ class JsonStream:
         self._begin_value()
         self._out.write(text)
 
+    def raw_pieces(self, pieces: Iterable[str]) -> None:
+        """As :meth:`raw`, one value that comes in pieces."""
+        self._begin_value()
+        self._out.write_pieces(pieces)
+
     def raw_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """As :meth:`raw`, a large block in ASCII."""
         self._begin_value()

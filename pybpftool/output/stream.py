@@ -6,6 +6,10 @@ import posix
 
 from pybpftool.errors import BpfError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # The first block goes out when this many characters are there, so that a reader
 # sees a listing begin; later blocks double up to the largest.
 _FIRST_BLOCK = 512
@@ -96,6 +100,11 @@ class Output:
             self.flush()
             if not self._tty and self._limit < _LARGEST_BLOCK:
                 self._limit *= 2
+
+    def write_pieces(self, pieces: Iterable[str]) -> None:
+        """Append some texts."""
+        for piece in pieces:
+            self.write(piece)
 
     def write_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Write a large block of printable ASCII at once, after what was collected before."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pybpftool.cli import map_dump
 from tests.support import asm, load
 from tests.support.btfbuild import SIGNED, BtfBuilder
 from tests.support.cli import Result, assert_one_sentence, run
@@ -534,6 +535,16 @@ def maps() -> Iterator[Maps]:
     """All types."""
     with all_maps() as made:
         yield made
+
+
+@pytest.mark.parametrize("mode", ["", "-j", "-p"])
+def test_dumps_in_pieces_are_the_same(
+    mode: str, maps: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = [command(item.fd, "dump", mode=mode) for item in maps.made]
+    monkeypatch.setattr(map_dump, "HUGE", 1)
+    assert [command(item.fd, "dump", mode=mode) for item in maps.made] == usual
+    assert any(b"formatted" in each.out for each in usual) == bool(mode)
 
 
 def test_every_command_on_every_type(maps: Maps) -> None:

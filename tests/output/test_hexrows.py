@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,17 @@ def test_hex_text_of_known_bytes() -> None:
 @given(st.binary(max_size=40))
 def test_hex_list(data: bytes) -> None:
     assert json.loads(hex_list(data)) == ["0x%02x" % byte for byte in data]
+
+
+@pytest.mark.parametrize("end", [None, "]", "\n    ]"])
+@given(data=st.binary(max_size=100), some=st.sampled_from([16, 32, 64]))
+def test_pieces_of_a_run(end: str | None, data: bytes, some: int) -> None:
+    with mock.patch.object(hexrows, "_SOME", some):
+        pieces = [*Run(VALUE, 0, len(data), end).pieces(data)]
+    assert "".join(pieces) == (hex_text(data) if end is None else hex_list(data, end))
+    assert len(pieces) <= len(data) // some + 1
+    rows = Rows(["<", Run(KEY, 1, 2, "]"), "=", Run(VALUE, 0, len(data), end), ">"], (4, len(data)))
+    assert "".join(rows.pieces(b"abcd", data)) == rows.row(b"abcd", data)
 
 
 def test_end_of_a_hex_list() -> None:

@@ -48,7 +48,7 @@ TESTED_IN: dict[str, str] = {
     "cli/test_main.py": "cli.help cli.options",
     "cli/test_map.py": "cli.listing cli.map_dump objects.map",
     "cli/test_map_elem.py": (
-        "cli.map_create cli.pinning control.mounts control.pin objects.elements"
+        "cli.map_create cli.pinning control.mounts control.pin objects.elements objects.unreadable"
     ),
     "cli/test_monitor.py": "control.assembly control.bpf_calls",
     "cli/test_net.py": "objects.net",
