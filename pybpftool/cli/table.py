@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Row = Callable[[str], Any]
 
 _LISTS = ("show", "list", "tree")
+_MOST = 8  # values of a list in one cell
 _RIGHT = (columns.BYTES, columns.NUMBER, columns.AGE, columns.NS)
 
 
@@ -184,6 +185,10 @@ def cell(kind: str, value: Any) -> str:
             return duration(value)
         if kind == columns.TIME:
             return _local_time(value)
+    if isinstance(value, (list, tuple)) and len(value) > _MOST:
+        # All rows are as wide as the widest, and a program may be attached in a thousand places.
+        more = f"{len(value) - _MOST} more"
+        return f"{shown(columns.value_words(value[:_MOST]))}, {more}"
     return shown(columns.value_words(value)) or "-"
 
 

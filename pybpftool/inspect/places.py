@@ -102,7 +102,7 @@ class Places:
     could look.
     """
 
-    __slots__ = ("_by_link", "_kernel", "_names", "_targets", "by_prog", "refused")
+    __slots__ = ("_by_link", "_kernel", "_names", "_targets", "_unlinked", "by_prog", "refused")
 
     def __init__(
         self, kernel: Kernel, links: list[Link], names: Names, targets: AttachTargets
@@ -113,6 +113,8 @@ class Places:
         self.by_prog: dict[int, list[Place]] = {}
         self.refused: list[BpfError] = []
         self._by_link: dict[int, Place] = {}
+        # By program and hook, then by target.
+        self._unlinked: dict[tuple[int, str], dict[str, Place]] = {}
         asked: tuple[Callable[[], Iterator[Place]], ...] = (
             self._networks,
             self._in_cgroups,
@@ -137,6 +139,9 @@ class Places:
             self._by_link.setdefault(place.link_id, place)
         if place.prog_id:
             self.by_prog.setdefault(place.prog_id, []).append(place)
+            if not place.link_id:
+                by_target = self._unlinked.setdefault((place.prog_id, place.hook), {})
+                by_target.setdefault(place.target, place)
 
     # --- networks ---
 
@@ -193,13 +198,10 @@ class Places:
             return self._by_link[place.link_id]
         if place.key not in ("dev", "cgroup") and place.hook != "flow_dissector":
             return None
-        found = [
-            other
-            for other in self.by_prog.get(place.prog_id, ())
-            if other.hook == place.hook and not other.link_id
-            and place.target in ("", "?", other.target)
-        ]  # fmt: skip
-        return found[0] if found else None
+        by_target = self._unlinked.get((place.prog_id, place.hook), {})
+        if place.target in ("", "?"):
+            return next(iter(by_target.values()), None)
+        return by_target.get(place.target)
 
     # --- perf events ---
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pybpftool.cli.table import cell
 from pybpftool.errors import KernelError
+from pybpftool.inspect import columns
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.objects.link import Link, LinkReader
 from tests.support.cli import assert_one_sentence, run
@@ -163,3 +165,8 @@ def test_a_terminal() -> None:
     assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", TERM="dumb")
     assert "\x1b" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", "--color", "never")
     assert "…" not in on_terminal("--snapshot", SNAPSHOT, "prog", "--table", COLUMNS="200")
+
+
+def test_a_cell_has_few_values_of_a_list() -> None:
+    assert cell(columns.TEXT, tuple("abcdefgh")) == "a, b, c, d, e, f, g, h"
+    assert cell(columns.TEXT, [*"abcdefghi", "\x1b"]) == "a, b, c, d, e, f, g, h, 2 more"
