@@ -8,33 +8,32 @@ format, put together from a format per kind and number of elements.
 from __future__ import annotations
 
 from pybpftool.btf.names import Names
+from pybpftool.btf.rawformats import (
+    BY_HAND,
+    SKIP,
+    VAR_LINKAGES,
+    Fitting,
+    Formats,
+    JsonStyle,
+    Style,
+    linkage_name,
+    signed,
+    size_of_var,
+)
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
-    ARRAY,
-    CONST,
     DATASEC,
     DECL_TAG,
     ENUM,
     ENUM64,
-    FLOAT,
-    FUNC,
-    FUNC_PROTO,
-    FWD,
     INT,
-    KIND_MAX,
-    KIND_NAMES,
     LOC_PARAM,
     LOC_PROTO,
     LOCSEC,
-    PTR,
-    RESTRICT,
     STRUCT,
-    TYPE_TAG,
-    TYPEDEF,
     UNION,
     VAR,
-    VOLATILE,
-)  # fmt: skip
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,175 +53,11 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 13
 
 _ENCODINGS = {0: "(none)", 1: "SIGNED", 2: "CHAR", 4: "BOOL"}
-_VAR_LINKAGES = ("static", "global", "extern")  # enum of include/uapi/linux/btf.h
-_FUNC_LINKAGES = ("static", "global", "extern")
-_REFERRING = frozenset(
-    (
-        PTR, CONST, VOLATILE, RESTRICT, TYPEDEF,
-        TYPE_TAG,
-    )
-)  # fmt: skip
-
 # Up to this many words a loop over the names beats slices.
 _FEW = 30
-# Lists whose elements have no names of their own.
-_NAMELESS = ("vars", "loc_params")
-# Consumes an argument and writes nothing.
-_SKIP = "%.0s"
 
 
-def _linkage(names: Sequence[str], value: int) -> str:
-    return names[value] if value < len(names) else "(unknown)"
-
-
-class _Formats(dict[int, tuple[str, int, int]]):
-    """For an ``info`` word: a format, the type's words, and every how many of its
-    elements' words a name stands (0: no names; negative: a type to be written by hand).
-
-    A format's arguments are the type's words, with the type's id in place of the
-    name and the name in place of the ``info`` word.
-    """
-
-    __slots__ = ("_style", "sizes")
-
-    def __init__(self, btf: Btf, style: _Style) -> None:
-        super().__init__()
-        self.sizes = btf.sizes
-        self._style = style
-
-    def __missing__(self, info: int) -> tuple[str, int, int]:
-        words = self.sizes[info]
-        kind = info >> 24 & 0x7F
-        vlen = info & 0xFFFFFF
-        flag = info >> 31
-        style = self._style
-        every = 0
-        if kind in _REFERRING:
-            text = style.format(kind, [("type_id", "%d")])
-        elif kind == FUNC:
-            linkage = _linkage(_FUNC_LINKAGES, vlen)
-            text = style.format(kind, [("type_id", "%d"), ("linkage", linkage)])
-        elif kind == FUNC_PROTO:
-            text = style.format(
-                kind,
-                [("ret_type_id", "%d"), ("vlen", str(vlen))],
-                "params",
-                [[("name", "%s"), ("type_id", "%d")]] * vlen,
-            )
-            every = 2
-        elif kind in (STRUCT, UNION) and not flag:
-            fields = [("name", "%s"), ("type_id", "%d"), ("bits_offset", "%d")]
-            text = style.format(
-                kind, [("size", "%d"), ("vlen", str(vlen))], "members", [fields] * vlen
-            )
-            every = 3
-        elif kind == ENUM and not flag:
-            fields = [("encoding", "UNSIGNED"), ("size", "%d"), ("vlen", str(vlen))]
-            text = style.format(kind, fields, "values", [[("name", "%s"), ("val", "%d")]] * vlen)
-            every = 2
-        elif kind == ARRAY:
-            # An array has its size word, which is zero, before what is shown.
-            fields = [("type_id", _SKIP + "%d"), ("index_type_id", "%d"), ("nr_elems", "%d")]
-            text = style.format(kind, fields)
-        elif kind == FLOAT:
-            text = style.format(kind, [("size", "%d")])
-        elif kind == FWD:
-            text = style.format(kind, [("fwd_kind", "union" if flag else "struct")]) + _SKIP
-        else:
-            text = ""
-            every = -1
-        if not vlen and every > 0:
-            every = 0
-        found = (text, words, every)
-        self[info] = found
-        return found
-
-
-class _Style:
-    """How a type is written: as text; the subclass writes JSON."""
-
-    def format(
-        self,
-        kind: int,
-        fields: Sequence[tuple[str, str]],
-        list_name: str = "",
-        elements: Sequence[Sequence[tuple[str, str]]] = (),
-    ) -> str:
-        """A format for (id, name, …); fields' values are formats or texts."""
-        parts = [f"[%d] {KIND_NAMES[kind if kind <= KIND_MAX else 0]} '%s'"]
-        comma = "," if kind == VAR else ""
-        parts += [f" {name}={value}{comma if name == 'type_id' else ''}" for name, value in fields]
-        # Elements of one type are mostly alike: their formats are made once.
-        known: dict[int, str] = {}
-        for element in elements:
-            text = known.get(id(element))
-            if text is None:
-                (_, first), *others = element
-                if list_name in _NAMELESS:
-                    text = "\n\t" + " ".join([f"{name}={value}" for name, value in element])
-                else:
-                    text = f"\n\t'{first}'" + "".join(
-                        [f" {name}={value}" for name, value in others]
-                    )
-                known[id(element)] = text
-            parts.append(text)
-        parts.append("\n")
-        return "".join(parts)
-
-    def names(self, names: Names) -> Names:
-        return names
-
-
-class _Json(_Style):
-    """Types as JSON objects; ``depth`` levels deep if pretty."""
-
-    def __init__(self, depth: int | None) -> None:
-        self._depth = depth
-
-    def _object(self, fields: Sequence[tuple[str, str]], level: int) -> str:
-        if self._depth is None:
-            return "{" + ",".join([f'"{name}":{value}' for name, value in fields]) + "}"
-        pad = "\n" + "    " * (self._depth + level + 1)
-        inner = ",".join([f'{pad}"{name}": {value}' for name, value in fields])
-        return "{" + inner + pad[:-4] + "}"
-
-    def format(
-        self,
-        kind: int,
-        fields: Sequence[tuple[str, str]],
-        list_name: str = "",
-        elements: Sequence[Sequence[tuple[str, str]]] = (),
-    ) -> str:
-        members: list[tuple[str, str]] = [
-            ("id", "%d"),
-            ("kind", f'"{KIND_NAMES[kind if kind <= KIND_MAX else 0]}"'),
-            ("name", '"%s"'),
-        ]
-        members += [(name, self._quoted(name, value)) for name, value in fields]
-        if list_name:
-            known: dict[int, str] = {}
-            texts = []
-            for element in elements:
-                text = known.get(id(element))
-                if text is None:
-                    quoted = [(name, self._quoted(name, value)) for name, value in element]
-                    text = known[id(element)] = self._object(quoted, 2)
-                texts.append(text)
-            end = "]"
-            if self._depth is not None and texts:
-                end = "\n" + "    " * (self._depth + 1) + "]"
-            members.append((list_name.removeprefix("loc_"), "[" + ",".join(texts) + end))
-        return "," + self._object(members, 0)
-
-    @staticmethod
-    def _quoted(name: str, value: str) -> str:
-        return f'"{value}"' if name in ("name", "encoding", "linkage", "fwd_kind") else value
-
-    def names(self, names: Names) -> Names:
-        return names.quoted()
-
-
-def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
+def _by_hand(btf: Btf, style: Style, type_id: int, names: Names) -> str:
     """A type of the less frequent forms, with all of its values."""
     words, at = btf.at(type_id)
     info = words[at]
@@ -230,7 +65,7 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
     vlen = info & 0xFFFFFF
     flag = info >> 31
     size = str(words[at + 1])
-    is_json = isinstance(style, _Json)
+    is_json = isinstance(style, JsonStyle)
     elements: list[list[tuple[str, str]]] = []
     list_name = ""
     fields: list[tuple[str, str]] = []
@@ -243,7 +78,7 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
             ("encoding", _ENCODINGS.get(encoding, "UNKN")),
         ]
     elif kind == VAR:
-        fields = [("type_id", size), ("linkage", _linkage(_VAR_LINKAGES, words[at + 2]))]
+        fields = [("type_id", size), ("linkage", linkage_name(VAR_LINKAGES, words[at + 2]))]
     elif kind == DECL_TAG:
         index = words[at + 2]
         fields = [("type_id", size), ("component_idx", str(index - (index >> 31 << 32)))]
@@ -278,12 +113,7 @@ def _by_hand(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
         fields = [("size", size), ("vlen", str(vlen))]
         list_name = "vars"
         for var, offset, length in btf.secinfos(type_id):
-            shown = str(length)
-            if not is_json:
-                var_words, var_at = btf.at(var)
-                var_kind = var_words[var_at] >> 24 & 0x7F
-                kind_name = KIND_NAMES[var_kind if var_kind <= KIND_MAX else 0]
-                shown += f" ({kind_name} '{names[var_words[var_at - 1]]}')"
+            shown = str(length) if is_json else size_of_var(btf, names, var, length)
             elements.append([("type_id", str(var)), ("offset", str(offset)), ("size", shown)])
     elif kind in (LOC_PARAM, LOC_PROTO, LOCSEC):
         fields, list_name, elements = _location(words[at : at + 4 + 4 * vlen], kind, names)
@@ -299,13 +129,13 @@ def _location(words: Sequence[int], kind: int, names: Names) -> tuple[Fields, st
     """A kind of locations, of which ``words`` begin with the info: fields, list and elements."""
     vlen = words[0] & 0xFFFFFF
     if kind == LOC_PARAM:
-        fields = [("size", str(_signed(words[1])))]
+        fields = [("size", str(signed(words[1])))]
         low, high = words[2], words[3]
         if words[0] >> 31:  # a constant
             fields.append(("value", str(low | high << 32)))
         else:
             fields += [("reg", str(low & 0xFFFF)), ("flags", f"0x{low >> 16:x}")]
-            fields.append(("offset", str(_signed(high))))
+            fields.append(("offset", str(signed(high))))
         return fields, "", []
     fields = [("vlen", str(vlen))]
     if kind == LOC_PROTO:
@@ -326,11 +156,7 @@ def _location(words: Sequence[int], kind: int, names: Names) -> tuple[Fields, st
     )
 
 
-def _signed(word: int) -> int:
-    return (word ^ 1 << 31) - (1 << 31)
-
-
-def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
+def _blocks(btf: Btf, style: Style, part: Part | None = None) -> Iterator[str]:
     """The object's own types, or a part of them, a block of the type section at a time."""
     words = btf.words
     first, last = part or (0, len(words))
@@ -338,7 +164,8 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
     since = max((words[at - 1] for at in btf.own_offsets_before(first)[-64:]), default=0)
     names = style.names(btf.names.in_order(since))
     names[0] = "(anon)"
-    formats = _Formats(btf, style)
+    formats = Formats(btf, style)
+    fitting = Fitting(btf, style, names).ways
     while start < last:
         block: list[Any] = words[start : start + _BLOCK].tolist()
         room = len(block) + 1
@@ -352,13 +179,15 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
             if following > room:
                 break
             if every:
-                if every < 0:
-                    append("%s" + _SKIP * (size - 1))
+                if every == BY_HAND:
+                    append("%s" + SKIP * (size - 1))
                     block[at - 1] = _by_hand(btf, style, type_id, names)
                     at = following
                     type_id += 1
                     continue
-                if size < _FEW:
+                if every < 0:
+                    fitting[every](block, at, following - 1)
+                elif size < _FEW:
                     for name_at in range(at + 2, following - 1, every):
                         block[name_at] = names[block[name_at]]
                 else:
@@ -384,9 +213,9 @@ def _blocks(btf: Btf, style: _Style, part: Part | None = None) -> Iterator[str]:
         yield "".join(texts) % tuple(block)
 
 
-def _one(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
+def _one(btf: Btf, style: Style, type_id: int, names: Names) -> str:
     words, at = btf.at(type_id)
-    text, size, every = _Formats(btf, style)[words[at]]
+    text, size, every = Formats(btf, style)[words[at]]
     if every < 0 or (every and not words[at] & 0xFFFFFF):
         return _by_hand(btf, style, type_id, names)
     values: list[object] = list(words[at - 1 : at - 1 + size])
@@ -399,7 +228,7 @@ def _one(btf: Btf, style: _Style, type_id: int, names: Names) -> str:
     return text % tuple(values)
 
 
-def _chosen(btf: Btf, style: _Style, ids: Sequence[int]) -> Iterator[str]:
+def _chosen(btf: Btf, style: Style, ids: Sequence[int]) -> Iterator[str]:
     names = style.names(btf.names.fresh(False))
     names[0] = "(anon)"
     for type_id in ids:
@@ -425,7 +254,7 @@ def text_blocks(btf: Btf, ids: Sequence[int] = (), part: Part | None = None) -> 
 
     ``part`` limits the latter to one of :func:`halves`.
     """
-    style = _Style()
+    style = Style()
     return _chosen(btf, style, ids) if ids else _blocks(btf, style, part)
 
 
@@ -437,7 +266,7 @@ def json_blocks(
     ``depth``: how deep the elements stand in a pretty document; None: compact. What
     does not begin with the array's first element begins with a comma.
     """
-    style = _Json(depth)
+    style = JsonStyle(depth)
     blocks = _chosen(btf, style, ids) if ids else _blocks(btf, style, part)
     if part is None or not part[0]:
         yield next(blocks, "")[1:]

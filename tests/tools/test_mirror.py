@@ -18,7 +18,7 @@ TESTED_IN: dict[str, str] = {
     "btf/test_c_names.py": "btf.c.identifiers btf.c.numbers",
     "btf/test_c_layout.py": "btf.c.enums btf.c.exact btf.c.ordinary btf.c.wide",
     "btf/test_dumps.py": (
-        "btf.c.declare btf.c.dump btf.c.order btf.c.sizes btf.c.text btf.rawdump"
+        "btf.c.declare btf.c.dump btf.c.order btf.c.sizes btf.c.text btf.rawdump btf.rawformats"
     ),
     "btf/test_fuzz.py": "adapters.elftools btf.c.sort",
     "btf/test_initializer.py": "btf.fitting",
