@@ -22,10 +22,14 @@ from pybpftool.uapi.bpf import PROG_TYPES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pybpftool.kernel.interface import Kernel
 
 _STRUCT_OPS = PROG_TYPES.index("struct_ops")
+_FEW = 16  # programs that are soon tried one by one
+_TOGETHER = 64  # programs that are loaded at once: each takes a descriptor
+_REFUSALS = 4  # loads in which none passes, before each is tried by itself
 _EMPTY_SLOT = "failed to initialize slot"  # as libbpf puts it
 SUCCESS, FAILURE = "success", "failure"
 
@@ -52,11 +56,74 @@ def verify(kernel: Kernel, path: str, kernel_btf: str | None = None) -> Iterator
     library()  # once, not in every process
     [names] = apart(path, lambda: _names(path, kernel_btf))
     elf = Relocatable(read_file(path))
+    has_slots = has_struct_ops(elf)
+    said: dict[int, str] = {}
     for index, name in enumerate(names):
         data = uses = None
-        if has_struct_ops(elf):
+        if has_slots:
             data, uses = with_one_program(elf.bytes, name)
-        yield _verify_one(_Trial(path, kernel_btf, index, data, bool(uses)), name)
+        elif len(names) > _FEW and index % _TOGETHER == 0:
+            said = _passing(path, kernel_btf, range(index, min(index + _TOGETHER, len(names))))
+        if index in said:
+            yield Outcome(path, name, SUCCESS, statistics(said[index]))
+        else:
+            yield _verify_one(_Trial(path, kernel_btf, index, data, bool(uses)), name)
+
+
+def _passing(path: str, kernel_btf: str | None, numbers: range) -> dict[int, str]:
+    """What the verifier says of programs that it lets pass, loaded together, as far as known.
+
+    Each is verified by itself in any case. One that is refused ends the loading of others, which
+    then are loaded without it.
+    """
+    found: dict[int, str] = {}
+    rest = [*numbers]
+    patience = _REFUSALS
+    while rest and patience:
+        try:
+            [said] = apart(path, lambda wanted=tuple(rest): _load_some(path, kernel_btf, wanted))
+        except BpfError:
+            break
+        found.update(said)
+        if not said:
+            patience -= 1
+        # Those before the one that was refused have passed; it is the first that has not.
+        rest = [number for number in rest if number not in said][1:]
+    return found
+
+
+def _load_some(path: str, kernel_btf: str | None, wanted: tuple[int, ...]) -> Iterator[Any]:
+    """Load some programs; yield what the verifier said of those that it let pass, by number."""
+    with BpfObjectFile(path, kernel_btf, False, LOG_STATISTICS) as obj:
+        _unpin(obj)
+        tried = {}
+        for at, prog in enumerate(obj.programs):
+            is_tried = at in wanted
+            if is_tried:
+                try:
+                    set_type(obj, prog, guess(obj, prog))
+                    tried[at] = prog.name
+                except BpfError:
+                    is_tried = False  # said when it is tried by itself
+            obj.lib.call("bpf_program__set_autoload", prog.handle, is_tried)
+        refused = None
+        try:
+            obj.load()
+        except LoadError as error:
+            if _EMPTY_SLOT not in str(error):
+                refused = error.program
+                if not refused:
+                    raise  # which of them it is nobody knows
+        said = logs(obj.lib)
+        yield {at: said[name] for at, name in tried.items() if said.get(name) and name != refused}
+
+
+def _unpin(obj: BpfObjectFile) -> None:
+    for map in obj.maps:
+        if map.pin_path:
+            obj.lib.checked(
+                "cannot leave a map unpinned", "bpf_map__set_pin_path", map.handle, None
+            )
 
 
 def _names(path: str, kernel_btf: str | None) -> Iterator[list[str]]:
@@ -105,11 +172,8 @@ def _load_one(trial: _Trial, log_level: int) -> Iterator[str]:
     name = None if data is None else name_of(path)
     with BpfObjectFile(path, trial.kernel_btf, False, log_level, None, name, data) as obj:
         lib = obj.lib
+        _unpin(obj)
         for map in obj.maps:
-            if map.pin_path:
-                lib.checked(
-                    "cannot leave a map unpinned", "bpf_map__set_pin_path", map.handle, None
-                )
             if map.is_struct_ops:
                 lib.call("bpf_map__set_autocreate", map.handle, trial.has_maps)
         for at, prog in enumerate(obj.programs):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.control import libbpf
+from pybpftool.control import libbpf, verify
 from tests.support.bpfc import compile_object
 from tests.support.cli import Result, run
 from tests.support.fakekernel import FakeKernel
@@ -128,6 +128,33 @@ class TestVerify:
         verdicts = {record["program"]: record["verdict"] for record in result.json}
         assert verdicts == {"first": "success", "second": "success", "third": "failure"}
         assert all(record["insns"] for record in result.json), result.json
+
+    def test_slots_of_an_array_and_programs_together(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(verify, "_FEW", 0)
+        self.test_programs_in_slots_of_an_array(tmp_path)
+
+    @pytest.mark.parametrize("few", [0, 100])
+    def test_programs_together_and_alone(
+        self, few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = ["fine0", "bad0", "fine1", "fine2", "bad1", "bad2", "fine3", "fine4"]
+        source = 'SEC("nothing") int untold(void *ctx) { return 0; }\n'
+        for name in names:
+            value = "3" if "fine" in name else "*(volatile int *)8"
+            source += f'SEC("tc") int {name}(struct __sk_buff *skb) {{ return {value}; }}\n'
+        path = compile_object(tmp_path, source)
+        monkeypatch.setattr(verify, "_FEW", few)
+        for together in (2, 3, 64):
+            monkeypatch.setattr(verify, "_TOGETHER", together)
+            result = run("-j", "obj", "verify", path)
+            found = [(row["program"], row["verdict"], row.get("reason")) for row in result.json]
+            assert sorted(name for name, _, _ in found) == sorted([*names, "untold"])
+            for name, verdict, reason in found:
+                assert (verdict == "success") == ("fine" in name)
+                assert ("verifier refuses" in (reason or "")) == ("bad" in name)
+            assert all(row["insns"] == 2 for row in result.json if "fine" in row["program"])
 
     def test_compare(self, objects: dict[str, str], tmp_path: Path) -> None:
         base = tmp_path / "base"
