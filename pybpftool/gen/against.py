@@ -9,7 +9,7 @@ from __future__ import annotations
 from pybpftool.btf.core.compat import essential
 from pybpftool.btf.core.resolve import Resolver, Targets, unsafe_resize
 from pybpftool.btf.core.spec import KINDS, CoreError
-from pybpftool.gen.description import btf_ext, program_of
+from pybpftool.gen.description import btf_ext
 from pybpftool.records import Record
 from pybpftool.uapi.btf import FUNC, STRUCT, TYPEDEF, VAR
 
@@ -109,7 +109,7 @@ def check(path: str, obj: BpfObject, targets: Targets) -> Report:
             count += len(rows)
             for row in rows:
                 insn = row.offset // 8
-                program = program_of(obj, section, insn)
+                program = obj.function_in(section, insn)
                 name = program.name if program is not None else section
                 number = insn - (program.start if program is not None else 0)
                 source = _source(obj.btf, ext, section, row.offset)

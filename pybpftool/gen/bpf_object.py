@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _bisect import bisect_right  # without the Python of bisect
+
 from pybpftool.elf.relocatable import Relocatable
 from pybpftool.gen.map_defs import MapDefinition
 from pybpftool.records import Record
@@ -142,6 +144,30 @@ class BpfObject:
         self.struct_ops_sections: list[Section] = []
         self.relocation_sections: list[Section] = []
         self.special: dict[str, Section] = {}
+        self._places: list[tuple[int, int]] = []
+        self._indexes: dict[str, list[int]] = {}  # of sections with functions, by name
+
+    def sort_functions(self) -> None:
+        """Put the functions in the order of their places, when all are there."""
+        self.functions.sort(key=lambda one: (one.section_index, one.start))
+        self._places = [(one.section_index, one.start) for one in self.functions]
+        for index in dict.fromkeys(one.section_index for one in self.functions):
+            name = self.elf.sections[index].name or ""
+            self._indexes.setdefault(name, []).append(index)
+
+    def function_at(self, section_index: int, insn: int) -> Program | None:
+        """The function that has an instruction of a section (libbpf: find_prog_by_sec_insn())."""
+        at = bisect_right(self._places, (section_index, insn)) - 1
+        if at < 0:
+            return None
+        found = self.functions[at]
+        is_there = found.section_index == section_index and insn - found.start < found.count
+        return found if is_there else None
+
+    def function_in(self, section: str, insn: int) -> Program | None:
+        """The function that has an instruction of the section of this name."""
+        found = (self.function_at(index, insn) for index in self._indexes.get(section, ()))
+        return next(filter(None, found), None)
 
     @property
     def programs(self) -> list[Program]:

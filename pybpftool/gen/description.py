@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.btf.ext import BtfExt
     from pybpftool.btf.table import Btf
-    from pybpftool.gen.bpf_object import BpfObject, Map, Program
+    from pybpftool.gen.bpf_object import BpfObject, Map
     from pybpftool.gen.datasecs import Variable
 
     Json = dict[str, object]
@@ -43,22 +43,13 @@ def btf_ext(obj: BpfObject) -> BtfExt | None:
         return None  # libbpf goes on without it, too
 
 
-def program_of(obj: BpfObject, section: str, insn: int) -> Program | None:
-    """The program that has an instruction of the section of this name."""
-    for program in obj.functions:
-        is_here = obj.elf.sections[program.section_index].name == section
-        if is_here and 0 <= insn - program.start < program.count:
-            return program
-    return None
-
-
 def core_relocations(obj: BpfObject) -> list[CoreRelocation]:
     """The object's CO-RE relocations, section by section."""
     ext = btf_ext(obj)
     found = []
     for section, rows in ext.relocations.items() if ext is not None else ():
         for row in rows:
-            program = program_of(obj, section, row.offset // 8)
+            program = obj.function_in(section, row.offset // 8)
             start = program.start if program is not None else 0
             name = program.name if program is not None else section
             kind = KINDS[row.kind] if row.kind < len(KINDS) else str(row.kind)
@@ -75,13 +66,6 @@ def _type_name(number: int) -> str:
     return MAP_TYPES[number] if number < len(MAP_TYPES) else f"type {number}"
 
 
-def _declaration(btf: Btf, variable: Variable) -> str:
-    from pybpftool.btf.c.plain import DeclarationTexts
-
-    text = DeclarationTexts(btf).of(variable.type_id, variable.name, 0, True)
-    return " ".join(text.split())
-
-
 class Description:
     """An object file in words; :meth:`text` and :meth:`json` tell the same."""
 
@@ -89,6 +73,16 @@ class Description:
         self.path = path
         self.obj = obj
         self.core = core_relocations(obj)
+        self._offsets: list[int] = []
+
+    def _declaration(self, btf: Btf, variable: Variable) -> str:
+        """A variable in C, as if it stood alone."""
+        from pybpftool.btf.c.plain import DeclarationTexts
+
+        if not self._offsets:
+            self._offsets = [0, *btf.own_offsets()]
+        texts = DeclarationTexts(btf, self._offsets)
+        return " ".join(texts.of(variable.type_id, variable.name, 0, True).split())
 
     def text(self) -> str:
         """Several lines: the file, then what it has, a line each."""
@@ -115,7 +109,7 @@ class Description:
                 for variable in section.variables:
                     scope = "static" if variable.is_static else "global"
                     lines.append(
-                        f"var  {_declaration(obj.btf, variable)}  {section.name}"
+                        f"var  {self._declaration(obj.btf, variable)}  {section.name}"
                         f"+{variable.offset}  {variable.size}B  {scope}"
                     )
         for extern in obj.externs:
@@ -175,7 +169,7 @@ class Description:
         return [
             {
                 "name": variable.name,
-                "declaration": _declaration(btf, variable),
+                "declaration": self._declaration(btf, variable),
                 "section": section.name,
                 "offset": variable.offset,
                 "size": variable.size,

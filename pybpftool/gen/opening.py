@@ -128,7 +128,7 @@ class _Opener:
         strings = elf.symbol_table.link
         if not 0 < strings < len(elf.sections):
             raise FormatError("its symbols have no table of names")
-        obj.functions.sort(key=lambda one: (one.section_index, one.start))
+        obj.sort_functions()
         self._btf(contents)
 
     def _program_data(self, section: Section, name: str, data: bytes) -> None:

@@ -39,14 +39,6 @@ def _symbol(obj: BpfObject, relocation: Relocation, where: str) -> Symbol:
     return obj.elf.symbols[relocation.symbol]
 
 
-def program_at(obj: BpfObject, section: int, insn: int) -> Program | None:
-    """The program that has an instruction of a section."""
-    for program in obj.functions:
-        if program.section_index == section and 0 <= insn - program.start < program.count:
-            return program
-    return None
-
-
 def _instructions(obj: BpfObject, section: Section) -> None:
     target = obj.elf.sections[section.info]
     where = f"'{target.name}'"
@@ -61,7 +53,7 @@ def _instructions(obj: BpfObject, section: Section) -> None:
         if relocation.offset % INSN_BYTES or relocation.offset >= size:
             raise FormatError(f"a relocation of {where} is at no instruction")
         insn = relocation.offset // INSN_BYTES
-        program = program_at(obj, section.info, insn)
+        program = obj.function_at(section.info, insn)
         # None: a weak function that another took the place of.
         if program is not None:
             name = symbol.name
@@ -228,7 +220,7 @@ def _struct_ops(obj: BpfObject, section: Section) -> None:
             raise FormatError(
                 f"'{found[0].name}' of the map '{name}' is not a pointer to a function"
             )
-        program = program_at(obj, symbol.section, symbol.value // INSN_BYTES)
+        program = obj.function_at(symbol.section, symbol.value // INSN_BYTES)
         if program is None or program.type != "struct_ops":
             raise FormatError(
                 f"'{found[0].name}' of the map '{name}' is not a program of type struct_ops"

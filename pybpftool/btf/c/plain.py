@@ -37,8 +37,9 @@ class _PlainFormats(Formats):
 class PlainTexts(Texts):
     """The texts of types, as libbpf's ``strip_mods`` makes them: what can be written to."""
 
-    def __init__(self, btf: Btf) -> None:
-        super().__init__(btf, btf.words, [0, *btf.own_offsets()], Identifiers(btf))
+    def __init__(self, btf: Btf, offsets: list[int] | None = None) -> None:
+        offsets = offsets or [0, *btf.own_offsets()]
+        super().__init__(btf, btf.words, offsets, Identifiers(btf))
         self.numbers.may_define = False
         self.formats = _PlainFormats(self)
         self._format_of = self.formats.__getitem__
@@ -63,10 +64,13 @@ class PlainTexts(Texts):
 
 
 class DeclarationTexts:
-    """C declarations of variables; a name that two types have is numbered at its second."""
+    """C declarations of variables; a name that two types have is numbered at its second.
 
-    def __init__(self, btf: Btf) -> None:
-        self._plain = PlainTexts(btf)
+    ``offsets``: 0 and :meth:`Btf.own_offsets`, which many of these then share.
+    """
+
+    def __init__(self, btf: Btf, offsets: list[int] | None = None) -> None:
+        self._plain = PlainTexts(btf, offsets)
         self._exact = Texts(btf, btf.words, self._plain.offsets, self._plain.names)
         self._exact.numbers = self._plain.numbers
         # Both count the same names.
