@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 from tests.support import asm, attachments, corpus, insn_mix, load, netdevs
 from tests.support.btfbuild import SIGNED, BtfBuilder
@@ -279,17 +280,41 @@ def long_function() -> Iterator[Words]:
 @contextlib.contextmanager
 def many_updates() -> Iterator[Words]:
     """A batch of 3,000 updates of a map's elements."""
+    with _batch_file("map update {map} key {key} value 1 2 3 4 5 6 7 8", 8) as words:
+        yield words
+
+
+@contextlib.contextmanager
+def many_lookups() -> Iterator[Words]:
+    """A batch of 3,000 lookups of elements, whose values have BTF."""
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, SIGNED)
+    value = builder.add_struct("value", 8, [("packets", number, 0), ("errors", number, 32)])
+    with load.btf_load(builder.build()) as description:
+        types = {"btf": description, "btf_key": number, "btf_value": value}
+        with _batch_file("map lookup {map} key {key}", 8, **types) as words:
+            yield words
+
+
+@contextlib.contextmanager
+def _batch_file(line: str, value_size: int, **types: Any) -> Iterator[Words]:
+    """A batch of 3,000 lines about the elements of an array, and the array."""
     with ExitStack() as stack:
         root = stack.enter_context(load.temp_bpffs())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pybt-bench-")))
-        table = stack.enter_context(load.map_create("hash", 4, 8, 3000))
+        table = stack.enter_context(load.map_create("array", 4, value_size, 3000, **types))
         load.obj_pin(table, f"{root}/table")
-        rows = []
-        for index in range(3000):
-            key = " ".join(map(str, index.to_bytes(4, "little")))
-            rows.append(f"map update pinned {root}/table key {key} value 1 2 3 4 5 6 7 8\n")
+        keys = (" ".join(map(str, index.to_bytes(4, "little"))) for index in range(3000))
+        rows = [line.format(map=f"pinned {root}/table", key=key) + "\n" for key in keys]
         (folder / "batch").write_text("".join(rows))
         yield {"batch": str(folder / "batch")}
+
+
+@contextlib.contextmanager
+def empty_slots() -> Iterator[Words]:
+    """A map of 20,000 devices, none of which is there."""
+    with load.map_create("devmap", 4, 4, 20_000) as fd:
+        yield {"id": str(load.object_id(fd, "map"))}
 
 
 @contextlib.contextmanager

@@ -121,6 +121,7 @@ def _maps() -> list[Workload]:
         ("map dump, 1,000,000 elements", states.large_hash, (0.1, 0.15)),
         ("map dump, 200,000 with BTF", states.typed_hash, (0.3, 0.45)),
         ("map dump, per-CPU array of 10,000", states.per_cpu_array, (0.3, 0.4)),
+        ("map dump, 20,000 empty slots", states.empty_slots, (0.8, 1.0)),
     ):
         found.append(Workload(name, state, "map dump id {id}", bars[0]))
         found.append(Workload(f"{name} -j", state, "-j map dump id {id}", bars[1]))
@@ -161,6 +162,7 @@ def _generated() -> list[Workload]:
 def _questions() -> list[Workload]:
     return [
         Workload("batch of 3,000 updates of a map", states.many_updates, "batch file {batch}", 1.0),
+        Workload("batch of 3,000 lookups with BTF", states.many_lookups, "batch file {batch}", 0.6),
         Workload("feature probe", states.nothing, "feature probe", 0.85),
         Workload("struct_ops show", states.nothing, "struct_ops show", 0.35),
     ]
