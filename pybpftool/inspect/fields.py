@@ -155,12 +155,7 @@ def _content(inventory: Any, item: Any) -> Any:
         for batch in inventory.kernel.elements(obj):
             if batch.values is None:
                 return None
-            keys, values = len(batch.keys) // batch.count, len(batch.values) // batch.count
-            found += [
-                batch.keys[at * keys : (at + 1) * keys]
-                + batch.values[at * values : (at + 1) * values]
-                for at in range(batch.count)
-            ]
+            found += [key + value for key, value in batch.pairs()]
         return sorted(found)
 
     try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _X86 = {"x86_64": True, "i386": False, "i486": False, "i586": False, "i686": False}
 _LOCK, _WORD = 0xF0, 0x66
+_PREFIXES = 4  # bytes among which prefixes of a jump can be
 _FORMS = [f"{size}s" for size in range(64)]
 
 
@@ -170,7 +171,7 @@ class Decoder:
         if att.is_branch(mnemonic, operands):
             head = att.spell(mnemonic, "", b"") if self._is_att else mnemonic
             # With prefix 66 the target may be cut to 16 bits.
-            distance = None if code[0] == _WORD else int(operands, 0) - place
+            distance = None if _WORD in code[:_PREFIXES] else int(operands, 0) - place
             self._branches[code] = f"{head}\t0x", distance
             return None
         if not self._is_att or mnemonic == ".byte":

@@ -139,14 +139,15 @@ def run_once(prog: int) -> int:
     return int.from_bytes(attr.data[4:8], sys.byteorder)  # test.retval
 
 
-def on_stack(text: bytes) -> tuple[list[tuple[object, ...]], int]:
-    """Instructions that put a text at the end of the stack, and where it begins there."""
-    base = -(len(text) + 7) // 8 * 8
+def text_arguments(text: str) -> list[tuple[object, ...]]:
+    """Instructions that make a text and its size, with its end, the first two arguments."""
+    data = text.encode() + b"\0"
+    base = -(len(data) + 7) // 8 * 8
     code: list[tuple[object, ...]] = []
-    for at in range(0, len(text), 8):
-        word = int.from_bytes(text[at : at + 8], "little")
+    for at in range(0, len(data), 8):
+        word = int.from_bytes(data[at : at + 8], "little")
         code += [(LD_IMM64, 1, word), (STX_DW, 10, 1, base + at)]
-    return code, base
+    return [*code, (MOV, 1, 10), (ADD_K, 1, 0, 0, base), (MOV_K, 2, 0, 0, len(data))]
 
 
 class Programs:
@@ -158,17 +159,13 @@ class Programs:
 
     def _function(self, name: str) -> int:
         """The type id of a kernel function, asked of the kernel (v5.14, 3d78417b60fb)."""
-        text = name.encode() + b"\0"
-        code, place = on_stack(text)
-        code += [
-            (MOV, 1, 10),
-            (ADD_K, 1, 0, 0, place),
-            (MOV_K, 2, 0, 0, len(text)),
+        code = assembled(
+            *text_arguments(name),
             (MOV_K, 3, 0, 0, _KIND_FUNC),
             (MOV_K, 4, 0, 0, 0),
             (CALL, 0, 0, 0, _BTF_FIND_BY_NAME_KIND),
-        ]
-        found = run_once(loaded(assembled(*code) + EXIT, self._own, PROG_TYPE_SYSCALL))
+        )
+        found = run_once(loaded(code + EXIT, self._own, PROG_TYPE_SYSCALL))
         if not 0 < found < 1 << 31:
             raise Refused
         return found
@@ -195,7 +192,7 @@ class Programs:
         """A descriptor to read from what a program prints that walks over all there is."""
         return self._iterator(self._load(code), 0)
 
-    def _run(self, prog: int, pid: int, ours: list[int]) -> list[bytes]:
+    def _run(self, prog: int, pid: int) -> list[bytes]:
         """What an iterator over all tasks, or over the process ``pid``, prints."""
         iterator = self._iterator(prog, pid)
         blocks: list[bytes] = []
@@ -210,7 +207,7 @@ class Programs:
 
     def printed(self, code: bytes) -> list[bytes]:
         """What a program prints that walks over all there is."""
-        return self._run(self._load(code), 0, [])
+        return self._run(self._load(code), 0)
 
     def numbers(self, *paths: tuple[list[int], int]) -> Iterator[tuple[int, ...]]:
         """What an iterator over objects finds: the numbers that paths lead to from each.

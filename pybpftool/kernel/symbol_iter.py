@@ -38,9 +38,9 @@ from pybpftool.kernel.own_programs import (
     element,
     kernel_types,
     loaded,
-    on_stack,
     printing,
     run_once,
+    text_arguments,
 )
 from pybpftool.kernel.syscall import Buffer
 from pybpftool.uapi import bpf as uapi
@@ -155,17 +155,13 @@ def symbol_address(name: str) -> int:
     own = Descriptors()
     try:
         found = array_of_one(_FROM.size, 0, own)
-        text = name.encode() + b"\0"
-        code, place = on_stack(text)
-        code += [
-            (MOV, 1, 10),
-            (ADD_K, 1, 0, 0, place),
-            (MOV_K, 2, 0, 0, len(text)),
+        code = assembled(
+            *text_arguments(name),
             (MOV_K, 3, 0, 0, 0),
             (LD_IMM64, 4 | MAP_VALUE, found),
             (CALL, 0, 0, 0, _KALLSYMS_LOOKUP_NAME),
-        ]
-        run_once(loaded(assembled(*code) + EXIT, own, PROG_TYPE_SYSCALL))
+        )
+        run_once(loaded(code + EXIT, own, PROG_TYPE_SYSCALL))
         value = Buffer(_FROM.size)
         element(uapi.BPF_MAP_LOOKUP_ELEM, found, value)
         return int(_FROM.unpack(value.data)[0])

@@ -118,9 +118,7 @@ class Search(Programs):
         """The functions that release files of the kind."""
         looking = self._load(self._look_at_ours())
         ours = self._samples(looking)
-        releases = dict(
-            Struct("=QQ").iter_unpack(b"".join(self._run(looking, posix.getpid(), ours)))
-        )
+        releases = dict(Struct("=QQ").iter_unpack(b"".join(self._run(looking, posix.getpid()))))
         # The link of this run itself is among the samples only if it was there before.
         wanted = [releases[fd] for fd in ours if fd in releases]
         if len(wanted) != len(ours) or not all(wanted):

@@ -123,17 +123,7 @@ class _PerElement(Layout):
 
     def each(self, batch: Batch) -> list[str]:
         """The elements of a batch."""
-        assert batch.values is not None
-        key_size, stride = self._shape.pitches
-        keys, values = batch.keys, batch.values
-        one = self.one
-        return [
-            one(
-                keys[index * key_size : (index + 1) * key_size],
-                values[index * stride : (index + 1) * stride],
-            )
-            for index in range(batch.count)
-        ]
+        return [self.one(key, value) for key, value in batch.pairs()]
 
     def blocks(self, batch: Batch) -> Iterator[str | bytes | memoryview]:
         yield "".join(self.each(batch))

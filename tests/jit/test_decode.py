@@ -111,3 +111,20 @@ def test_what_is_no_branch(machine: str, code: str) -> None:
 
 def test_branches_of_unknown_machines() -> None:
     assert branch_target("vax", "b", "0x1000", 0x1000) is None
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "i686"])
+@pytest.mark.parametrize(
+    "jump",
+    ["eb10", "ebf0", "e910000000", "e9f0ffffff", "0f8410000000", "e8fcffffff", "66e91000",
+     "2e66e91000", "f266e81000", "2e7410", "3e0f8410000000", "e2fe", "67e310"],
+)  # fmt: skip
+def test_a_jump_met_before_goes_as_far(machine: str, jump: str) -> None:
+    """Its target is that of capstone, which is asked at its first place alone."""
+    image = bytes.fromhex(f"90{jump}90909090{jump}90909090")
+    for address in (0, 0x1000, 0xFFF0, 0xFFFFFF00):
+        both = Decoder(machine).decode(image, address)
+        for index, pc in enumerate(both.pcs):
+            alone = Decoder(machine).decode(image[pc:], address + pc)
+            assert alone.texts[0] == both.texts[index]
+            assert alone.targets.get(0) == both.targets.get(index)
