@@ -15,7 +15,13 @@ from _operator import and_  # without the Python of operator
 from itertools import compress
 
 from pybpftool.errors import FormatError
-from pybpftool.insn.disasm import PSEUDO_CALL, PSEUDO_FUNC, Image
+from pybpftool.insn.disasm import Image
+from pybpftool.uapi.bpf import (
+    BPF_PSEUDO_CALL,
+    BPF_PSEUDO_FUNC,
+    BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_MAP_VALUE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -423,7 +429,7 @@ def _calls(image: Image, known: list[int]) -> list[tuple[int, int, str]]:
     while at >= 0:
         if _is_start(image, at):
             _, _, src, off, imm = image.split(at)
-            if src == PSEUDO_CALL:
+            if src == BPF_PSEUDO_CALL:
                 pending.append((at, at + 1 + off, imm))
         at = codes.find(0x85, at + 1)
     for slot, target in _call_targets(image, pending, known):
@@ -431,7 +437,7 @@ def _calls(image: Image, known: list[int]) -> list[tuple[int, int, str]]:
     for slot in image.loads:
         _, _, src, _, imm = image.split(slot)
         # A kernel that hides addresses zeroes the distance: it leads nowhere then.
-        if src == PSEUDO_FUNC and _is_start(image, slot + 1 + imm):
+        if src == BPF_PSEUDO_FUNC and _is_start(image, slot + 1 + imm):
             found.append((slot, slot + 1 + imm, "callback"))
     found.sort()
     return found
@@ -578,7 +584,7 @@ def _table_targets(
     loads = image.loads
     for slot in loads[bisect_left(loads, begin) : bisect_left(loads, end)]:
         _, _, src, _, imm = image.split(slot)
-        if src in (1, 2) and imm in jump_tables:  # PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
+        if src in (BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE) and imm in jump_tables:
             used.add(imm)
     tables = used or set(jump_tables)
     places = {place for id in tables for place in jump_tables[id]}

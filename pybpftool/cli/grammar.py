@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     Handler = TypeVar("Handler")
 
 
-def is_prefix(word: str, name: str) -> bool:
-    """Whether ``word`` is ``name`` or short for it (``is_prefix()`` of upstream)."""
-    return name.startswith(word)
-
-
 class Args:
     """A cursor over the words of a command.
 

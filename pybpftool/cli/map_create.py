@@ -7,11 +7,11 @@ import os
 from pybpftool.cli.pinning import pin_command
 from pybpftool.cli.refs import one_map
 from pybpftool.control import require_live
-from pybpftool.control.create import NAME_LENGTH, NewMap, create_map
+from pybpftool.control.create import NewMap, create_map
 from pybpftool.control.elements import MapWriter
 from pybpftool.control.pin import pin as pin_fd
 from pybpftool.errors import BpfError, UsageError
-from pybpftool.uapi.bpf import MAP_TYPES
+from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN, MAP_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,8 +99,10 @@ def create(ctx: Context, args: Args) -> None:
     try:
         _parse(ctx, args, request)
         name = request.new.name
-        if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
-            ctx.say(f"Warning: the kernel keeps only {NAME_LENGTH - 1} bytes of the name '{name}'")
+        if len(name.encode("utf-8", "surrogateescape")) >= BPF_OBJ_NAME_LEN:
+            ctx.say(
+                f"Warning: the kernel keeps only {BPF_OBJ_NAME_LEN - 1} bytes of the name '{name}'"
+            )
         fd = create_map(kernel, request.new)
         try:
             pin_fd(kernel, fd, request.path, may_mount=not ctx.options.nomount)

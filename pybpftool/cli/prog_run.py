@@ -51,12 +51,12 @@ class _Plan:
                 self.numbers[word] = _number(args.take(_WORDS[word]), _WORDS[word])
             else:
                 self.texts[word] = args.take(_WORDS[word])
-                self._check(word)
+                self._check()
         # Room for data that does not come is the kernel's to judge, but this it always refuses.
         if self.numbers.get("ctx_size_out") and not {"ctx", "ctx_in"} & self.texts.keys():
             raise UsageError("'ctx_size_out' needs 'ctx_in' or 'ctx'")
 
-    def _check(self, word: str) -> None:
+    def _check(self) -> None:
         texts = self.texts
         if texts.get("data_in") == texts.get("ctx_in") == "-":
             raise UsageError("standard input cannot be both data_in and ctx_in")

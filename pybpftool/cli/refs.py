@@ -127,11 +127,11 @@ def _pinned_program(kernel: Kernel, args: Args) -> BpfObject:
 
 
 def _name(args: Args) -> str:
-    from pybpftool.objects.map import NAME_LENGTH
+    from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN
 
     name = args.take("a map name")
-    if len(name.encode("utf-8", "surrogateescape")) >= NAME_LENGTH:
-        raise UsageError(f"the name '{name}' is longer than {NAME_LENGTH - 1} bytes")
+    if len(name.encode("utf-8", "surrogateescape")) >= BPF_OBJ_NAME_LEN:
+        raise UsageError(f"the name '{name}' is longer than {BPF_OBJ_NAME_LEN - 1} bytes")
     return name
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import sys
 
+from pybpftool.uapi.bpf import BPF_PSEUDO_MAP_FD
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +22,6 @@ INSN_SIZE = _INSN.size
 LDX_W, LDX_DW, STX_W, STX_DW, ST_W, ST_DW, XADD_DW = 0x61, 0x79, 0x63, 0x7B, 0x62, 0x7A, 0xDB
 MOV, MOV_K, ADD, ADD_K, SUB, RSH_K, CALL, EXIT = 0xBF, 0xB7, 0x0F, 0x07, 0x1F, 0x77, 0x85, 0x95
 JEQ, JEQ_K, JNE_K, JLE_K, LD_IMM64 = 0x1D, 0x15, 0x55, 0xB5, 0x18
-PSEUDO_MAP_FD = 1
 MAP_LOOKUP_ELEM = 1  # enum bpf_func_id
 END = "end"
 """The label of what :func:`assembled` adds: the program returns 0."""
@@ -28,7 +29,7 @@ END = "end"
 
 def map_in(register: int, fd: int) -> list[Insn]:
     """Load a map into a register."""
-    return [(LD_IMM64, register, PSEUDO_MAP_FD, 0, fd), (0, 0, 0, 0, 0)]
+    return [(LD_IMM64, register, BPF_PSEUDO_MAP_FD, 0, fd), (0, 0, 0, 0, 0)]
 
 
 def only_value(map: int, key: int = -8) -> list[Insn]:

@@ -9,13 +9,11 @@ from pybpftool.control import require_live
 from pybpftool.errors import KernelError
 from pybpftool.kernel.syscall import ENOTSUPP, Buffer, bpf
 from pybpftool.uapi import bpf as uapi
+from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.kernel.interface import Kernel
-
-NAME_LENGTH = 16
-"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 bytes."""
 
 # union bpf_attr: map_type, key_size, value_size, max_entries, map_flags, inner_map_fd,
 # numa_node, map_name, map_ifindex
@@ -50,7 +48,7 @@ class NewMap:
 def create_map(kernel: Kernel, new: NewMap) -> int:
     """Create a map; a file descriptor. Names are cut at 15 bytes."""
     require_live(kernel)
-    name = new.name.encode("utf-8", "surrogateescape")[: NAME_LENGTH - 1]
+    name = new.name.encode("utf-8", "surrogateescape")[: BPF_OBJ_NAME_LEN - 1]
     attr = Buffer.of(
         _CREATE_ATTR.pack(
             new.type,

@@ -7,6 +7,7 @@ from _bisect import bisect_right  # without the Python of bisect
 from pybpftool.elf.relocatable import Relocatable
 from pybpftool.gen.map_defs import MapDefinition
 from pybpftool.records import Record
+from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pybpftool.gen.datasecs import DataSection, Extern
 
 INSN_BYTES = 8
-_NAME_BYTES = 15  # BPF_OBJ_NAME_LEN without its end
+_NAME_BYTES = BPF_OBJ_NAME_LEN - 1
 F_RDONLY_PROG, F_MMAPABLE, F_LINK = 1 << 7, 1 << 10, 1 << 13
 STRUCT_OPS_SECTIONS = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 ARENA_SECTION, JUMP_TABLES = ".addr_space.1", ".jumptables"

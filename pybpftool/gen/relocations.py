@@ -7,6 +7,7 @@ from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import ARENA_SECTION, INSN_BYTES, JUMP_TABLES, Relocated
 from pybpftool.gen.datasecs import skip_modifiers
 from pybpftool.gen.map_defs import HASH_OF_MAPS, OF_MAPS, PROG_ARRAY
+from pybpftool.uapi.bpf import BPF_PSEUDO_CALL
 from pybpftool.uapi.btf import FUNC_PROTO, PTR
 
 TYPE_CHECKING = False
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pybpftool.gen.bpf_object import BpfObject, Map, Program
 
 _CALL, _LD_IMM64 = 0x85, 0x18  # BPF_JMP | BPF_CALL, BPF_LD | BPF_IMM | BPF_DW
-_PSEUDO_CALL = 1
 _POINTER_BYTES = 8
 
 
@@ -100,7 +100,7 @@ class _Recorder:
         self, program: Program, insn: int, name: str, symbol: Symbol, source: int
     ) -> Relocated:
         text = self.obj.text_index
-        if source != _PSEUDO_CALL or not symbol.section or symbol.section != text:
+        if source != BPF_PSEUDO_CALL or not symbol.section or symbol.section != text:
             raise FormatError(f"the program '{program.name}' calls '{name}', which is not in .text")
         if symbol.value % INSN_BYTES:
             raise FormatError(f"the program '{program.name}' calls into the middle of '{name}'")

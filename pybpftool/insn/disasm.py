@@ -15,6 +15,14 @@ import sys
 from _bisect import bisect_left
 from itertools import compress
 
+from pybpftool.uapi.bpf import (
+    BPF_PSEUDO_CALL,
+    BPF_PSEUDO_FUNC,
+    BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_MAP_IDX_VALUE,
+    BPF_PSEUDO_MAP_VALUE,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,17 +35,8 @@ INSN_SIZE = 8
 LDIMM64 = 0x18
 """Opcode of the 64-bit immediate load, the only instruction of two slots."""
 
-PSEUDO_MAP_FD = 1
-PSEUDO_MAP_VALUE = 2
-PSEUDO_BTF_ID = 3
-PSEUDO_FUNC = 4
-PSEUDO_MAP_IDX = 5
-PSEUDO_MAP_IDX_VALUE = 6
-"""``src_reg`` of a 64-bit immediate load (``BPF_PSEUDO_*`` of ``linux/bpf.h``)."""
-
-PSEUDO_CALL = 1
-PSEUDO_KFUNC_CALL = 2
-"""``src_reg`` of a call."""
+CALL = 0x85
+"""Opcode of a call (BPF_JMP | BPF_CALL) of a helper, a subprogram or a kfunc."""
 
 _U32 = 0xFFFFFFFF
 _U64 = 0xFFFFFFFFFFFFFFFF
@@ -187,13 +186,13 @@ def _atomic_text(code: int, dst: int, src: int, off: int, imm: int) -> str:
 
 def _load_text(src: int, imm: int, high: int) -> str:
     """What a 64-bit immediate load puts into its register."""
-    if src == PSEUDO_MAP_FD:
+    if src == BPF_PSEUDO_MAP_FD:
         return f"map[id:{imm}]"
-    if src == PSEUDO_MAP_VALUE:
+    if src == BPF_PSEUDO_MAP_VALUE:
         return f"map[id:{imm}][0]+{high}"
-    if src == PSEUDO_MAP_IDX_VALUE:
+    if src == BPF_PSEUDO_MAP_IDX_VALUE:
         return f"map[idx:{imm}]+{high}"
-    if src == PSEUDO_FUNC:
+    if src == BPF_PSEUDO_FUNC:
         return f"subprog[{imm:+d}]"
     return f"0x{(high & _U32) << 32 | imm & _U32:x}"
 
@@ -403,7 +402,7 @@ class CallNames:
             _, _, src, off, imm = image.split(slot)
             if src == 0 and 0 <= imm < len(helpers):
                 texts[value] = f"{helpers[imm]}#{imm}"
-            elif src == PSEUDO_CALL and not self._nr_ksyms:
+            elif src == BPF_PSEUDO_CALL and not self._nr_ksyms:
                 # An interpreted program: there is no address to show.
                 texts[value] = f"pc{off:+d}"
             else:
@@ -417,7 +416,7 @@ class CallNames:
         addresses = {
             value: ksyms[imm]
             for value, src, _, imm in by_address
-            if src == PSEUDO_CALL and 0 <= imm < limit
+            if src == BPF_PSEUDO_CALL and 0 <= imm < limit
         }
         if len(addresses) < len(by_address):
             base = symbols.call_base if symbols else 0
@@ -427,7 +426,7 @@ class CallNames:
         for value, src, off, imm in by_address:
             address = addresses[value]
             name = names.get(address) or f"0x{address:x}"
-            texts[value] = f"pc{off:+d}#{name}" if src == PSEUDO_CALL else f"{name}#{imm}"
+            texts[value] = f"pc{off:+d}#{name}" if src == BPF_PSEUDO_CALL else f"{name}#{imm}"
         return texts
 
 

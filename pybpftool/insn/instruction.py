@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from _bisect import bisect_left
 
-from pybpftool.insn.disasm import (
-    LDIMM64,
-    PSEUDO_CALL,
-    PSEUDO_KFUNC_CALL,
-    PSEUDO_MAP_FD,
-    PSEUDO_MAP_IDX,
-    PSEUDO_MAP_IDX_VALUE,
-    PSEUDO_MAP_VALUE,
-    disassemble,
-)
+from pybpftool.insn.disasm import CALL, LDIMM64, disassemble
 from pybpftool.insn.lines import SPACES
 from pybpftool.records import Record
+from pybpftool.uapi.bpf import (
+    BPF_PSEUDO_CALL,
+    BPF_PSEUDO_KFUNC_CALL,
+    BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_MAP_IDX,
+    BPF_PSEUDO_MAP_IDX_VALUE,
+    BPF_PSEUDO_MAP_VALUE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
 
     from pybpftool.insn.program import XlatedProgram
 
-_CALL = 0x85  # BPF_JMP | BPF_CALL
-_OF_MAPS = (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_MAP_IDX, PSEUDO_MAP_IDX_VALUE)
-_KINDS = {0: "helper", PSEUDO_CALL: "subprogram", PSEUDO_KFUNC_CALL: "kfunc"}
+_OF_MAPS = (BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE)
+_KINDS = {0: "helper", BPF_PSEUDO_CALL: "subprogram", BPF_PSEUDO_KFUNC_CALL: "kfunc"}
 
 
 class SourceLine(Record):
@@ -66,7 +64,7 @@ class Instruction(Record):
     @property
     def call_kind(self) -> str | None:
         """``helper``, ``kfunc`` or ``subprogram`` for a call of a function, else None."""
-        return _KINDS.get(self.src_reg) if self.code == _CALL else None
+        return _KINDS.get(self.src_reg) if self.code == CALL else None
 
     @property
     def map_id(self) -> int | None:

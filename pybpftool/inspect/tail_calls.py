@@ -6,6 +6,7 @@ import struct
 
 from pybpftool.errors import BpfError
 from pybpftool.inspect.enumeration import is_gone
+from pybpftool.uapi.bpf import BPF_PSEUDO_MAP_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _CALL, _LD_IMM64 = 0x85, 0x18
 _MOV_K, _MOV32_K, _MOV = 0xB7, 0xB4, 0xBF
 _TAIL_CALL = 12  # BPF_FUNC_tail_call(ctx, map, index)
-_BY_ID = 1  # BPF_PSEUDO_MAP_FD, in a dump the id of the map
 _CALLER_SAVED = range(6)
 _JUMPS = (0x05, 0x06)  # classes BPF_JMP and BPF_JMP32
 
@@ -78,7 +78,7 @@ def jumps_in(code: bytes, byteorder: str) -> Iterator[tuple[int, int | None]]:
             known = {}
         if opcode == _LD_IMM64:
             known.pop(dst, None)
-            if src == _BY_ID:
+            if src == BPF_PSEUDO_MAP_FD:  # in a dump with the id of the map
                 known[dst] = "map", imm & 0xFFFFFFFF
             at += 16
             continue

@@ -32,7 +32,7 @@ _INSN = Struct("<BBhi")
 # Opcodes: include/uapi/linux/bpf.h, bpf_common.h.
 LDX_DW, LDX_W, STX_DW, STX_W, ST_DW, ST_W = 0x79, 0x61, 0x7B, 0x63, 0x7A, 0x62
 MOV, MOV_K, ADD_K, CALL, _EXIT = 0xBF, 0xB7, 0x07, 0x85, 0x95
-JEQ_K, JNE, JNE_K, JEQ, JA, LD_IMM64 = 0x15, 0x5D, 0x55, 0x1D, 0x05, 0x18
+JEQ_K, JNE_K, JEQ, JA, LD_IMM64 = 0x15, 0x55, 0x1D, 0x05, 0x18
 
 # What an iterator's program gets, as struct bpf_iter__bpf_prog: meta, then the object. meta begins
 # with the file that is read.

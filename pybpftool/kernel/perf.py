@@ -8,7 +8,14 @@ from errno import EBADF, EINVAL, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.holders import prefers_iterator
-from pybpftool.kernel.syscall import Buffer, bpf, errno_field, repeated_call, same_files
+from pybpftool.kernel.syscall import (
+    ENOTSUPP,
+    Buffer,
+    bpf,
+    errno_field,
+    repeated_call,
+    same_files,
+)
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -17,7 +24,6 @@ if TYPE_CHECKING:
 
     TaskFd = tuple[int, int, int, int, bytes, int, int]
 
-_ENOTSUPP = 524  # include/linux/errno.h: not for user space, yet the answer here
 _NAME_SIZE = 4096
 _MOST_GAPS = 16  # unused numbers below the highest one, before the directory is listed after all
 _NS_GET_PARENT = 0xB702  # include/uapi/linux/nsfs.h
@@ -158,7 +164,7 @@ def _check_support(attr: Buffer) -> None:
         raise KernelError.of("cannot open the directory '/'", error.errno or 0) from None
     try:
         _ATTR.pack_into(attr.data, 0, posix.getpid(), fd, 0, 0, 0, 0, 0, 0, 0)
-        errno = -bpf(uapi.BPF_TASK_FD_QUERY, attr.address, _ATTR.size) or _ENOTSUPP
+        errno = -bpf(uapi.BPF_TASK_FD_QUERY, attr.address, _ATTR.size) or ENOTSUPP
     finally:
         posix.close(fd)
     what = "cannot query the perf events of tasks"
@@ -166,7 +172,7 @@ def _check_support(attr: Buffer) -> None:
         raise KernelError(f"{what}: this needs the capability CAP_SYS_ADMIN (try as root)", errno)
     if errno == EINVAL:
         raise KernelError(f"{what}: this kernel is too old for it", errno)
-    if errno != _ENOTSUPP:
+    if errno != ENOTSUPP:
         raise KernelError.of(what, errno)
 
 

@@ -19,7 +19,6 @@ _ENTRY = struct.Struct("<4s4B4H3I5H2I")  # central directory entry
 _LOCAL = struct.Struct("<4s5H3I2H")  # local file header
 _LONGEST_COMMENT = 0xFFFF
 _ENCRYPTED = 1
-_UTF8 = 1 << 11
 STORED, DEFLATED = 0, 8
 # What a file may have at most: a snapshot of a large host has some ten thousand.
 _MAX_DIRECTORY = 1 << 28

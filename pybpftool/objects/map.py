@@ -8,7 +8,7 @@ from errno import EACCES, EPERM
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.objects.holders import pids_text
 from pybpftool.records import Record
-from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
+from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN, MAP_TYPES, PROG_TYPES
 from pybpftool.uapi.map_traits import TRAITS, traits_of
 
 TYPE_CHECKING = False
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Holders = dict[int, list[tuple[int, str]]]
 
-NAME_LENGTH = 16
-"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 bytes."""
 
 # The fields of struct bpf_map_info that a Map begins with.
 _INFO = {order: struct.Struct(order + "6I16sIIQQ4IQ") for order in "<>"}
@@ -276,11 +274,11 @@ maps = collect
 def by_name(kernel: Kernel, name: str) -> Iterator[BpfObject]:
     """The maps with this name, each open until the next is asked for."""
     raw = name.encode("utf-8", "surrogateescape")
-    if len(raw) >= NAME_LENGTH:
+    if len(raw) >= BPF_OBJ_NAME_LEN:
         return
-    raw = raw.ljust(NAME_LENGTH, b"\0")
+    raw = raw.ljust(BPF_OBJ_NAME_LEN, b"\0")
     for obj in kernel.objects("map"):
-        if obj.info[_NAME_AT : _NAME_AT + NAME_LENGTH] == raw:
+        if obj.info[_NAME_AT : _NAME_AT + BPF_OBJ_NAME_LEN] == raw:
             yield obj
 
 

@@ -8,7 +8,7 @@ from pybpftool.errors import BpfError, KernelError, VanishedError
 from pybpftool.kernel.interface import PROG_INFO, unpack_u32
 from pybpftool.objects.holders import pids_text
 from pybpftool.records import Record
-from pybpftool.uapi.bpf import BPF_PROG_INFO, PROG_TYPES
+from pybpftool.uapi.bpf import BPF_OBJ_NAME_LEN, BPF_PROG_INFO, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
     Holders = dict[int, list[tuple[int, str]]]
 
-NAME_LENGTH = 16
-"""BPF_OBJ_NAME_LEN: the kernel cuts names at 15 characters."""
 FULL_NAME_LENGTH = 128
 """Upstream's MAX_PROG_FULL_NAME: names completed from BTF are cut at 127 characters."""
 
@@ -333,7 +331,7 @@ class ProgramReader:
         """The name from its field; ``btf_id`` is 0 where no BTF can complete it."""
         raw = field.partition(b"\0")[0]
         name = raw.decode("utf-8", "surrogateescape")
-        if len(raw) < NAME_LENGTH - 1 or not btf_id:
+        if len(raw) < BPF_OBJ_NAME_LEN - 1 or not btf_id:
             return name
         try:
             func_info = self._kernel.prog_arrays(obj, ("func_info",))["func_info"]
@@ -399,7 +397,7 @@ def by_name(kernel: Kernel, reader: ProgramReader, name: str) -> Iterator[BpfObj
     """
     raw = name.encode("utf-8", "surrogateescape")
     # What the kernel keeps of it: the full name is only looked up where this fits.
-    kept = raw[: NAME_LENGTH - 1].ljust(NAME_LENGTH, b"\0")
+    kept = raw[: BPF_OBJ_NAME_LEN - 1].ljust(BPF_OBJ_NAME_LEN, b"\0")
     is_found = False
     cut: list[int] = []
     for obj in kernel.objects("prog"):
@@ -408,7 +406,7 @@ def by_name(kernel: Kernel, reader: ProgramReader, name: str) -> Iterator[BpfObj
         if reader.name_of(obj) == name:
             is_found = True
             yield obj
-        elif len(raw) == NAME_LENGTH - 1:
+        elif len(raw) == BPF_OBJ_NAME_LEN - 1:
             cut.append(obj.id)
     for id in () if is_found else cut:
         try:

@@ -52,7 +52,6 @@ _ACTIONS = {
     "tcindex": 7,
     "u32": 7,
 }
-_TCA_ACT_KIND, _TCA_ACT_OPTIONS = 1, 2
 _TCA_ACT_BPF_NAME, _TCA_ACT_BPF_ID = 6, 9
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybpftool.cli.grammar import Args, is_prefix, select
+from pybpftool.cli.grammar import Args, select
 from pybpftool.cli.main import OBJECTS
 from pybpftool.cnumber import c_number
 from pybpftool.errors import UsageError
@@ -36,8 +36,14 @@ class TestPrefix:
             ("rog", "prog", False),
         ],
     )
-    def test_is_prefix(self, word: str, name: str, fits: bool) -> None:
-        assert is_prefix(word, name) is fits
+    def test_a_word_is_short_for_what_begins_with_it(
+        self, word: str, name: str, fits: bool
+    ) -> None:
+        if fits:
+            assert select([(name, "found")], Args([word]), "pybpftool") == "found"
+        else:
+            with pytest.raises(UsageError):
+                select([(name, "found")], Args([word]), "pybpftool")
 
     def test_the_objects_stand_in_upstreams_order(self) -> None:
         assert [*OBJECTS][: len(UPSTREAM_OBJECTS)] == UPSTREAM_OBJECTS

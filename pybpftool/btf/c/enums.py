@@ -81,10 +81,10 @@ class EnumTexts(Declarations):
             lines = lines.replace(f" = {_LEAST}LL,", f" = ({_LEAST + 1}LL - 1),")
         parts.append(lines)
         parts.append(f"{newline[:-1] if level < 13 else newline}}}")
-        parts.append(self._mode(size, is_enum64, values, is_enum64 and any(flat[2::3])))
+        parts.append(self._mode(size, values, is_enum64 and any(flat[2::3])))
         return "".join(parts)
 
-    def _mode(self, size: int, is_enum64: bool, values: list[int], is_high: bool) -> str:
+    def _mode(self, size: int, values: list[int], is_high: bool) -> str:
         """The attribute of an enum whose values do not tell its size."""
         if size == 1:
             return " __attribute__((mode(byte)))"
