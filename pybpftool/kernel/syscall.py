@@ -26,98 +26,56 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# __NR_bpf of each architecture (asm/unistd.h); the rest use the generic table.
-_NR_BPF = {
-    "x86_64": 321,
-    "i386": 357,
-    "i486": 357,
-    "i586": 357,
-    "i686": 357,
-    "armv6l": 386,
-    "armv7l": 386,
-    "armv8l": 386,
-    "s390x": 351,
-    "ppc64": 361,
-    "ppc64le": 361,
-    "mips": 4355,
-    "mips64": 5315,
-    "sparc64": 349,
-    "alpha": 515,
-    "parisc64": 341,
+# __NR_bpf, _kcmp, _add_key, _perf_event_open, _pidfd_getfd of asm/unistd.h; machines whose
+# `uname -m` begins so, for x86, ARM and MIPS those that abi() tells apart. The rest have the
+# generic table.
+_NUMBERS = {
+    "x86_64": (321, 312, 248, 298, 438),
+    "i386": (357, 349, 286, 336, 438),
+    "arm": (386, 378, 309, 364, 438),
+    "ppc": (361, 354, 269, 319, 438),
+    "s390": (351, 343, 278, 331, 438),
+    "mips": (4355, 4347, 4280, 4333, 4438),
+    "mips64": (5315, 5306, 5239, 5292, 5438),
+    "sparc": (349, 341, 281, 327, 438),
+    "parisc": (341, 332, 264, 318, 438),
+    "alpha": (515, 506, 439, 493, 548),
+    "m68k": (354, 347, 279, 332, 438),
+    "sh": (375, 367, 285, 336, 438),
+    "microblaze": (387, 379, 286, 366, 438),
+    "xtensa": (340, 331, 256, 327, 438),
 }
-_NR_BPF_GENERIC = 280
-# __NR_kcmp, likewise.
-_NR_KCMP = {
-    "x86_64": 312,
-    "i386": 349,
-    "i486": 349,
-    "i586": 349,
-    "i686": 349,
-    "armv6l": 378,
-    "armv7l": 378,
-    "armv8l": 378,
-    "s390x": 343,
-    "ppc64": 354,
-    "ppc64le": 354,
-    "mips": 4347,
-    "mips64": 5306,
-    "sparc64": 341,
-    "alpha": 517,
-    "parisc64": 332,
-}
-_NR_KCMP_GENERIC = 272
-# __NR_add_key, likewise.
-_NR_ADD_KEY = {
-    "x86_64": 248,
-    "i386": 286,
-    "i586": 286,
-    "i686": 286,
-    "armv6l": 309,
-    "armv7l": 309,
-    "armv8l": 309,
-    "s390x": 278,
-    "ppc64": 269,
-    "ppc64le": 269,
-    "mips": 4280,
-    "mips64": 5239,
-    "sparc64": 281,
-    "alpha": 439,
-    "parisc64": 264,
-}
-_NR_ADD_KEY_GENERIC = 217
-# __NR_perf_event_open, likewise.
-_NR_PERF_EVENT_OPEN = {
-    "x86_64": 298,
-    "i386": 336,
-    "i586": 336,
-    "i686": 336,
-    "armv6l": 364,
-    "armv7l": 364,
-    "armv8l": 364,
-    "s390x": 331,
-    "ppc64": 319,
-    "ppc64le": 319,
-    "mips": 4333,
-    "mips64": 5292,
-    "sparc64": 327,
-    "alpha": 493,
-    "parisc64": 318,
-}
-_NR_PERF_EVENT_OPEN_GENERIC = 241
+_GENERIC = 280, 272, 217, 241, 438
+
+
+def abi(machine: str, is_64bit: bool) -> str:
+    """The architecture whose numbers a program's system calls, ioctls and options have.
+
+    ``uname -m`` alone does not tell: 64-bit kernels run 32-bit programs, and setarch(8)
+    has them tell 32-bit names to 64-bit ones. x32 and n32, which no distribution uses for
+    all of its programs, are not told from i386 and mips.
+    """
+    if machine == "x86_64" or machine.endswith("86"):
+        return "x86_64" if is_64bit else "i386"
+    if machine.startswith(("aarch64", "arm")):
+        return "aarch64" if is_64bit else "arm"
+    if machine.startswith("mips"):
+        return "mips64" if is_64bit else "mips"
+    return next(filter(machine.startswith, _NUMBERS), machine)
+
+
+ABI = abi(posix.uname().machine, sys.maxsize > 1 << 32)
+"""Our own."""
+_nr_bpf, _nr_kcmp, _nr_add_key, _nr_perf_event_open, _nr_pidfd_getfd = _NUMBERS.get(ABI, _GENERIC)
 _PERF_FLAG_FD_CLOEXEC = 1 << 3
 KCMP_FILES = 2
+_SHORT_STATFS = "s390", "alpha"
 ELEM_ATTR = Struct("=IxxxxQQQ")
 """``union bpf_attr`` of commands on a map's elements: map_fd, key, value or next_key, flags."""
-
-_machine = posix.uname().machine
-_nr_bpf = _NR_BPF.get(_machine, _NR_BPF_GENERIC)
-_nr_kcmp = _NR_KCMP.get(_machine, _NR_KCMP_GENERIC)
 
 _bpf = c_function("syscall")
 _bpf.argtypes = (c_long, c_int, c_void_p, c_uint)
 _bpf.restype = c_long
-
-_NR_PIDFD_GETFD = 548 if _machine == "alpha" else 438
 
 _FREAD_BLOCK = 1 << 24
 
@@ -199,7 +157,7 @@ def pidfd_getfd(pidfd: int) -> Callable[[int], int]:
     function = held_function("syscall")
     function.restype = c_int
     number = c_int()
-    arguments = (c_long(_NR_PIDFD_GETFD), c_int(pidfd), number, c_uint(0))
+    arguments = (c_long(_nr_pidfd_getfd), c_int(pidfd), number, c_uint(0))
 
     def copy(wanted: int) -> int:
         number.value = wanted
@@ -256,7 +214,7 @@ def perf_event_open(attr: Buffer, pid: int, cpu: int, leader: int = -1) -> int:
     function = c_function("syscall")
     function.restype = c_long
     fd: int = function(
-        c_long(_NR_PERF_EVENT_OPEN.get(_machine, _NR_PERF_EVENT_OPEN_GENERIC)),
+        c_long(_nr_perf_event_open),
         c_void_p(attr.address),
         c_int(pid),
         c_int(cpu),
@@ -296,7 +254,7 @@ def add_key(kind: str, description: str, payload: bytes, keyring: int) -> int:
     function = c_function("syscall")
     function.restype = c_long
     serial: int = function(
-        c_long(_NR_ADD_KEY.get(_machine, _NR_ADD_KEY_GENERIC)),
+        c_long(_nr_add_key),
         c_char_p(kind.encode()),
         c_char_p(path_bytes(description)),
         c_char_p(payload),
@@ -383,10 +341,14 @@ def file_system_type(path: str) -> int | None:
         name = path_bytes(path)
     except ValueError:
         return None
-    buffer = (c_ulong * 64)()
+    buffer = Buffer(512)
     function = c_function("statfs")
     function.argtypes = (c_char_p, c_void_p)
-    return int(buffer[0]) & 0xFFFFFFFF if function(name, buffer) == 0 else None
+    if function(name, buffer.address):
+        return None
+    # struct statfs begins with a long, but for two 64-bit architectures (asm/statfs.h).
+    kind = c_uint if ABI in _SHORT_STATFS else c_ulong
+    return int(kind.from_buffer(buffer.data).value) & 0xFFFFFFFF
 
 
 def read_unlocked(path: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pybpftool.errors import KernelError
 from pybpftool.kernel import syscall
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.kernel.syscall import Buffer, bpf, checked, if_indextoname, read_unlocked, same_files
+from tests.support.abi import Headers, headers
 
 
 def test_buffers() -> None:
@@ -37,11 +39,62 @@ def test_checked() -> None:
     assert error.value.errno == errno.EPERM
 
 
-def test_numbers_of_this_machine() -> None:
-    machine = os.uname().machine
-    if machine == "x86_64":
-        assert (syscall._nr_bpf, syscall._nr_kcmp) == (321, 312)
-    assert syscall._NR_BPF.keys() == syscall._NR_KCMP.keys()
+_CALLS = ("bpf", "kcmp", "add_key", "perf_event_open", "pidfd_getfd")
+
+
+@pytest.mark.parametrize("row", headers(), ids=lambda row: row.machine)
+def test_numbers_of_each_architecture(row: Headers) -> None:
+    name = syscall.abi(row.machine, row.is_64bit)
+    numbers = syscall._NUMBERS.get(name, syscall._GENERIC)
+    assert numbers == tuple(row.numbers[call] for call in _CALLS)
+
+
+@pytest.mark.parametrize(
+    ("machine", "is_64bit", "expected"),
+    [
+        # 32-bit programs of 64-bit kernels
+        ("x86_64", False, "i386"),
+        ("aarch64", False, "arm"),
+        ("mips64", False, "mips"),
+        ("ppc64", False, "ppc"),
+        ("s390x", False, "s390"),
+        ("sparc64", False, "sparc"),
+        ("parisc64", False, "parisc"),
+        # setarch(8): 64-bit programs that are told a 32-bit kernel
+        ("i686", True, "x86_64"),
+        ("armv8l", True, "aarch64"),
+        ("mips", True, "mips64"),
+        ("ppc", True, "ppc"),
+        ("s390", True, "s390"),
+        # other names of the same
+        ("i486", False, "i386"),
+        ("armv5tel", False, "arm"),
+        ("armv8b", True, "aarch64"),
+        ("aarch64_be", True, "aarch64"),
+        ("sparc", False, "sparc"),
+        ("sh4a", False, "sh"),
+        ("riscv32", False, "riscv32"),
+        ("loongarch64", True, "loongarch64"),
+    ],
+)
+def test_our_own_architecture(machine: str, is_64bit: bool, expected: str) -> None:
+    assert syscall.abi(machine, is_64bit) == expected
+
+
+@pytest.mark.parametrize("row", headers(), ids=lambda row: row.machine)
+def test_the_first_field_of_statfs(row: Headers) -> None:
+    name = syscall.abi(row.machine, row.is_64bit)
+    is_short = name in syscall._SHORT_STATFS
+    assert row.numbers["f_type"] == (4 if is_short else 4 + 4 * row.is_64bit)
+
+
+def test_the_file_system_of_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert syscall.file_system_type("/proc") == 0x9FA0  # PROC_SUPER_MAGIC
+    assert syscall.file_system_type("/nowhere/at/all") is None
+    assert syscall.file_system_type("a\0b") is None
+    if sys.byteorder == "little":
+        monkeypatch.setattr(syscall, "ABI", "s390")
+        assert syscall.file_system_type("/proc") == 0x9FA0
 
 
 def test_same_files_of_our_own_process() -> None:
