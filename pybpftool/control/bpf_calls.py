@@ -8,7 +8,6 @@ when their descriptors are closed, so with our process at the latest.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
@@ -42,6 +41,7 @@ from pybpftool.control.assembly import (
 )  # fmt: skip
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.perf_event import TYPE_TRACEPOINT, enable, event_attr, set_prog
 from pybpftool.kernel.syscall import Buffer, bpf, checked, perf_event_open
 from pybpftool.records import Record
 from pybpftool.uapi import bpf as uapi
@@ -71,10 +71,6 @@ _OURS, _LOST = 0, 8  # in the value of the settings: our process, how many recor
 _MOST_CALLS = 4096  # that are under way at a time
 _RING_BYTES = 1 << 22
 _BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1  # BPF_RINGBUF_*_BIT
-_TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
-# struct perf_event_attr as of its first version
-_EVENT_ATTR = struct.Struct("=IIQQQQQIIQ")
-_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _LOAD = struct.Struct("=IIQQIIQII16s")
 _ELEM = struct.Struct("=I4xQQQ")
 _NO_COMMAND = 0x7FFF7079  # which no kernel knows: by its record we learn who we are
@@ -210,17 +206,13 @@ class BpfCalls:
         return self._keep(checked(f"cannot load the program '{name}'", fd))
 
     def _attach(self, tracepoint: int, program: int) -> None:
-        attr = Buffer.of(_EVENT_ATTR.pack(_TRACEPOINT, _EVENT_ATTR.size, tracepoint, 1, 0, 0, 0, 1,
-                                          0, 0))  # fmt: skip
+        attr = event_attr(TYPE_TRACEPOINT, tracepoint, sample_period=1, wakeup_events=1)
         event = self._keep(
             checked("cannot open the tracepoint of bpf(2)", perf_event_open(attr, -1, 0))
         )
-        try:
-            fcntl.ioctl(event, _IOC_SET_BPF, program)
-            fcntl.ioctl(event, _IOC_ENABLE, 0)
-        except OSError as error:
-            what = "cannot attach to the tracepoint of bpf(2)"
-            raise KernelError.of(what, error.errno or 0) from None
+        what = "cannot attach to the tracepoint of bpf(2)"
+        set_prog(event, program, what)
+        enable(event, what)
 
     def _leave_us_out(self) -> None:
         """Tell the first program who we are, in the kernel's own numbers.

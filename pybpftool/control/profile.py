@@ -7,7 +7,6 @@ process at the latest; no file system knows of them.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 from errno import EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
@@ -33,6 +32,7 @@ from pybpftool.control.assembly import (
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import PROG_INFO
+from pybpftool.kernel.perf_event import DISABLED, EXCLUDE_USER, enable, event_attr
 from pybpftool.kernel.syscall import (
     ENOTSUPP,
     Buffer,
@@ -129,11 +129,6 @@ class Profile(Record):
     readings: tuple[Reading, ...]
 
 
-# struct perf_event_attr as of its first version: type, size, config, sample_period,
-# sample_type, read_format, flag bits, wakeup_events, bp_type, bp_addr.
-_EVENT_ATTR = struct.Struct("=IIQQQQQIIQ")
-_DISABLED, _EXCLUDE_USER = 1 << 0, 1 << 4
-_IOC_ENABLE = 0x2400
 _VALUE = struct.Struct("=3Q")  # struct bpf_perf_event_value: counter, enabled, running
 _WORD = 8
 
@@ -340,7 +335,7 @@ class _Meter:
                 self._put(at * self._cpus + cpu, fd)
             # Only now: a member of another kind that comes to a running group may not begin.
             for leader in leaders:
-                fcntl.ioctl(leader, _IOC_ENABLE, 0)
+                enable(leader, f"cannot let the events of CPU {cpu} count")
 
     def _put(self, index: int, event: int) -> None:
         key, value = Buffer.of(_WORD_32.pack(index)), Buffer.of(_WORD_32.pack(event))
@@ -367,13 +362,10 @@ class _Meter:
 
 
 def _event(metric: Metric, cpu: int, leader: int) -> int:
-    flags = _DISABLED if leader < 0 else 0
+    flags = DISABLED if leader < 0 else 0
     if metric.type != _SOFTWARE:
-        flags |= _EXCLUDE_USER
-    attr = Buffer.of(
-        _EVENT_ATTR.pack(metric.type, _EVENT_ATTR.size, metric.config, 0, 0, 0, flags, 0, 0, 0)
-    )
-    return perf_event_open(attr, -1, cpu, leader)
+        flags |= EXCLUDE_USER
+    return perf_event_open(event_attr(metric.type, metric.config, flags=flags), -1, cpu, leader)
 
 
 def _event_refusal(metric: Metric, cpu: int, errno: int) -> KernelError:

@@ -12,7 +12,8 @@ import struct
 from errno import EACCES, EINVAL, EPERM
 
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.syscall import Buffer, perf_event_open
+from pybpftool.kernel import perf_event
+from pybpftool.kernel.syscall import perf_event_open
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 _LOST, _COMM, _LOST_SAMPLES, _KSYMBOL, _BPF_EVENT = 2, 3, 13, 17, 18
 _LOAD, _UNLOAD = 1, 2  # enum perf_bpf_event_type
 
-# struct perf_event_attr up to its third extension (v4.1), the first with clockid: type, size,
-# config, sample_period, sample_type, read_format, flags, wakeup, bp_type, config1, config2,
-# branch_sample_type, sample_regs_user, sample_stack_user, clockid.
-_ATTR = struct.Struct("=IIQQQQQIIQQQQIi")
-_SOFTWARE, _DUMMY = 1, 9  # PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY
-_SAMPLE_TID, _SAMPLE_TIME = 1 << 1, 1 << 2
-_FLAG_COMM, _FLAG_WATERMARK, _FLAG_SAMPLE_ID_ALL = 1 << 9, 1 << 14, 1 << 18
-_FLAG_COMM_EXEC, _FLAG_CLOCKID, _FLAG_KSYMBOL, _FLAG_BPF_EVENT = 1 << 24, 1 << 25, 1 << 29, 1 << 30
-_CLOCK_REALTIME = 0
+_DUMMY = 9  # PERF_COUNT_SW_DUMMY
+_SAMPLED = perf_event.SAMPLE_TID | perf_event.SAMPLE_TIME
+_FLAGS = (
+    perf_event.COMM
+    | perf_event.COMM_EXEC
+    | perf_event.WATERMARK
+    | perf_event.SAMPLE_ID_ALL
+    | perf_event.USE_CLOCKID  # clockid is 0, CLOCK_REALTIME (v4.1)
+    | perf_event.KSYMBOL
+    | perf_event.BPF_EVENT
+)
 
 _HEAD, _TAIL = 128, 129  # words of struct perf_event_mmap_page
 _HEADER = struct.Struct("=IHH")  # type, misc, size
@@ -197,13 +200,8 @@ def _text(data: bytes) -> str:
 
 
 def _open(cpu: int) -> int:
-    flags = _FLAG_COMM | _FLAG_COMM_EXEC | _FLAG_WATERMARK | _FLAG_SAMPLE_ID_ALL
-    flags |= _FLAG_CLOCKID | _FLAG_KSYMBOL | _FLAG_BPF_EVENT
-    attr = _ATTR.pack(
-        _SOFTWARE, _ATTR.size, _DUMMY, 0, _SAMPLE_TID | _SAMPLE_TIME, 0, flags, 1, 0, 0, 0, 0, 0, 0,
-        _CLOCK_REALTIME,
-    )  # fmt: skip
-    fd = perf_event_open(Buffer.of(attr), -1, cpu)
+    attr = perf_event.event_attr(perf_event.TYPE_SOFTWARE, _DUMMY, 0, _SAMPLED, _FLAGS, 1)
+    fd = perf_event_open(attr, -1, cpu)
     if fd in (-EACCES, -EPERM):
         raise KernelError(
             "loads of programs cannot be watched: this needs the capability CAP_PERFMON", -fd

@@ -9,6 +9,7 @@ from errno import EBADF, EINVAL, EPERM
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.holders import prefers_iterator
 from pybpftool.kernel.syscall import (
+    ABI,
     ENOTSUPP,
     Buffer,
     bpf,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _NAME_SIZE = 4096
 _MOST_GAPS = 16  # unused numbers below the highest one, before the directory is listed after all
-_NS_GET_PARENT = 0xB702  # include/uapi/linux/nsfs.h
+_NSIO, _GET_PARENT = 0xB7, 2  # NS_GET_PARENT of include/uapi/linux/nsfs.h
 
 # union bpf_attr.task_fd_query: pid, fd, flags, buf_len, buf, prog_id, fd_type,
 # probe_offset, probe_addr
@@ -249,10 +250,12 @@ def _is_inside(process: str, levels: int, own: tuple[int, int]) -> bool:
     """Whether the pid namespace ``levels`` above a task's is ``own`` (device, inode)."""
     from fcntl import ioctl
 
+    from pybpftool.uapi.ioctl import io
+
     fd = posix.open(process + "/ns/pid", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         for _ in range(levels):
-            parent = ioctl(fd, _NS_GET_PARENT)
+            parent = ioctl(fd, io(ABI, _NSIO, _GET_PARENT))
             posix.close(fd)
             fd = parent
         status = posix.fstat(fd)

@@ -11,7 +11,14 @@ import os
 import struct
 
 from pybpftool.errors import KernelError
-from pybpftool.kernel.syscall import Buffer, perf_event_open
+from pybpftool.kernel.perf_event import (
+    SAMPLE_RAW,
+    SAMPLE_TIME,
+    TYPE_SOFTWARE,
+    enable,
+    event_attr,
+)
+from pybpftool.kernel.syscall import perf_event_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,16 +27,7 @@ if TYPE_CHECKING:
 RECORD_LOST = 2
 RECORD_SAMPLE = 9
 
-_IOC_ENABLE = 0x2400
-
-_TYPE_SOFTWARE = 1
 _COUNT_SW_BPF_OUTPUT = 10
-_SAMPLE_TIME = 1 << 2
-_SAMPLE_RAW = 1 << 10
-# struct perf_event_attr as of its first version: type, size, config, sample_period,
-# sample_type, read_format, flag bits, wakeup_events, bp_type, bp_addr.
-_ATTR = struct.Struct("=IIQQQQQIIQ")
-
 _DATA_PAGES = 16
 # struct perf_event_mmap_page, in 64-bit words.
 _HEAD, _TAIL = 128, 129
@@ -74,14 +72,7 @@ class PerfRing:
 
     def enable(self) -> None:
         """Let samples in (``PERF_EVENT_IOC_ENABLE``)."""
-        import fcntl
-
-        try:
-            fcntl.ioctl(self.fd, _IOC_ENABLE, 0)
-        except OSError as error:
-            raise KernelError.of(
-                f"cannot enable the perf event of CPU {self.cpu}", error.errno or 0
-            ) from None
+        enable(self.fd, f"cannot enable the perf event of CPU {self.cpu}")
 
     def close(self) -> None:
         """Give back the memory and the event."""
@@ -124,20 +115,7 @@ def _event(type: int, record: bytes) -> Event:
 
 
 def _open_event(cpu: int) -> int:
-    attr = Buffer.of(
-        _ATTR.pack(
-            _TYPE_SOFTWARE,
-            _ATTR.size,
-            _COUNT_SW_BPF_OUTPUT,
-            1,
-            _SAMPLE_RAW | _SAMPLE_TIME,
-            0,
-            0,
-            1,
-            0,
-            0,
-        )
-    )
+    attr = event_attr(TYPE_SOFTWARE, _COUNT_SW_BPF_OUTPUT, 1, SAMPLE_RAW | SAMPLE_TIME, 0, 1)
     fd = perf_event_open(attr, -1, cpu)
     if fd < 0:
         raise KernelError.of(f"cannot open a perf event on CPU {cpu}", -fd)

@@ -102,6 +102,16 @@ def test_sums_of_all_processors(kernel: Live) -> None:
     assert_all_closed(kernel)
 
 
+def test_an_event_that_cannot_be_enabled(kernel: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: object) -> None:
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    with pytest.raises(KernelError, match="cannot let the events of CPU 0 count: Inappropriate"):
+        kernel.count("task-clock")
+    assert_all_closed(kernel)
+
+
 def test_events_are_grouped_by_processor(kernel: Live) -> None:
     kernel.count("cycles", "llc_misses", "task-clock")
     kinds = [(0, 0), (3, 2 | 1 << 16), (1, 1)]
