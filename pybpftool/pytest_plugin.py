@@ -99,7 +99,8 @@ class Leaks:
         self._before = self._inventory()
 
     def _inventory(self) -> Inventory:
-        from pybpftool.inspect.inventory import KINDS, Inventory
+        from pybpftool.inspect.inventory import Inventory
+        from pybpftool.inspect.items import KINDS
 
         inventory = Inventory(self._kernel)
         for kind in KINDS:

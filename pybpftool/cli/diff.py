@@ -89,7 +89,7 @@ def _json(difference: Difference, *kernels: object) -> dict[str, object]:
 
 def _options(ctx: Context) -> Options:
     from pybpftool.inspect.diff import COMPARED, Options
-    from pybpftool.inspect.inventory import KINDS
+    from pybpftool.inspect.items import KINDS
 
     only: tuple[str, ...] = KINDS
     ignore: list[str] = []

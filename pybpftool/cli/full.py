@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.cli.context import Context
-    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.inventory import Inventory
+    from pybpftool.inspect.items import Item
     from pybpftool.kernel.interface import BpfObject
 
 FIELDS = {

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, VanishedError
 from pybpftool.inspect.attachment import Attachment, order
+from pybpftool.inspect.file_symbols import FileSymbols
+from pybpftool.inspect.items import ShownNames
 from pybpftool.inspect.namespaces import kept_namespaces, place_netfilter
-from pybpftool.inspect.places import Names, Place, device_hook, of_link
+from pybpftool.inspect.places import Place, device_hook, of_link
 from pybpftool.uapi.bpf import ATTACH_TYPES
 
 TYPE_CHECKING = False
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.items import Item, Items
     from pybpftool.objects.link import Link
     from pybpftool.objects.net import Namespace, Network, NetworkReader
     from pybpftool.objects.struct_ops import Implementation
@@ -29,46 +31,64 @@ _NO_PLACE = Place(0, "")
 # What hangs at devices and namespaces, and is told by these alone where it has no link, or where
 # its link does not name them.
 _OF_NETWORKS = ("xdp", "sched_cls", "sched_act", "flow_dissector", "netfilter", "sk_lookup")
+_OF_EVENTS = (
+    *("kprobe", "tracepoint", "perf_event", "raw_tracepoint", "raw_tracepoint_writable"),
+    "tracing",
+)
 REGISTERED = "in use"  # the state of a map of struct_ops that is registered without a link
 
 
-class Attachments(Names):
+class Attachments(ShownNames):
     """All attachments of the kernel of an inventory: ``rows``, sorted.
 
     ``unseen`` holds a sentence for each part that could not be asked for. ``of_loaded``: ask
-    cgroups for programs of the types alone that the kernel lists, which costs thousands of
-    cgroups a third, and misses programs that something hides from listings.
+    only where programs of the types may hang that the kernel lists, which costs thousands of
+    cgroups a third, and misses programs that something hides from listings. ``symbols``: find
+    what stands at the places in files, which reads these files.
     """
 
     __slots__ = (
-        *("_cgroups", "_has_own_devices", "_inventory", "_netns", "_of_loaded", "_open"),
-        *("_others", "_qdiscs", "by_link", "implementations", "rows", "unseen"),
+        *("_cgroups", "_has_own_devices", "_netns", "_open", "_others"),
+        *(
+            "_portable",
+            "_qdiscs",
+            "_symbols",
+            "_types",
+            "by_link",
+            "implementations",
+            "rows",
+            "unseen",
+        ),
     )
 
-    def __init__(self, inventory: Inventory, of_loaded: bool = False) -> None:
-        self._inventory = inventory
-        self._of_loaded = of_loaded
+    def __init__(self, inventory: Items, of_loaded: bool = False, symbols: bool = True) -> None:
+        super().__init__(inventory)
+        # A recording is asked for all that it has.
+        self._types = self._loaded_types() if of_loaded and inventory.kernel.is_live else None
+        self._symbols = FileSymbols(inventory.kernel) if symbols else None
         self.unseen: list[str] = []
         self.rows: list[Attachment] = []
         self.implementations: dict[int, Implementation] = {}
         """Map of struct_ops -> what it implements."""
         self._netns: dict[int, str] = {}
+        self._portable = {"": ""}
         self._others: list[tuple[str, str]] = []  # other network namespaces: path, name
         self._qdiscs: dict[str, list[tuple[str, str]]] = {}  # kind -> device, namespace
         self._has_own_devices = False
-        self._cgroups: dict[int, str] = {}
+        self._cgroups: dict[int, str] | None = None
         # What has no link yet: key -> indexes in rows.
         self._open: dict[tuple[object, ...], list[int]] = {}
-        parts: tuple[Callable[[], None], ...] = (
-            self._networks,
-            self._in_cgroups,
-            self._events,
-            self._struct_ops,
-            self._socket_maps,
-            self._links,
+        parts: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
+            (self._networks, (*_OF_NETWORKS, "struct_ops")),  # which are qdiscs as well
+            (self._in_cgroups, ()),
+            (self._events, _OF_EVENTS),
+            (self._struct_ops, ("struct_ops",)),
+            (self._socket_maps, ("sk_skb", "sk_msg")),
+            (self._links, ()),
         )
-        for ask in parts:
-            self._tried(ask)
+        for ask, types in parts:
+            if not types or self._types is None or not self._types.isdisjoint(types):
+                self._tried(ask)
         place_netfilter(self.rows, self._inventory.kernel, self._others)
         self.rows.sort(key=order)
         self.by_link: dict[int, list[Attachment]] = {}
@@ -81,12 +101,22 @@ class Attachments(Names):
         """How a network namespace is called here; empty for our own."""
         return self._netns.get(inode, str(inode))
 
+    def portable_netns(self, name: str) -> str:
+        """What a network namespace that a row names is called without numbers of this boot."""
+        return self._portable.get(name, "?") if self._netns else ""
+
     def of_struct_ops(self, map_id: int) -> list[Attachment]:
         """The places of the programs of a map of struct_ops that is in use."""
         if map_id not in self.implementations:
             return []
         hooks = ("struct_ops", "qdisc")
         return [row for row in self.rows if row.map_id == map_id and row.hook in hooks]
+
+    def _loaded_types(self) -> set[str] | None:
+        try:
+            return {item.type for item in self._inventory.items("prog").values()}
+        except BpfError:
+            return None
 
     def _tried(self, ask: Callable[[], None], part: str = "") -> None:
         try:
@@ -98,33 +128,10 @@ class Attachments(Names):
             if sentence not in self.unseen:
                 self.unseen.append(sentence)
 
-    # --- names; what may not be listed has none ---
-
-    def _item(self, kind: str, id: int) -> Item | None:
-        try:
-            return self._inventory.items(kind).get(id)
-        except BpfError:
-            return None
-
-    def prog(self, id: int) -> str:
-        item = self._item("prog", id)
-        return str(id) if item is None else item.name or f"{item.type} {id}"
-
-    def map(self, id: int) -> str:
-        item = self._item("map", id)
-        return str(id) if item is None else item.name or f"{item.type} {id}"
-
-    def is_for_program(self, id: int) -> bool:
-        return self._item("prog", id) is not None and self._inventory.is_for_program(id)
-
-    def _name(self, prog_id: int) -> str:
-        item = self._item("prog", prog_id)
-        return "" if item is None else item.name or item.type
-
     def _add(self, row: Attachment, *keys: tuple[object, ...]) -> None:
         for key in keys:
             self._open.setdefault(key, []).append(len(self.rows))
-        self.rows.append(row if row.prog_name else row._replace(prog_name=self._name(row.prog_id)))
+        self.rows.append(row if row.prog_name else row._replace(prog_name=self.name(row.prog_id)))
 
     def _take(self, keys: Iterable[tuple[object, ...]]) -> int | None:
         """The first row under one of these keys that no link has claimed yet."""
@@ -178,6 +185,7 @@ class Attachments(Names):
     def _named(self, reader: NetworkReader, each: Namespace, whose: str) -> None:
         name = each.name or (f"{whose} {each.comm}({each.pid})" if each.pid else f"{each.inode}")
         self._netns[each.inode] = name
+        self._portable[name] = each.name or each.comm or "?"
         self._others.append((each.path, name))
         self._tried(lambda: self._other(reader, each, name), f"network namespace {name}")
 
@@ -233,18 +241,14 @@ class Attachments(Names):
     # --- cgroups ---
 
     def _in_cgroups(self) -> None:
-        from pybpftool.objects.cgroup import in_order, tree
+        from pybpftool.objects.cgroup import SHOWN_TYPES, attach_types, below, in_order, tree
 
         kernel = self._inventory.kernel
         root = kernel.cgroup_root()
         if root is None:
             return
-        try:
-            ids = kernel.cgroup_ids(root)
-        except BpfError:
-            ids = {}  # a recording that is older than the question: links meet by what they run
-        self._cgroups = {id: below(path, root) for id, path in ids.items()}
-        for cgroup in tree(kernel, root, types=self._cgroup_types()):
+        types = SHOWN_TYPES if self._types is None else attach_types(self._types)
+        for cgroup in tree(kernel, root, types=types):
             path = below(cgroup.path, root)
             if cgroup.error and cgroup.error not in self.unseen:
                 self.unseen.append(cgroup.error)
@@ -254,20 +258,23 @@ class Attachments(Names):
                 symbol = prog.attach_btf_name or ""
                 at = hook, symbol
                 position = counts[at] = counts.get(at, 0) + 1
-                row = Attachment(hook, "cgroup", path, prog.id, self._name(prog.id), 0, 0, "",
+                row = Attachment(hook, "cgroup", path, prog.id, self.name(prog.id), 0, 0, "",
                                  position, prog.flags_text, symbol, (), (), False)  # fmt: skip
                 self._add(row, (hook, path, prog.id), (hook, prog.id))
 
-    def _cgroup_types(self) -> tuple[int, ...]:
-        from pybpftool.objects.cgroup import SHOWN_TYPES, attach_types
+    def _cgroup_paths(self) -> dict[int, str]:
+        """The cgroups by the ids that links tell."""
+        if self._cgroups is None:
+            from pybpftool.objects.cgroup import below
 
-        if not (self._of_loaded and self._inventory.kernel.is_live):
-            return SHOWN_TYPES
-        try:
-            items = self._inventory.items("prog").values()
-        except BpfError:
-            return SHOWN_TYPES
-        return attach_types({item.type for item in items})
+            kernel = self._inventory.kernel
+            root = kernel.cgroup_root() or ""
+            try:
+                ids = kernel.cgroup_ids(root) if root else {}
+            except BpfError:
+                ids = {}  # an older recording: links meet by what they run
+            self._cgroups = {id: below(path, root) for id, path in ids.items()}
+        return self._cgroups
 
     # --- perf events ---
 
@@ -288,18 +295,9 @@ class Attachments(Names):
         if kind in ("tracepoint", "raw_tracepoint"):
             return Attachment(kind, "tracepoint", name, 0)
         if kind in ("uprobe", "uretprobe"):
-            symbol = self._symbol(name, offset)
+            symbol = self._symbols.at(name, offset) if self._symbols is not None else ""
             return Attachment(kind, "file", f"{name}+{offset:#x}", 0, symbol=symbol)
         return Attachment(kind, "function", name + (f"+{offset:#x}" if offset else ""), 0)
-
-    def _symbol(self, path: str, offset: int) -> str:
-        try:
-            found = self._inventory.kernel.file_place(path, offset)
-        except BpfError:
-            return ""
-        symbol, at = found.get("symbol", ""), found.get("symbol_offset", 0)
-        words = [f"{symbol}+{at:#x}" if at else symbol] if symbol else []
-        return ", ".join([*words, *(f"usdt {name}" for name in found.get("usdt", ()))])
 
     # --- interfaces of the kernel ---
 
@@ -388,9 +386,10 @@ class Attachments(Names):
         """As :meth:`_of_link`; there may be thousands of these."""
         target: Any = link.target
         prog_id, hook = link.prog_id, str(target.attach_type)
-        path = self._cgroups.get(target.cgroup_id)
+        paths = self._cgroup_paths()
+        path = paths.get(target.cgroup_id)
         keys: list[tuple[object, ...]] = [(hook, path, prog_id)]
-        if path is None and target.cgroup_id and not self._cgroups:
+        if path is None and target.cgroup_id and not paths:
             keys = [(hook, prog_id)]
         row = Attachment(hook, "cgroup", path or "?", prog_id, "", link.id, 0, "", None, "", "", (),
                          (), not target.cgroup_id)  # fmt: skip
@@ -408,8 +407,9 @@ class Attachments(Names):
         targets: tuple[str, ...] = ()
         if len(places) > 1:
             name, targets = "", tuple([place.target for place in places])
-        files = targets or (name,) if key == "file" else ()
-        symbol = ", ".join(filter(None, dict.fromkeys(map(self._symbol_at, files))))
+        symbol = ""
+        if key == "file" and self._symbols is not None:
+            symbol = self._symbols.of_places(targets or (name,))
         map_id, is_detached = 0, False
         more: tuple[object, ...] = ()
         kind = type(target).__name__
@@ -433,12 +433,3 @@ class Attachments(Names):
             keys.append(more)
         return Attachment(hook, key, name, prog_id, "", id, map_id, netns, position, detail,
                           symbol, targets, (), is_detached), keys  # fmt: skip
-
-    def _symbol_at(self, place: str) -> str:
-        path, _, offset = place.rpartition("+")
-        return self._symbol(path, int(offset, 16)) if offset.startswith("0x") else ""
-
-
-def below(path: str, root: str) -> str:
-    """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
-    return (path[len(root.rstrip("/")) :] if path.startswith(root) else path) or "/"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.bounds import Bound
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.policy import Rule
     from pybpftool.inspect.report import Outcome
     from pybpftool.kernel.interface import Kernel

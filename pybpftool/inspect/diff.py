@@ -6,7 +6,8 @@ from operator import attrgetter
 
 from pybpftool.errors import BpfError
 from pybpftool.inspect.identity import match, ordinals
-from pybpftool.inspect.inventory import KINDS, Inventory, Item
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.items import KINDS, Item
 from pybpftool.inspect.unknown import Hidden, TooOld
 from pybpftool.inspect.wording import counted, glob, shown, value_json, value_text
 from pybpftool.records import Record

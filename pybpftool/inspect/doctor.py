@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
 
 _NEAR_FULL = 90  # percent

@@ -93,8 +93,8 @@ def _places_of(inventory: Any, item: Any) -> Any:
 
 def _attached(inventory: Any, item: Any) -> Any:
     places: list[Place] = item.get("places")
-    if not places and inventory.places.refused:
-        return Hidden(str(inventory.places.refused[0]))
+    if not places and inventory.places.unseen:
+        return Hidden(inventory.places.unseen[0])
     return tuple([place.full_text() for place in places])
 
 

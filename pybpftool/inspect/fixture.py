@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError, NotFoundError
 from pybpftool.inspect.calls import names_of
-from pybpftool.inspect.inventory import Inventory, Item
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.items import Item
 from pybpftool.inspect.places import KEYS
 from pybpftool.inspect.unknown import Hidden, TooOld
 from pybpftool.inspect.wording import glob, nearest, shown, value_text
@@ -80,9 +81,9 @@ class Object:
             places = self._item.get("places")
         if any(_is_at(one, place) for one in places):
             return True
-        refused = self._inventory.places.refused
-        if refused:
-            raise BpfError(f"where {self!r} is attached cannot be told: {refused[0]}")
+        unseen = self._inventory.places.unseen
+        if unseen:
+            raise BpfError(f"where {self!r} is attached cannot be told: {unseen[0]}")
         return False
 
     def calls(self, *functions: str) -> bool:

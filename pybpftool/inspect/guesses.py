@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pybpftool.inspect.edge import Edge, Key
-    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.inventory import Inventory
+    from pybpftool.inspect.items import Item
     from pybpftool.kernel.interface import Kernel
 
 ITERATOR_INODE = "bpf_iter"  # bpf_iter_new_fd() in kernel/bpf/bpf_iter.c, v5.8

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
 
     Pair = tuple[Item, Item]
 

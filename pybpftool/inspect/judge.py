@@ -7,7 +7,8 @@ tell is *skipped*, with the version that tells it.
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.inspect.inventory import Inventory, Item
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.items import Item
 from pybpftool.inspect.policy import CHECKS, Patterns, Policy, Rule
 from pybpftool.inspect.report import Finding, Outcome, Report
 from pybpftool.inspect.unknown import Hidden, TooOld
@@ -285,23 +286,23 @@ class Judge:
             places = [] if found is None else [found]
         else:
             places = item.get("places")
-        refused = self._inventory.places.refused
+        unseen = self._inventory.places.unseen
         texts = value_text([place.full_text() for place in places])
         if isinstance(wanted, bool):
             if bool(places) != wanted:
-                if not places and refused:
-                    outcome.unknown.append(f"attached of {shown(item.label())}: {refused[0]}")
+                if not places and unseen:
+                    outcome.unknown.append(f"attached of {shown(item.label())}: {unseen[0]}")
                 else:
                     expected = "somewhere" if wanted else "nowhere"
                     self._found(rule, item, key, expected, texts, outcome)
-            elif not wanted and refused:
-                outcome.unknown.append(f"attached of {shown(item.label())}: {refused[0]}")
+            elif not wanted and unseen:
+                outcome.unknown.append(f"attached of {shown(item.label())}: {unseen[0]}")
             return
         for place in wanted:
             if any(_is_place(place, one) for one in places):
                 continue
-            if refused:
-                outcome.unknown.append(f"attached of {shown(item.label())}: {refused[0]}")
+            if unseen:
+                outcome.unknown.append(f"attached of {shown(item.label())}: {unseen[0]}")
             else:
                 expected = " ".join(f"{name} {word}" for name, word in place.items())
                 self._found(rule, item, key, expected, texts, outcome)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.inventory import Inventory
+    from pybpftool.inspect.items import Item
     from pybpftool.kernel.interface import Kernel
 
     Labels = tuple[tuple[str, str], ...]

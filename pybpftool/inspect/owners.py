@@ -13,13 +13,14 @@ import struct
 from pybpftool.errors import BpfError, NotFoundError
 from pybpftool.inspect import guesses
 from pybpftool.inspect.attachment import Attachment
-from pybpftool.inspect.attachments import REGISTERED, Attachments, below
+from pybpftool.inspect.attachments import REGISTERED, Attachments
 from pybpftool.inspect.edge import Edge
-from pybpftool.inspect.inventory import KINDS, Inventory
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.items import KINDS
 from pybpftool.inspect.roots import Roots
 from pybpftool.inspect.unseen import Unseen
 from pybpftool.inspect.wording import counted
-from pybpftool.objects.cgroup import SHOWN_TYPES
+from pybpftool.objects.cgroup import SHOWN_TYPES, below
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_F_QUERY_EFFECTIVE
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pybpftool.inspect.edge import Key
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owner import Process
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.map import Map

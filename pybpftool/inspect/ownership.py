@@ -6,7 +6,7 @@ Each object counts once: one that several own stands in a row of theirs together
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.inspect.inventory import KINDS
+from pybpftool.inspect.items import KINDS
 from pybpftool.inspect.owners import directory
 from pybpftool.records import Record
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
 
 NOBODY = "nobody that can be seen"

@@ -1,24 +1,21 @@
-"""Where programs are attached, by names that another machine or another boot has, too.
+"""A place where a program is attached, by names that another machine or another boot has, too.
 
 A place is a hook and what it belongs to: ``tcx/ingress`` of the device ``eth0``,
 ``cgroup_inet_egress`` of the cgroup ``/system.slice``, ``kprobe`` of the function
-``tcp_connect``. Links, netlink, cgroups and perf events are asked, each once.
+``tcp_connect``. Of links it is told here by what they say themselves.
 """
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
-    from pybpftool.kernel.interface import Kernel
     from pybpftool.objects.attach_target import AttachTargets
     from pybpftool.objects.link import Link
-    from pybpftool.objects.net import Network
 
 KEYS = ("dev", "cgroup", "function", "tracepoint", "file", "netns", "map", "prog", "target")
 """What a hook can belong to."""
@@ -29,8 +26,8 @@ def hooks() -> list[str]:
     from pybpftool.uapi.bpf import ATTACH_TYPES, LINK_TYPES
 
     words = [word.replace("tcx_", "tcx/").replace("netkit_", "netkit/") for word in ATTACH_TYPES]
-    words += [*ATTACH_TYPES, *LINK_TYPES, "clsact/ingress", "clsact/egress", "root", "freplace"]
-    words += ["kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"]
+    words += [*ATTACH_TYPES, *LINK_TYPES, "clsact/ingress", "clsact/egress", "ingress", "root"]
+    words += ["freplace", "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"]
     return [*words, "uprobe", "uretprobe", "uprobe.multi", "uretprobe.multi"]
 
 
@@ -93,172 +90,6 @@ class Names:
     def is_for_program(self, id: int) -> bool:
         """Whether a program of tracing is made for another program, not for the kernel."""
         return False
-
-
-class Places:
-    """All places of one kernel's programs.
-
-    ``refused`` holds what could not be asked: then a program may be attached where nobody
-    could look.
-    """
-
-    __slots__ = ("_by_link", "_kernel", "_names", "_targets", "_unlinked", "by_prog", "refused")
-
-    def __init__(
-        self, kernel: Kernel, links: list[Link], names: Names, targets: AttachTargets
-    ) -> None:
-        self._kernel = kernel
-        self._targets = targets
-        self._names = names
-        self.by_prog: dict[int, list[Place]] = {}
-        self.refused: list[BpfError] = []
-        self._by_link: dict[int, Place] = {}
-        # By program and hook, then by target.
-        self._unlinked: dict[tuple[int, str], dict[str, Place]] = {}
-        asked: tuple[Callable[[], Iterator[Place]], ...] = (
-            self._networks,
-            self._in_cgroups,
-            lambda: self._of_links(links),
-            self._events,
-        )
-        for ask in asked:
-            try:
-                for place in ask():
-                    self._add(place)
-            except BpfError as error:
-                self.refused.append(error)
-        for places in self.by_prog.values():
-            places.sort(key=_order)
-
-    def of_link(self, id: int) -> Place | None:
-        """The place of a link; None for one that the kernel tells nothing of."""
-        return self._by_link.get(id)
-
-    def _add(self, place: Place) -> None:
-        if place.link_id:
-            self._by_link.setdefault(place.link_id, place)
-        if place.prog_id:
-            self.by_prog.setdefault(place.prog_id, []).append(place)
-            if not place.link_id:
-                by_target = self._unlinked.setdefault((place.prog_id, place.hook), {})
-                by_target.setdefault(place.target, place)
-
-    # --- networks ---
-
-    def _networks(self) -> Iterator[Place]:
-        from pybpftool.objects.net import NetworkReader, namespaces
-
-        reader = NetworkReader(self._kernel)
-        yield from _of_network(reader.read(), "")
-        try:
-            others = namespaces(self._kernel)
-        except BpfError:
-            return  # only our own can be looked at
-        for namespace in others:
-            if namespace.path:
-                name = namespace.name or namespace.comm
-                try:
-                    network = reader.read(namespace.path)
-                except BpfError:
-                    continue
-                yield from _of_network(network, name)
-
-    # --- cgroups ---
-
-    def _in_cgroups(self) -> Iterator[Place]:
-        from pybpftool.objects.cgroup import in_order, tree
-
-        root = self._kernel.cgroup_root()
-        if root is None:
-            return
-        for cgroup in tree(self._kernel, root):
-            counts: dict[object, int] = {}
-            for prog in in_order(self._kernel, cgroup):
-                at = prog.attach_type, prog.attach_btf_name
-                number = counts[at] = counts.get(at, 0) + 1
-                path = _below(cgroup.path, root)
-                detail = prog.flags_text
-                yield Place(prog.id, str(prog.attach_type), "cgroup", path, number, "", 0, detail)
-
-    # --- links ---
-
-    def _of_links(self, links: list[Link]) -> Iterator[Place]:
-        targets = self._targets
-        for link in links:
-            for place in of_link(link, self._names, targets):
-                known = self._same(place)
-                if known is None:
-                    yield place
-                else:
-                    # Seen from the other side, which knows the name and the position.
-                    self._by_link.setdefault(link.id, known._replace(link_id=link.id))
-
-    def _same(self, place: Place) -> Place | None:
-        if place.link_id in self._by_link:
-            return self._by_link[place.link_id]
-        if place.key not in ("dev", "cgroup") and place.hook != "flow_dissector":
-            return None
-        by_target = self._unlinked.get((place.prog_id, place.hook), {})
-        if place.target in ("", "?"):
-            return next(iter(by_target.values()), None)
-        return by_target.get(place.target)
-
-    # --- perf events ---
-
-    def _events(self) -> Iterator[Place]:
-        """Programs of descriptors that are not links (ioctl PERF_EVENT_IOC_SET_BPF)."""
-        from pybpftool.objects.perf import collect
-
-        linked = set(self.by_prog)
-        seen = set()
-        for event in collect(self._kernel):
-            if event.prog_id in linked:
-                continue
-            kind = str(event.fd_type)
-            place = Place(event.prog_id, kind, *_of_event(kind, event.name, event.probe_offset))
-            if place not in seen:
-                seen.add(place)
-                yield place
-
-
-def _order(place: Place) -> tuple[object, ...]:
-    return place.hook, place.key, place.target, place.netns, place.position or 0
-
-
-def _below(path: str, root: str) -> str:
-    """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
-    below = path[len(root.rstrip("/")) :] if path.startswith(root) else path
-    return below or "/"
-
-
-def _of_network(network: Network, netns: str) -> Iterator[Place]:
-    from pybpftool.objects.net import DeviceProgram
-
-    for device in network.xdp:
-        for mode, prog in device.programs:
-            yield Place(prog.id, "xdp", "dev", device.devname, None, netns, 0, mode)
-    counts: dict[tuple[str, str], int] = {}
-    for found in network.all_tc:
-        at = found.devname, found.kind
-        number = counts[at] = counts.get(at, 0) + 1
-        if isinstance(found, DeviceProgram):
-            where = ("dev", found.devname, number, netns, found.link_id)
-            yield Place(found.prog_id, found.kind, *where)
-        else:
-            for known in (found.prog, *(prog for _, prog in found.actions or ())):
-                if known is not None:
-                    yield Place(known.id, found.kind, "dev", found.devname, number, netns)
-    if network.flow_dissector is not None:
-        yield Place(network.flow_dissector.id, "flow_dissector", netns=netns)
-    if network.unseen:
-        raise BpfError(network.unseen)
-
-
-def _of_event(kind: str, name: str, offset: int) -> tuple[str, str]:
-    if kind in ("tracepoint", "raw_tracepoint"):
-        return "tracepoint", name
-    suffix = f"+{offset:#x}" if offset else ""
-    return ("file" if kind in ("uprobe", "uretprobe") else "function"), name + suffix
 
 
 def of_link(link: Link, names: Names, targets: AttachTargets) -> list[Place]:

@@ -8,7 +8,8 @@ from pybpftool.inspect.unknown import Hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pybpftool.inspect.inventory import Inventory, Item
+    from pybpftool.inspect.inventory import Inventory
+    from pybpftool.inspect.items import Item
 
 GROWTH = "10%"
 # Sections of an object file, which come and go with its programs.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pybpftool.inspect.attachment import Attachment
     from pybpftool.inspect.edge import Edge, Key
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
 
 OBJECTS = ("prog", "map", "link", "btf")

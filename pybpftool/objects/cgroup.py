@@ -281,6 +281,11 @@ def programs_of(kernel: Kernel, path: str, is_effective: bool = False) -> list[A
     return CgroupReader(kernel).read(rows, is_effective)
 
 
+def below(path: str, root: str) -> str:
+    """A cgroup's path as the kernel writes it, from the root of the hierarchy."""
+    return (path[len(root.rstrip("/")) :] if path.startswith(root) else path) or "/"
+
+
 def attach_types(prog_types: Collection[str]) -> tuple[int, ...]:
     """Those of :data:`SHOWN_TYPES` that take programs of some of these types."""
     return tuple(

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
     from pybpftool.objects.prog_code import CodeReader
     from pybpftool.page.layout import Layout

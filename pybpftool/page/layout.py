@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
 
 HOOK, PROG, MAP, OWNER = range(4)

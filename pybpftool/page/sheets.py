@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from pybpftool.inspect.inventory import Item
+    from pybpftool.inspect.items import Item
     from pybpftool.inspect.owners import Graph
     from pybpftool.joined.model import Group, JoinedFunction
     from pybpftool.objects.prog_code import CodeReader

@@ -8,11 +8,14 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from pybpftool.inspect.places import KEYS
+from pybpftool.kernel.kept_namespaces import kept_network_namespaces
 from tests.support import asm, attachments, load, netdevs
 from tests.support.attachments_union import compare
 from tests.support.cli import run
@@ -43,8 +46,9 @@ def upstream(*words: str) -> Any:
     if words[2:3] == ("netns",):
         command = ["nsenter", f"--net={words[3]}", str(UPSTREAM), "-j", *words[:2]]
     done = subprocess.run(command, capture_output=True, check=False)
-    # Of a flow dissector it leaves out the braces.
-    return json.loads(re.sub(rb'\["id":(\d+)\]', rb'[{"id":\1}]', done.stdout) or b"[]")
+    # Of a flow dissector it leaves out the braces, and others may load programs of any name.
+    text = re.sub(rb'\["id":(\d+)\]', rb'[{"id":\1}]', done.stdout) or b"[]"
+    return json.loads(text.decode("utf-8", "replace"), strict=False)
 
 
 @pytest.mark.parametrize("ask", [ours, upstream])
@@ -58,6 +62,8 @@ def test_union(scene: None, ask: Any) -> None:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 others[os.stat(f"/proc/{pid}/ns/net").st_ino] = f"/proc/{pid}/ns/net"
+        for path, inode, *_ in kept_network_namespaces():
+            others.setdefault(inode, path)
         others.pop(own, None)
         wrong = compare(ask, json.loads(result.out), ["", *others.values()])
         if not wrong:
@@ -67,6 +73,29 @@ def test_union(scene: None, ask: Any) -> None:
     hooks = {row["hook"] for row in json.loads(result.out)}
     assert {"xdp", "clsact/ingress", "cgroup_inet_egress", "raw_tracepoint", "iter"} <= hooks
     assert ("tcx/ingress" in hooks) == netdevs.takes_tcx()
+
+
+def test_programs_are_said_to_hang_at_the_same_places(scene: None) -> None:
+    """By names alone: ids and what filters are called are left out, links of many spread out."""
+    for _ in range(5):  # others may change the machine meanwhile
+        rows = ours("attachments")
+        progs = ours("prog", "show", "--full")
+        told = Counter(
+            (prog["id"], place["hook"], place.get("position"))
+            for prog in progs
+            for place in prog.get("attached", ())
+        )
+        expected = Counter[Any]()
+        for row in rows:
+            if "prog_id" in row and not row.get("detached"):
+                target = next((row[key] for key in KEYS if key in row), "")
+                number = len(target) if isinstance(target, list) else 1
+                expected[row["prog_id"], row["hook"], row.get("position")] += number
+        if told == expected:
+            break
+    assert told == expected
+    hooks = {hook for _, hook, _ in told}
+    assert {"ingress", "xdp", "clsact/egress", "cgroup_inet_egress"} <= hooks
 
 
 def test_text_has_a_line_each(scene: None) -> None:

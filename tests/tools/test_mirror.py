@@ -36,7 +36,9 @@ TESTED_IN: dict[str, str] = {
     "cli/test_cgroup.py": "objects.cgroup",
     "cli/test_diff.py": "inspect.diff inspect.identity",
     "cli/test_doctor.py": "inspect.doctor inspect.tail_calls",
-    "cli/test_attachments.py": "cli.unseen inspect.attachment inspect.enumeration",
+    "cli/test_attachments.py": (
+        "cli.unseen inspect.attachment inspect.enumeration inspect.file_symbols"
+    ),
     "cli/test_owners.py": "inspect.ownership",
     "cli/test_event_pipe.py": "kernel.rings",
     "cli/test_feature.py": "inspect.feature_diff objects.feature objects.kfunc",
@@ -85,7 +87,8 @@ TESTED_IN: dict[str, str] = {
         "inspect.reports.github inspect.reports.json inspect.reports.junit inspect.reports.sarif"
         " inspect.reports.tap inspect.reports.text"
     ),
-    "inspect/test_mutated.py": "inspect.fields inspect.inventory inspect.wording",
+    "inspect/test_places.py": "inspect.all_places",
+    "inspect/test_mutated.py": "inspect.fields inspect.inventory inspect.items inspect.wording",
     "inspect/test_recorder.py": "kernel.recording",
     "jit/test_dump.py": "jit.names jit.program",
     "joined/test_html.py": "output.htmltext",
