@@ -138,6 +138,7 @@ def run(ctx: Context, args: Args) -> None:
     args.end()
     where = "standard input" if name == "-" else name
     count = 0
+    ctx.stay()
     if ctx.json is not None:
         ctx.json.begin_array()
 

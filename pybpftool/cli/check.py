@@ -200,6 +200,8 @@ def _judged(ctx: Context, policy: Policy, since: str | None, wait: float) -> Rep
         before = Inventory(SnapshotKernel.load(since))
     baseline = _baseline(policy)
     end = time.monotonic() + wait
+    if wait:
+        ctx.stay()
     while True:
         report = Judge(Inventory(ctx.kernel), before, baseline).report(policy)
         if not report.exit_status or time.monotonic() >= end:

@@ -98,6 +98,17 @@ class Context:
             return from_kernel_file(path, self.kernel, base)
         return from_file(path, base)
 
+    def stay(self) -> None:
+        """From now on free what refers to itself: this command does the same again and again.
+
+        ``run()`` in :mod:`pybpftool.cli.main` leaves that out, for runs that are short.
+        """
+        import gc
+
+        if not gc.isenabled():
+            gc.freeze()  # what is there by now stays anyway, and is not looked through
+            gc.enable()
+
     def show_help(self, text: str) -> None:
         """Print a help text where upstream prints it: stderr, or ``null`` as JSON."""
         if self.json is not None:

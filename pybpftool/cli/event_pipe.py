@@ -162,6 +162,7 @@ def _pipe(ctx: Context, elements: MapWriter, places: list[tuple[int, int]]) -> N
         stopped.append(number)
 
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    ctx.stay()
     pipe = _Pipe(ctx, elements)
     before = [(number, signal.signal(number, stop)) for number in _SIGNALS]
     old_wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

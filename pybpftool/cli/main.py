@@ -176,7 +176,7 @@ def run() -> None:
         pass  # a filter of system calls: what has children is slower then
     # What goes wrong where nobody can catch it (in a thread that gets no memory) is not heard.
     sys.unraisablehook = _unheard
-    # Nothing here makes reference cycles worth collecting, and a run is short.
+    # Most runs are over before reference cycles are worth collecting; see Context.stay().
     gc.disable()
     try:
         status = main(sys.argv[1:], is_last_resort=True)

@@ -113,6 +113,7 @@ def _serve(ctx: Context, args: Args) -> None:
     collector = Collector(ctx.kernel, "stats" in options)
     collector.collect()  # what is refused altogether is said now
     _report_refused(ctx, collector)
+    ctx.stay()
     with _statistics(ctx, "stats" in options), Stopping() as stopping:
         server = TextServer(host, port, lambda: render(collector.collect()))
         try:

@@ -67,6 +67,7 @@ def run(ctx: Context, args: Args) -> None:
     from pybpftool.kernel.bpf_events import BpfEvents
 
     write = _form(ctx, "json-lines" in options)
+    ctx.stay()
     events = BpfEvents(_online(ctx))
     calls = None
     try:

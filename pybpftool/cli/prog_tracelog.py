@@ -59,6 +59,7 @@ def _pipe(ctx: Context) -> None:
     rest = b""
     try:
         ctx.out.flush()
+        ctx.stay()
         with Stopping() as stopping:
             while not stopping.is_asked:
                 try:

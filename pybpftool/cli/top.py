@@ -93,6 +93,7 @@ def run(ctx: Context, args: Args) -> None:
     from pybpftool.inspect.top import Sampler
 
     show = _form(ctx, wanted)
+    ctx.stay()
     with RunTimeStats(ctx.kernel), Stopping() as stopping:
         sampler = Sampler(ctx.kernel)
         if ctx.json is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pybpftool.errors import BpfError
 from pybpftool.output.stream import Output
 from tests.support.btfbuild import BtfBuilder
 from tests.support.cli import assert_one_sentence, run
+from tests.support.hosts import host
 
 
 def test_base_btf_is_parsed_once(tmp_path: Path) -> None:
@@ -74,3 +76,40 @@ def test_a_remark_when_stderr_is_gone() -> None:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def test_staying_frees_what_refers_to_itself() -> None:
+    gc.disable()  # as run() leaves it
+    try:
+        Context(Options(), Output()).stay()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("metrics", "serve", "0"),
+        ("top",),
+        ("monitor",),
+        ("check", "{policy}", "--wait", "1s"),
+        ("batch", "file", "/dev/null"),
+    ],
+)
+def test_commands_that_do_the_same_again_and_again_stay(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stay(ctx: Context) -> None:
+        raise BpfError("it stays")
+
+    monkeypatch.setattr(Context, "stay", stay)
+    policy = tmp_path / "bpf.toml"
+    policy.write_text('schema = 1\n[[rule]]\nid = "r"\nprog = "counter"\n')
+    kernel = host()
+    kernel.is_live = True
+    kernel.files["/sys/devices/system/cpu/online"] = b"0\n"
+    result = run(*(word.format(policy=policy) for word in words), kernel=kernel)
+    assert result.errors.endswith("it stays\n")

@@ -89,6 +89,44 @@ def test_serving() -> None:
         assert process.wait(20) == 0
 
 
+# Collects so often in place of serving, then says how many inventories are still there.
+MANY_SCRAPES = """
+import sys, weakref
+from pybpftool.cli.main import run
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.output import textserver
+
+class Inventories(Inventory):
+    alive = weakref.WeakSet()
+    def __init__(self, kernel):
+        super().__init__(kernel)
+        self.alive.add(self)
+
+class Server:
+    url = "here"
+    def __init__(self, host, port, answer):
+        self.answer = answer
+    def serve(self, fd, is_asked):
+        for _ in range(300):
+            self.answer()
+        print(len(Inventories.alive), flush=True)
+    def close(self):
+        pass
+
+sys.modules["pybpftool.inspect.inventory"].Inventory = Inventories
+textserver.TextServer = Server
+run()
+"""
+
+
+def test_what_one_scrape_made_is_freed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_SCRAPES, "--snapshot", SNAPSHOT, "metrics", "serve"],
+        capture_output=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert 0 < int(done.stdout) < 100
+
+
 @pytest.mark.live
 def test_unprivileged() -> None:
     for words in (["metrics"], ["metrics", "--stats"], ["metrics", "serve", "0"]):
