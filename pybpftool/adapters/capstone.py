@@ -35,19 +35,22 @@ if TYPE_CHECKING:
 SYNTAXES = ("att", "intel")
 """The two spellings of x86 code."""
 
-# cs_opt_type and its values, the same in all versions.
-_OPT_SYNTAX = 1
-_OPT_SKIPDATA = 5
-_ON = 3
-_SYNTAX_VALUES = {"intel": 1, "att": 2}
-
 # Instructions per call: the array stays in the processor's cache.
 _BATCH = 1024
 
-_ARCH_X86 = 3
 _MODE_32 = 4
 _MODE_64 = 8
 _X86 = {"x86_64": _MODE_64, **dict.fromkeys(("i386", "i486", "i586", "i686"), _MODE_32)}
+
+# Numbers of capstone 5; others have the values of their package.
+_CONSTANTS_5 = {
+    "CS_ARCH_X86": 3,
+    "CS_OPT_SYNTAX": 1,
+    "CS_OPT_SYNTAX_INTEL": 1,
+    "CS_OPT_SYNTAX_ATT": 2,
+    "CS_OPT_SKIPDATA": 5,
+    "CS_OPT_ON": 3,
+}
 
 # uname -m -> names of the architecture in capstone (newer ones first), of the mode's parts
 _OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -66,6 +69,8 @@ _OTHERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "loongarch64": (("LOONGARCH",), ("LOONGARCH64",)),
     "loongarch32": (("LOONGARCH",), ("LOONGARCH32",)),
 }
+# Whose instructions begin with their lowest byte, whatever the order of data: A64 and BE8.
+_LITTLE_CODE = ("aarch64", "armv6", "armv7")
 
 
 class _Layout:
@@ -137,19 +142,25 @@ class Disassembler:
     :param byteorder: ``"<"`` or ``">"``, that of the kernel.
     :param syntax: one of :data:`SYNTAXES`; only x86 has a choice.
 
+    ``is_relative`` says that jumps have their distance as operand, not the address.
+
     Raises BpfError where capstone is missing or lacks the architecture.
     """
 
-    __slots__ = ("_close", "_disasm", "_free", "_handle", "_layout")
+    __slots__ = ("_close", "_disasm", "_free", "_handle", "_layout", "is_relative")
 
     def __init__(self, machine: str, byteorder: str = "<", syntax: str = "att") -> None:
+        self.is_relative = False
         library = _bundled_library() if machine in _X86 else None
         if library is not None:
             self._layout = _LAYOUT_5
-            arch, mode = _ARCH_X86, _X86[machine]
+            constants = _CONSTANTS_5
+            arch, mode = constants["CS_ARCH_X86"], _X86[machine]
         else:
             package = _package()
             library = Library("capstone", package._cs._handle)
+            constants = vars(package)
+            self.is_relative = machine.startswith("riscv") and package.cs_version()[0] < 6
             fields = package._cs_insn
             self._layout = _Layout(
                 sizeof(fields),
@@ -174,9 +185,10 @@ class Disassembler:
         self._free.restype = None
         option = library.function("cs_option")
         option.argtypes = (c_size_t, c_int, c_size_t)
-        option(handle, _OPT_SKIPDATA, _ON)
+        option(handle, constants["CS_OPT_SKIPDATA"], constants["CS_OPT_ON"])
         if machine in _X86:
-            option(handle, _OPT_SYNTAX, _SYNTAX_VALUES[syntax])
+            value = constants[f"CS_OPT_SYNTAX_{syntax.upper()}"]
+            option(handle, constants["CS_OPT_SYNTAX"], value)
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
@@ -247,7 +259,8 @@ def _architecture(package: Any, machine: str, byteorder: str) -> tuple[int, int]
         raise BpfError(
             f"capstone {version} cannot disassemble the machine code of {machine}; a newer one may"
         )
-    mode = package.CS_MODE_BIG_ENDIAN if byteorder == ">" else 0
+    is_big = byteorder == ">" and not machine.startswith(_LITTLE_CODE)
+    mode = package.CS_MODE_BIG_ENDIAN if is_big else 0
     for names in modes:
         for name in names.split("|"):
             if hasattr(package, f"CS_MODE_{name}"):

@@ -186,10 +186,11 @@ class Decoder:
     def _add_other(
         self, result: Instructions, block: Block, pcs: list[int], codes: list[bytes], address: int
     ) -> None:
+        is_relative = self._disassembler.is_relative
         for i, pc in enumerate(pcs):
             mnemonic = block.mnemonic(i)
             operands = block.operands(i)
-            target = branch_target(self._machine, mnemonic, operands, address + pc)
+            target = branch_target(self._machine, mnemonic, operands, address + pc, is_relative)
             if target is not None:
                 result.targets[len(result.texts)] = target
             result.texts.append(f"{mnemonic}\t{operands}" if operands else mnemonic)
@@ -197,40 +198,51 @@ class Decoder:
         result.codes += codes
 
 
-# Mnemonics of direct jumps and calls: whole ones, and what others begin with.
-_BRANCHES = {
-    "aarch64": (("b", "bl", "cbz", "cbnz", "tbz", "tbnz"), ("b.",)),
-    "arm": (("b", "bl", "blx"), ("beq", "bne", "bh", "bl", "bc", "bm", "bp", "bv", "bg")),
-    "riscv": (("j", "jal", "c.j", "c.jal"), ("b", "c.b")),
-    "s390x": ((), ("j", "br", "c")),
-    "ppc": ((), ("b",)),
-    "mips": (("j", "jal", "bal"), ("b",)),
-    "sparc": (("call",), ("b", "f")),
-    "loongarch": (("b", "bl"), ("b",)),
+# Mnemonics of direct jumps and calls: whole ones, what others begin with, and what begins so too
+# and is none.
+_MNEMONICS = {
+    "aarch64": ("b bl cbz cbnz tbz tbnz", "b. bc.", ""),
+    "arm": ("b bl blx", "beq bne bh bl bc bm bp bv bg", ""),
+    "riscv": ("j jal c.j c.jal", "beq bne blt ble bgt bge c.beqz c.bnez", ""),
+    "s390x": ("", "j bra brc brx crj cgrj clrj clgrj cij cgij clij clgij", ""),
+    "ppc": ("", "b", "bcd"),  # of decimal numbers
+    "mips": (
+        "b bal balc bc j jal jalx",
+        "beq bne blt ble bgt bge bov bnv bz. bnz. bc0 bc1 bc2 bc3 bbit bposge",
+        "bneg",  # negates a bit
+    ),
+    "sparc": ("call", "b fb", ""),
+    "loongarch": ("b bl", "beq bne blt bge bceqz bcnez", ""),
 }
-# Whose operand is the distance, not the address.
-_RELATIVE = ("riscv",)
+_BRANCHES = {
+    family: tuple(tuple(words.split()) for words in row) for family, row in _MNEMONICS.items()
+}
+# Of Power: jumps to a register, whose operands are no address.
+_TO_REGISTER = ("lr", "lrl", "ctr", "ctrl", "tar", "tarl")
 
 
-def branch_target(machine: str, mnemonic: str, operands: str, address: int) -> int | None:
+def branch_target(
+    machine: str, mnemonic: str, operands: str, address: int, is_relative: bool = False
+) -> int | None:
     """The address that a direct jump or call goes to; None for all other instructions.
 
     :param machine: ``uname -m`` of anything but x86.
     :param address: where the instruction lies.
+    :param is_relative: whether the operand is the distance.
     """
     family = next((name for name in _BRANCHES if machine.startswith(name)), None)
     if family is None:
         return None
-    whole, beginnings = _BRANCHES[family]
-    if mnemonic not in whole and not mnemonic.startswith(beginnings):
+    whole, beginnings, others = _BRANCHES[family]
+    if mnemonic not in whole and (
+        not mnemonic.startswith(beginnings)
+        or mnemonic.startswith(others)
+        or (family == "ppc" and mnemonic.rstrip("+-").endswith(_TO_REGISTER))
+    ):
         return None
     last = operands.rpartition(", ")[2].rpartition(" ")[2].removeprefix("#")
     try:
         value = int(last, 0)
     except ValueError:
         return None
-    if family in _RELATIVE:
-        value += address
-    elif abs(value - address) < 16 and abs(value) < 16 and address > 0xFFFF:
-        return None  # a number, not an address (mask of a trap, field of a mnemonic)
-    return value & 0xFFFFFFFFFFFFFFFF
+    return (value + address if is_relative else value) & 0xFFFFFFFFFFFFFFFF

@@ -25,8 +25,11 @@ def texts(machine: str, code: str, byteorder: str = "<", syntax: str = "att") ->
         ("x86_64", "<", "554889e5c9c3", ["pushq %rbp", "movq %rsp, %rbp", "leave", "retq"]),
         ("i686", "<", "5589e5c9c3", ["pushl %ebp", "movl %esp, %ebp", "leave", "retl"]),
         ("aarch64", "<", "fd7bbfa9c0035fd6", ["stp x29, x30, [sp, #-0x10]!", "ret"]),
-        ("armv7l", "<", "00482de91eff2fe1", ["push {fp, lr}", "bx lr"]),
-        ("riscv64", "<", "130101ff8280", ["addi sp, sp, -0x10", "c.jr ra"]),
+        ("aarch64_be", ">", "fd7bbfa9c0035fd6", ["stp x29, x30, [sp, #-0x10]!", "ret"]),
+        ("armv7l", "<", "04482de51eff2fe1", ["str r4, [sp, #-0x804]!", "bx lr"]),
+        ("armv7b", ">", "04482de51eff2fe1", ["str r4, [sp, #-0x804]!", "bx lr"]),
+        ("armv5teb", ">", "e52d4804e12fff1e", ["str r4, [sp, #-0x804]!", "bx lr"]),
+        ("riscv64", "<", "130101ff13010101", ["addi sp, sp, -0x10", "addi sp, sp, 0x10"]),
         ("s390x", ">", "b904002307fe", ["lgr %r2, %r3", "br %r14"]),
         ("ppc64le", "<", "a602087c2000804e", ["mflr r0", "blr"]),
         ("ppc64", ">", "7c0802a64e800020", ["mflr r0", "blr"]),
@@ -46,6 +49,7 @@ def test_intel_syntax() -> None:
 def test_bytes_that_are_no_instruction() -> None:
     # 06 is not valid in 64-bit mode; what follows is decoded.
     assert texts("x86_64", "0690c3") == [".byte 0x06", "nop", "retq"]
+    assert texts("x86_64", "0690c3", syntax="intel") == [".byte 0x06", "nop", "ret"]
     assert texts("aarch64", "ffffffffc0035fd6") == [".byte 0xff, 0xff, 0xff, 0xff", "ret"]
 
 

@@ -85,6 +85,10 @@ def test_targets_after_a_split_lock() -> None:
         ("riscv64", "<", "09a0", 0x10002),
         ("s390x", ">", "c0e500000008", 0x10010),
         ("s390x", ">", "a7f40008", 0x10010),
+        ("s390x", ">", "ec120008a076", 0x10010),
+        ("s390x", ">", "ec180008057e", 0x10010),
+        ("aarch64_be", ">", "04000014", 0x10010),
+        ("armv7b", ">", "020000ea", 0x10010),
         ("ppc64le", "<", "10000048", 0x10010),
         ("ppc64le", "<", "10008241", 0x10010),
         ("mips64", ">", "10000003", 0x10010),
@@ -97,16 +101,70 @@ def test_branch_targets(machine: str, byteorder: str, code: str, target: int) ->
 
 
 @pytest.mark.parametrize(
-    "machine,code",
+    "machine,byteorder,code",
     [
-        ("aarch64", "400180d2"),
-        ("aarch64", "c0035fd6"),
-        ("riscv64", "130101ff"),
-        ("armv7l", "1eff2fe1"),
+        ("aarch64", "<", "400180d2"),
+        ("aarch64", "<", "c0035fd6"),
+        ("riscv64", "<", "130101ff"),
+        ("armv7l", "<", "1eff2fe1"),
+        ("s390x", ">", "a71f0005"),  # cghi %r1, 5
+        ("s390x", ">", "c21e00000028"),  # clgfi %r1, 40
+        ("s390x", ">", "c01f00000028"),
+        ("s390x", ">", "07fe"),
+        ("ppc64le", "<", "2000804e"),
+        ("ppc64le", "<", "2000404e"),  # bdzlr
+        ("mips64", ">", "0019000d"),  # break
     ],
 )
-def test_what_is_no_branch(machine: str, code: str) -> None:
-    assert Decoder(machine).decode(bytes.fromhex(code), 0x10000).targets == {}
+def test_what_is_no_branch(machine: str, byteorder: str, code: str) -> None:
+    assert Decoder(machine, byteorder).decode(bytes.fromhex(code), 0x10000).targets == {}
+
+
+@pytest.mark.parametrize(
+    "machine,jumps,others",
+    [
+        ("aarch64", "b bl cbz cbnz tbz tbnz b.eq bc.ne", "adr adrp bfi bic brk bti br blr svc"),
+        ("armv7l", "b bl blx beq bne blhi blge bcs bmi bpl bvs bls", "bic bfc bfi bkpt svc bx adr"),
+        (
+            "riscv64",
+            "j jal c.j beq bne blt bltu bge bgeu beqz bnez blez bgez bltz bgtz c.beqz c.bnez",
+            "jr jalr bclri bexti binvi bseti c.addi lui auipc ebreak",
+        ),
+        (
+            "s390x",
+            "j je jnle jg jgnl brc brcl bras brasl brct brctg brcth brxh brxhg brxle brxlg crj crje"
+            " cgrj cgrjne clrj clgrjh cij cijl cgij cgije clij clgij clgijle",
+            "c cg ch chi cghi cl clgfi clc cli cs cds cfi cgfi cih clih crl cgrl clgfrl cghrl cib"
+            " cgib clgib crb cgrb br bcr bct bxh bc b larl cvb ce cgxbra clgtlh svc",
+        ),
+        (
+            "ppc64le",
+            "b bl ba bla bc bcl beq bne+ bge- bltl bgtla bdnz bdz bdnzt bdzf bt bf btl bso",
+            "blr bctr bdzlr bdnzlr bltlr beqlr- bnectr bclr bcctr bctar bcdadd. bcdsr. bcdtrunc.",
+        ),
+        (
+            "mips64",
+            "b bal j jal jalx beq bne beql bnel beqz bnez blez bgtz bltz bgez bltzal bgezall bc1t"
+            " bc1f bbit0 bbit132 bz.v bnz.b bgec bltuc bovc balc",
+            "break bnegi.b bseti.w bclri.d binsli.h bmnzi.b bmzi.b bseli.b balign bitswap jr jalr",
+        ),
+        ("sparc64", "call b ba bne,a be,pn bleu fbe fbul,a brz brgez,a", "fadds flush fmovd jmpl"),
+        (
+            "loongarch64",
+            "b bl beq bne blt bltu bge bgeu beqz bnez bceqz bcnez",
+            "break bstrins.d bstrpick.w bytepick.d bitrev.w jirl",
+        ),
+    ],
+)
+def test_what_jumps(machine: str, jumps: str, others: str) -> None:
+    for mnemonic in jumps.split():
+        for target in (0, 4, 15, 0x10004, 0x3FF80001234, -4):
+            found = branch_target(machine, mnemonic, f"r1, {target:#x}", 0x10000)
+            assert found == target & (1 << 64) - 1, mnemonic
+            found = branch_target(machine, mnemonic, f"{target:#x}", 0x10000, is_relative=True)
+            assert found == target + 0x10000, mnemonic
+    for mnemonic in others.split():
+        assert branch_target(machine, mnemonic, "r1, 0x10004", 0x10000) is None, mnemonic
 
 
 def test_branches_of_unknown_machines() -> None:
