@@ -1,7 +1,8 @@
 """Figures of one kernel for Prometheus, in its text format 0.0.4.
 
 Labels are bounded: names, types and owners, never ids. What has the same three is added up,
-and beyond :data:`MOST_GROUPS` different ones of a kind the rest is one group, ``other``.
+and beyond :data:`MOST_GROUPS` different ones of a kind the rest is one group, ``other``. So many
+counters are kept, too, however many owners come and go.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pybpftool.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from pybpftool.inspect.inventory import Inventory
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Labels = tuple[tuple[str, str], ...]
 
 MOST_GROUPS = 1000
-_OTHER = "other"
 _PREFIX = "pybpftool_"
 
 
@@ -67,7 +67,9 @@ class Collector:
     """Collects the metrics of one kernel, as often as somebody asks.
 
     With ``with_stats`` the calls and times of programs are among them. Those are counters that
-    only grow: what programs counted that are gone meanwhile is kept.
+    only grow: what programs counted that are gone meanwhile is kept, until there are more than
+    :data:`MOST_GROUPS`. Then groups without programs go, first those that were seen last the
+    longest time ago; one that comes back begins at 0, which Prometheus takes for a restart.
     """
 
     def __init__(self, kernel: Kernel, with_stats: bool = False) -> None:
@@ -130,6 +132,7 @@ class Collector:
             for at, (new, old) in enumerate(zip(found, before)):
                 totals[at] += max(new - old, 0)
         self._last = now
+        self._forget(dict.fromkeys(labels))
         for at, (name, help) in enumerate(
             (
                 ("program_runs_total", "Calls of programs while statistics were on."),
@@ -140,6 +143,15 @@ class Collector:
             factor = 1e-9 if at == 1 else 1
             samples = {group: total[at] * factor for group, total in self._totals.items()}
             yield Metric(_PREFIX + name, "counter", help, samples)
+
+    def _forget(self, groups: Iterable[Labels]) -> None:
+        """Leave out the oldest of the groups that have no programs now, where they are too many."""
+        totals = self._totals
+        for group in groups:
+            totals[group] = totals.pop(group)  # those that were seen now are the last
+        named = [group for group in totals if group != _REST]
+        for group in named[: max(len(named) - MOST_GROUPS, 0)]:
+            del totals[group]
 
     def _maps(self, inventory: Inventory) -> Iterator[Metric]:
         items = list(inventory.items("map").values())
@@ -179,6 +191,9 @@ def _group(name: str, type: str, owner: str) -> Labels:
     return ("name", name), ("type", type), ("owner", owner)
 
 
+_REST = _group("other", "other", "other")
+
+
 def _owner(inventory: Inventory, item: Item) -> str:
     try:
         return ",".join(inventory.owner(item))
@@ -198,7 +213,7 @@ def _bounded(labels: list[Labels]) -> list[Labels]:
     found = []
     for group in labels:
         if group not in known and len(known) >= MOST_GROUPS:
-            group = _group(_OTHER, _OTHER, _OTHER)
+            group = _REST
         else:
             known.add(group)
         found.append(group)

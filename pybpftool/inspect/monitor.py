@@ -71,10 +71,10 @@ class Programs:
         self._kernel = kernel
         self._tasks = tasks
         self._known: dict[int, tuple[str, str]] = {}
-        self._reader = ProgramReader(kernel)
+        reader = ProgramReader(kernel)
         try:
             for obj in kernel.objects("prog"):
-                prog = self._reader.read(obj, is_brief=True)
+                prog = reader.read(obj, is_brief=True)
                 self._known[prog.id] = prog.type_name or f"type {prog.type}", prog.name
         except BpfError:
             pass  # names of what is there already need CAP_SYS_ADMIN
@@ -107,7 +107,8 @@ class Programs:
         except KernelError:
             return "", ""
         try:
-            prog = self._reader.read(obj, is_brief=True)
+            # A reader keeps the types that it has read, and programs may come for days.
+            prog = ProgramReader(kernel).read(obj, is_brief=True)
         except KernelError:
             return "", ""
         finally:

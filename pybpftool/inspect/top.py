@@ -158,6 +158,7 @@ class History:
 
     def __init__(self) -> None:
         self._kept: dict[Any, list[float]] = {}
+        self._seen: dict[Any, int] = {}
         self._count = 0
 
     def add(self, rows: Iterable[Row], key: str) -> None:
@@ -173,6 +174,9 @@ class History:
                 line = kept[name] = [0.0] * min(self._count, KEPT)
             line.append(share)
             del line[:-KEPT]
+            self._seen[name] = self._count
+        for name in [name for name, at in self._seen.items() if at <= self._count - KEPT]:
+            del self._seen[name], kept[name]  # it is gone, or shown no more
         self._count += 1
 
     def line(self, name: Any) -> str:

@@ -88,6 +88,37 @@ def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert samples[group("other", "other", "other")] == len(kernel.all["map"]) - 3
 
 
+def test_counters_of_owners_that_come_and_go_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MOST_GROUPS", 3)
+    kernel = host()
+    kernel.held["prog"] = {}
+    collector = Collector(kernel, True)
+    seen: dict[tuple[tuple[str, str], ...], float] = {}
+    for round in range(20):
+        kernel.held["prog"][2] = [(1000 + round, f"job{round}")]
+        counted(kernel, 2, 10 * (round + 1), 0)
+        metric = {one.name: one for one in collector.collect()}["pybpftool_program_runs_total"]
+        samples = metric.samples
+        assert len(samples) <= 3 + 1
+        assert samples[group("counter", "sched_cls", f"comm:job{round}")] == 10
+        assert all(samples[key] >= seen[key] for key in samples.keys() & seen.keys())
+        seen = samples
+    # Those with programs stay, and of those without the one that was seen last.
+    assert [dict(key)["name"] for key in samples] == ["first", "counter", "twin"]
+
+
+def test_what_does_not_fit_counts_as_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MOST_GROUPS", 1)
+    kernel = host()
+    counted(kernel, 3, 7, 0)
+    collector = Collector(kernel, True)
+    for runs in (7, 9, 12):
+        counted(kernel, 3, runs, 0)
+        metric = {one.name: one for one in collector.collect()}["pybpftool_program_runs_total"]
+        assert len(metric.samples) == 2
+        assert metric.samples[group("other", "other", "other")] == runs
+
+
 def test_counters_only_grow() -> None:
     kernel = host()
     counted(kernel, 2, 10, 2_000_000_000)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import struct
+
 import pytest
 
+from pybpftool.btf.table import Btf
 from pybpftool.errors import KernelError
 from pybpftool.inspect.monitor import Links, Programs, Tasks
 from pybpftool.kernel.bpf_events import ProgEvent
+from pybpftool.kernel.interface import BpfObject
+from pybpftool.uapi.bpf import BPF_PROG_INFO
+from tests.support.fakeprogs import add_described
 from tests.support.hosts import Host, host
+
+AT = {name: offset for name, offset, _ in BPF_PROG_INFO}
+
+
+def types() -> list[Btf]:
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, Btf)]
 
 
 @pytest.fixture
@@ -36,6 +50,20 @@ def test_programs(kernel: Host) -> None:
     row = programs.row(loaded(3, False, 78))
     assert (row["event"], row["name"], row["type"], row["pid"]) == ("unload", "twin", "xdp", 78)
     assert "comm" not in row and "owner" not in row
+
+
+def test_types_of_programs_that_came_are_not_kept(kernel: Host) -> None:
+    programs = Programs(kernel, Tasks(kernel))
+    add_described(kernel, 50)
+    info = bytearray(kernel.all["prog"][50].info)
+    info[AT["name"] : AT["name"] + 16] = b"cut_off_name_15\0"
+    before = len(types())
+    for id in range(60, 90):
+        struct.pack_into("<I", info, AT["btf_id"], id)
+        kernel.all["prog"][id] = BpfObject("prog", id, -1, bytes(info))
+        kernel.arrays[id], kernel.btfs[id] = kernel.arrays[50], kernel.btfs[9]
+        assert programs.row(loaded(id))["name"] == "first"  # from its BTF
+    assert len(types()) <= before
 
 
 def test_names_of_tasks_outlive_them(kernel: Host) -> None:

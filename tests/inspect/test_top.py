@@ -88,3 +88,11 @@ def test_sparklines() -> None:
     for _ in range(20):
         history.add([{"id": 1, "cpu_percent": 1.0}], "id")
     assert history.line(1) == "█" * top.KEPT
+
+
+def test_who_is_gone_leaves_no_sparkline() -> None:
+    history = History()
+    for id in range(1000):
+        history.add([{"id": id, "cpu_percent": 1.0}], "id")
+    assert history.line(999) and history.line(999 - top.KEPT + 1)
+    assert len(history._kept) == len(history._seen) == top.KEPT
