@@ -26,7 +26,9 @@ _info = Buffer(_INFO_SIZE)
 _name = Buffer(_NAME_SIZE)
 _attr = Buffer(16)
 _blank = bytes(_INFO_SIZE)
-_hidden: dict[int, int] | None = None  # link id -> cookie; empty where the kernel refuses
+_hidden: dict[int, int] = {}  # link id -> cookie, as the last walk found them
+_walked = 0  # the newest link that this walk can have met
+_NO_LINK_IS_NEWER = 1 << 32
 _NAME_FIELDS = struct.Struct("=QI")
 _INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 
@@ -107,14 +109,15 @@ def _perf_event(link: BpfObject, kind: int) -> dict[str, bytes]:
 
 def _hidden_cookie(id: int) -> int | None:
     """The cookie of a perf event link; one walk finds those of all links that there are."""
-    global _hidden
-    if _hidden is None or (_hidden and id > max(_hidden)):
+    global _hidden, _walked
+    if id > _walked:
         from pybpftool.kernel.object_iter import perf_cookies
 
         try:
             _hidden = perf_cookies()
+            _walked = max(id, *_hidden) if _hidden else id
         except KernelError:
-            _hidden = {}
+            _hidden, _walked = {}, _NO_LINK_IS_NEWER
     return _hidden.get(id)
 
 

@@ -46,21 +46,28 @@ def test_cookies_of_hidden_events(monkeypatch: pytest.MonkeyPatch) -> None:
         link.id = id
         return links.link_details(link, uses_iterators=True).get("cookie")
 
-    monkeypatch.setattr(links, "_hidden", None)
+    monkeypatch.setattr(links, "_hidden", {})
+    monkeypatch.setattr(links, "_walked", 0)
     monkeypatch.setattr("pybpftool.kernel.object_iter.perf_cookies", walk)
     assert (cookie(1), cookie(1), len(walks)) == (struct.pack("=Q", 5), struct.pack("=Q", 5), 1)
     assert (cookie(9), len(walks)) == (struct.pack("=Q", 6), 2)
+    # One that the walk does not tell of is not looked for again.
+    assert (cookie(12), cookie(12), cookie(11), len(walks)) == (None, None, None, 3)
     assert "cookie" not in links.link_details(perf_link(0))
 
 
 def test_a_kernel_without_iterators(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> dict[int, int]:
+        refusals.append(1)
         raise KernelError("no iterator", 95)
 
-    monkeypatch.setattr(links, "_hidden", None)
+    refusals: list[int] = []
+    monkeypatch.setattr(links, "_walked", 0)
     monkeypatch.setattr("pybpftool.kernel.object_iter.perf_cookies", refuse)
     link = perf_link(0)
-    assert links.link_details(link, uses_iterators=True) == {"info": link.info}
+    for link.id in (1, 2, 3):
+        assert links.link_details(link, uses_iterators=True) == {"info": link.info}
+    assert len(refusals) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
