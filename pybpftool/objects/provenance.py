@@ -8,15 +8,19 @@ functions that are called are appended, CO-RE relocations are resolved by the ke
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from operator import attrgetter
+
 from pybpftool.btf.core.resolve import Resolver, Targets
 from pybpftool.btf.ext import BtfExt
 from pybpftool.btf.table import Btf
-from pybpftool.elf.relocatable import Relocatable, read_file
+from pybpftool.elf.relocatable import SHT_REL, Relocatable, read_file
 from pybpftool.errors import BpfError, FormatError
 from pybpftool.insn.disasm import LDIMM64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from pybpftool.elf.relocatable import Section, Symbol
@@ -42,11 +46,18 @@ class ObjectTags:
         self._kernel = kernel
         self._elf = Relocatable(read_file(path))
         self._order: Any = "little" if self._elf.order == "<" else "big"
-        self._functions = {
-            symbol.name: symbol
-            for symbol in self._elf.symbols
-            if symbol.type == _STT_FUNC and symbol.section != _UNDEFINED
-        }
+        self._functions: dict[str, Symbol] = {}
+        self._by_place: dict[tuple[int, int], Symbol] = {}  # section and offset -> function
+        for symbol in self._elf.symbols:
+            if symbol.type == _STT_FUNC and symbol.section != _UNDEFINED:
+                self._functions[symbol.name] = symbol
+        for symbol in self._functions.values():
+            self._by_place.setdefault((symbol.section, symbol.value), symbol)
+        self._sections = {section.number: section for section in self._elf.sections}
+        self._contents: dict[int, bytes] = {}
+        self._relocations: dict[int, _Rows] = {}
+        self._core: dict[str, _Rows] = {}
+        self._tags: dict[str, tuple[str, str]] = {}
         btf, ext = self._elf.section_of(".BTF"), self._elf.section_of(".BTF.ext")
         self._btf = None if btf is None else Btf.from_bytes(self._elf.content(btf))
         self._ext: BtfExt | None = None
@@ -69,22 +80,29 @@ class ObjectTags:
         symbol = self._functions.get(name)
         if symbol is None:
             raise BpfError(f"'{self.path}' has no program '{name}'")
-        insns = bytes(_Linker(self, symbol).insns)
-        return sha1(insns).hexdigest()[:16], sha256(insns).hexdigest()[:16]
+        found = self._tags.get(name)
+        if found is None:
+            insns = bytes(_Linker(self, symbol).insns)
+            found = sha1(insns).hexdigest()[:16], sha256(insns).hexdigest()[:16]
+            self._tags[name] = found  # many programs may have been loaded from it
+        return found
 
     # --- what the linker asks ---
 
     def section(self, symbol: Symbol) -> Section:
         """The section that a symbol is in."""
-        for section in self._elf.sections:
-            if section.number == symbol.section:
-                return section
-        raise FormatError(f"'{self.path}': the symbol '{symbol.name}' is in no section")
+        section = self._sections.get(symbol.section)
+        if section is None:
+            raise FormatError(f"'{self.path}': the symbol '{symbol.name}' is in no section")
+        return section
 
     def code(self, symbol: Symbol) -> bytes:
         """The instructions of a function."""
         section = self.section(symbol)
-        data = self._elf.content(section)[symbol.value : symbol.value + symbol.size]
+        content = self._contents.get(section.number)
+        if content is None:
+            content = self._contents[section.number] = self._elf.content(section)
+        data = content[symbol.value : symbol.value + symbol.size]
         if len(data) != symbol.size or symbol.size % 8:
             raise FormatError(f"'{self.path}': the function '{symbol.name}' is cut off")
         return data
@@ -92,27 +110,31 @@ class ObjectTags:
     def relocations(self, symbol: Symbol) -> dict[int, Symbol]:
         """Offset in a function -> the symbol that the instruction there refers to."""
         number = self.section(symbol).number
-        found = {}
+        rows = self._relocations.get(number)
+        if rows is None:
+            elf = self._elf
+            rows = self._relocations[number] = _Rows(
+                relocation
+                for section in elf.sections
+                if section.type == SHT_REL and section.info == number
+                for relocation in elf.relocations(section)
+            )
         symbols = self._elf.symbols
-        for section in self._elf.sections:
-            if section.type == 9 and section.info == number:  # SHT_REL
-                for relocation in self._elf.relocations(section):
-                    at = relocation.offset - symbol.value
-                    if 0 <= at < symbol.size and relocation.symbol < len(symbols):
-                        found[at] = symbols[relocation.symbol]
-        return found
+        return {
+            at: symbols[relocation.symbol]
+            for at, relocation in rows.of(symbol)
+            if relocation.symbol < len(symbols)
+        }
 
     def core(self, symbol: Symbol) -> dict[int, Any]:
         """Offset in a function -> its CO-RE relocation, resolved."""
         if self._ext is None or self._btf is None:
             return {}
         name = self.section(symbol).name or ""
-        found = {}
-        for relocation in self._ext.relocations.get(name, []):
-            at = relocation.offset - symbol.value
-            if 0 <= at < symbol.size:
-                found[at] = self._resolve(relocation)
-        return found
+        rows = self._core.get(name)
+        if rows is None:
+            rows = self._core[name] = _Rows(self._ext.relocations.get(name, []))
+        return {at: self._resolve(relocation) for at, relocation in rows.of(symbol)}
 
     def _resolve(self, relocation: Any) -> Any:
         if self._resolver is None:
@@ -124,15 +146,30 @@ class ObjectTags:
 
     def function_at(self, target: Symbol, offset: int) -> Symbol:
         """The function that a call to a symbol, plus an offset, means."""
-        for symbol in self._functions.values():
-            if symbol.section == target.section and symbol.value == target.value + offset:
-                return symbol
-        raise FormatError(f"'{self.path}' calls something that is not a function")
+        symbol = self._by_place.get((target.section, target.value + offset))
+        if symbol is None:
+            raise FormatError(f"'{self.path}' calls something that is not a function")
+        return symbol
 
     @property
     def order(self) -> Any:
         """``little`` or ``big``."""
         return self._order
+
+
+class _Rows:
+    """The relocations of a section, found by the functions that they are in."""
+
+    def __init__(self, relocations: Iterable[Any]) -> None:
+        self._rows = sorted(relocations, key=attrgetter("offset"))
+        self._offsets = [row.offset for row in self._rows]
+
+    def of(self, symbol: Symbol) -> Iterator[tuple[int, Any]]:
+        """Offset in the function and relocation."""
+        first = bisect_left(self._offsets, symbol.value)
+        end = bisect_left(self._offsets, symbol.value + symbol.size)
+        for row in self._rows[first:end]:
+            yield row.offset - symbol.value, row
 
 
 class _Linker:
@@ -177,7 +214,7 @@ class _Linker:
                 raise Unsure(f"it calls the kernel function '{target.name}'")
             elif code == LDIMM64:
                 if target is not None:
-                    self._load(begin + at, target, function, depth)
+                    self._load(begin + at, target, depth)
                 at += 8
             at += 8
 
@@ -201,7 +238,7 @@ class _Linker:
             self._append(callee)
             self._link(callee, depth + 1)
 
-    def _load(self, at: int, target: Symbol, function: Symbol, depth: int) -> None:
+    def _load(self, at: int, target: Symbol, depth: int) -> None:
         if target.section == _UNDEFINED:
             raise Unsure(f"it refers to '{target.name}', which the kernel or its configuration has")
         section = self._obj.section(target)

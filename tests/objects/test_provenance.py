@@ -6,9 +6,11 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pybpftool.elf.relocatable import Relocatable, Section
 from pybpftool.errors import BpfError
 from pybpftool.inspect.fixture import Bpf
 from pybpftool.kernel.live import LiveKernel
@@ -128,3 +130,27 @@ def test_damaged_objects(tmp_path: Path) -> None:
             tags = ObjectTags(str(path), LiveKernel())
             tags.of("calling")
             tags.of("core")
+
+
+def test_sections_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many functions of one section a program calls."""
+    count = 40
+    names = [f"f{number}" for number in range(count)]
+    text = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nint limit = 5;\n"
+    text += "".join([f"static __noinline int {name}(int a) {{ return a * limit + {at}; }}\n"
+                     for at, name in enumerate(names)])  # fmt: skip
+    calls = " + ".join([f"{name}(skb->len)" for name in names])
+    text += f'SEC("socket") int all(struct __sk_buff *skb) {{ return {calls}; }}\n'
+    path = compiled(tmp_path, text)
+    asked: list[str] = []
+    for name in ("content", "relocations"):
+        real = getattr(Relocatable, name)
+
+        def once(self: Relocatable, section: Section, name: str = name, real: Any = real) -> Any:
+            asked.append(f"{name} {section.name}")
+            return real(self, section)
+
+        monkeypatch.setattr(Relocatable, name, once)
+    ObjectTags(path, LiveKernel()).of("all")
+    assert asked.count("relocations .rel.text") == 1
+    assert asked.count("content .text") == 1
