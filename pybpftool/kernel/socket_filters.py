@@ -8,18 +8,13 @@ import struct
 from errno import EPERM
 from fcntl import ioctl
 
-from pybpftool.kernel.syscall import Buffer, getsockopt, pidfd_getfd, socket_name
+from pybpftool.kernel.syscall import ABI, Buffer, getsockopt, pidfd_getfd, socket_name
 from pybpftool.kernel.tasks import comm_of, processes
 from pybpftool.records import Record
 
-_SO_GET_FILTER = 26  # include/uapi/asm-generic/socket.h
-_SO_PROTOCOL, _SO_DOMAIN = 38, 39
-# parisc and sparc number the options of sockets otherwise.
-_OTHERS = {
-    "parisc": (0x401A, 0x4028, 0x4029),
-    "parisc64": (0x401A, 0x4028, 0x4029),
-    "sparc64": (0x001A, 0x0028, 0x0029),
-}
+# SO_GET_FILTER of asm/socket.h, the one option that the module socket does not have.
+_GET_FILTER = {"parisc": 0x401A}
+_GET_FILTER_ELSEWHERE = 26
 _SIOCGIFNAME = 0x8910
 _LENGTH_TRIES = 3
 
@@ -102,14 +97,11 @@ def _of_process(pid: int, found: dict[int, FilteredSocket], seen: set[int]) -> b
 def _look(
     pid: int, number: int, inode: int, one: socket.socket, found: dict[int, FilteredSocket]
 ) -> None:
-    get_filter, protocol, domain = _OTHERS.get(
-        os.uname().machine, (_SO_GET_FILTER, _SO_PROTOCOL, _SO_DOMAIN)
-    )
-    data = _filter(one.fileno(), get_filter)
+    data = _filter(one.fileno(), _GET_FILTER.get(ABI, _GET_FILTER_ELSEWHERE))
     if not data:
         return
     numbers = []
-    for option in (domain, socket.SO_TYPE, protocol):
+    for option in (socket.SO_DOMAIN, socket.SO_TYPE, socket.SO_PROTOCOL):
         try:
             numbers.append(one.getsockopt(socket.SOL_SOCKET, option))
         except OSError:

@@ -32,22 +32,21 @@ _ACTIONS = {
 _NR, _ARCH = 0, 4  # offsets of struct seccomp_data
 _MOST_STEPS = 1 << 20
 _OTHERS = 1 << 29  # a number that no system call has
+_MOST_SMALL = 0xFFFF
 
-NATIVE = {
-    "x86_64": 0xC000003E,
-    "i686": 0x40000003,
-    "i586": 0x40000003,
-    "i386": 0x40000003,
-    "aarch64": 0xC00000B7,
-    "armv7l": 0x40000028,
-    "armv6l": 0x40000028,
-    "riscv64": 0xC00000F3,
-    "loongarch64": 0xC0000102,
-    "s390x": 0x80000016,
-    "ppc64le": 0xC0000015,
-    "ppc64": 0x80000015,
-}
-"""``uname -m`` -> AUDIT_ARCH_*."""
+_NUMBERS = {name: number for number, (name, _) in ARCHITECTURES.items()}
+_X86_64 = _NUMBERS["x86_64"]
+
+
+def native(machine: str) -> int | None:
+    """AUDIT_ARCH_* of a kernel's own system calls by its ``uname -m``; None where unknown."""
+    if machine.endswith("86"):
+        machine = "i386"
+    elif machine.startswith("aarch64"):
+        machine = "aarch64"
+    elif machine.startswith("arm"):
+        machine = "armeb" if machine.endswith("b") else "arm"
+    return _NUMBERS.get(machine)
 
 
 class Task(Record):
@@ -101,12 +100,16 @@ class Task(Record):
         found: dict[str, dict[str, list[str]]] = {}
         if not self.filters:
             return found
-        native = NATIVE.get(self.machine)
+        own = native(self.machine)
         named = {k for insns in self.filters for k in _compared(insns)}
+        # The numbers of old architectures are small, and may be of anything else.
+        archs = {k for k in named if k > _MOST_SMALL}
+        for insns in self.filters:
+            archs |= _notes(insns, own or 0)[1]
         for number, (name, table) in ARCHITECTURES.items():
-            if number == native or number in named:
+            if number == own or number in archs:
                 found[name] = self._grouped(number, table)
-                if number == NATIVE["x86_64"] and any(k & X32_BIT and k < 1 << 31 for k in named):
+                if number == _X86_64 and any(k & X32_BIT and k < 1 << 31 for k in named):
                     x32 = {X32_BIT | nr: call for nr, call in table.items()}
                     found["x32"] = self._grouped(number, x32, X32_BIT)
         return found
@@ -239,7 +242,7 @@ def annotated(insns: Sequence[ClassicInsn], machine: str) -> list[str]:
 
     Where a filter has not asked for the architecture, the names are those of ``machine``.
     """
-    notes = _notes(insns, NATIVE.get(machine, 0))
+    notes, _ = _notes(insns, native(machine) or 0)
     lines = []
     for pc, insn in enumerate(insns):
         line = text(insn, pc)
@@ -248,9 +251,13 @@ def annotated(insns: Sequence[ClassicInsn], machine: str) -> list[str]:
     return lines
 
 
-def _notes(insns: Sequence[ClassicInsn], native: int) -> dict[int, str]:
-    """What each instruction is about: A is followed along the ways through the filter."""
+def _notes(insns: Sequence[ClassicInsn], native: int) -> tuple[dict[int, str], set[int]]:
+    """What each instruction is about, and which architectures are asked for.
+
+    A is followed along the ways through the filter.
+    """
     notes: dict[int, str] = {}
+    asked = set()
     # pc -> (what A holds, the architecture that is known there), "" where ways differ
     states: dict[int, tuple[str, int]] = {0: ("", 0)}
     for pc, insn in enumerate(insns):
@@ -268,6 +275,7 @@ def _notes(insns: Sequence[ClassicInsn], native: int) -> dict[int, str]:
         equal = arch
         if code == 0x15 and held == "arch" and k in ARCHITECTURES:
             notes[pc] = ARCHITECTURES[k][0]
+            asked.add(k)
             equal = k
         elif code in (0x15, 0x25, 0x35) and held == "nr":
             notes[pc] = _call_name(arch or native, k)
@@ -288,7 +296,7 @@ def _notes(insns: Sequence[ClassicInsn], native: int) -> dict[int, str]:
                     known if other[1] == known else other[1] or known,
                 )
             states[target] = state
-    return notes
+    return notes, asked
 
 
 def _field(offset: int) -> str:
@@ -305,7 +313,7 @@ def _field(offset: int) -> str:
 def _call_name(arch: int, nr: int) -> str:
     table = ARCHITECTURES.get(arch, ("", {}))[1]
     name = table.get(nr)
-    if name is None and nr & X32_BIT and arch == NATIVE["x86_64"]:
+    if name is None and nr & X32_BIT and arch == _X86_64:
         rest = table.get(nr & ~X32_BIT)
         return f"x32 {rest}" if rest else "x32"
     return name or ""

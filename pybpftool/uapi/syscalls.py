@@ -210,10 +210,12 @@ GENERIC = _table(
         "listxattrat removexattrat open_tree_attr file_getattr file_setattr",
     ),
 )
-"""64-bit architectures without a table of their own: arm64, riscv, loongarch."""
+"""64-bit architectures without a table of their own: arm64, loongarch, riscv but for two."""
 
 X32_BIT = 1 << 30
 """__X32_SYSCALL_BIT."""
+
+RISCV64 = {**GENERIC, 258: "riscv_hwprobe", 259: "riscv_flush_icache"}
 
 ARCHITECTURES: dict[int, tuple[str, dict[int, str]]] = {
     # AUDIT_ARCH_*: its name, its table; empty where we have none
@@ -221,8 +223,11 @@ ARCHITECTURES: dict[int, tuple[str, dict[int, str]]] = {
     0x40000003: ("i386", I386),
     0xC00000B7: ("aarch64", GENERIC),
     0x40000028: ("arm", {}),
-    0xC00000F3: ("riscv64", GENERIC),
+    0x00000028: ("armeb", {}),
+    0xC00000F3: ("riscv64", RISCV64),
+    0x400000F3: ("riscv32", {}),
     0xC0000102: ("loongarch64", GENERIC),
+    0x40000102: ("loongarch32", {}),
     0x80000016: ("s390x", {}),
     0x00000016: ("s390", {}),
     0xC0000015: ("ppc64le", {}),
@@ -234,8 +239,15 @@ ARCHITECTURES: dict[int, tuple[str, dict[int, str]]] = {
     0xC0000008: ("mipsel64", {}),
     0xA0000008: ("mips64n32", {}),
     0xE0000008: ("mipsel64n32", {}),
+    0x8000002B: ("sparc64", {}),
+    0x00000002: ("sparc", {}),
     0x8000000F: ("parisc64", {}),
     0x0000000F: ("parisc", {}),
-    0x4000005E: ("xtensa", {}),
+    0xC0009026: ("alpha", {}),
+    0x00000004: ("m68k", {}),
+    0x0000002A: ("sh", {}),
+    0x4000002A: ("shel", {}),
+    0x0000005E: ("xtensa", {}),
+    0x400000FC: ("csky", {}),
 }
-"""AUDIT_ARCH_* -> the name of the architecture, as ``uname -m`` has it, and its system calls."""
+"""AUDIT_ARCH_* -> the architecture in the header's word, lower-cased, and its system calls."""

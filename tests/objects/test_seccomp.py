@@ -6,7 +6,7 @@ import pytest
 
 from pybpftool.errors import FormatError
 from pybpftool.insn.classic import ClassicInsn
-from pybpftool.objects.seccomp import Task, action_text, annotated, outcomes
+from pybpftool.objects.seccomp import Task, action_text, annotated, native, outcomes
 from pybpftool.uapi.syscalls import ARCHITECTURES, GENERIC, I386, X86_64
 
 X64, ARM64 = 0xC000003E, 0xC00000B7
@@ -36,6 +36,31 @@ def test_tables() -> None:
     assert (I386[11], I386[357], I386[403]) == ("execve", "bpf", "clock_gettime64")
     assert (GENERIC[280], GENERIC[221], GENERIC[79]) == ("bpf", "execve", "newfstatat")
     assert ARCHITECTURES[ARM64] == ("aarch64", GENERIC)
+    assert ARCHITECTURES[0xC00000F3][1][258] == "riscv_hwprobe"
+    assert 258 not in GENERIC
+    assert ARCHITECTURES[0x5E][0] == "xtensa"
+    assert len({name for name, _ in ARCHITECTURES.values()}) == len(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [
+        ("x86_64", "x86_64"),
+        ("i486", "i386"),
+        ("i686", "i386"),
+        ("aarch64", "aarch64"),
+        ("aarch64_be", "aarch64"),
+        ("armv5tel", "arm"),
+        ("armv7l", "arm"),
+        ("armv7b", "armeb"),
+        ("ppc", "ppc"),
+        ("sparc64", "sparc64"),
+        ("riscv32", "riscv32"),
+    ],
+)
+def test_the_architecture_of_a_kernel(machine: str, name: str) -> None:
+    assert ARCHITECTURES[native(machine) or 0][0] == name
+    assert native("vax") is None
 
 
 def test_outcomes() -> None:
@@ -55,6 +80,13 @@ def test_arithmetic_and_memory_are_followed() -> None:
     assert outcomes(code, X64, 0x35) == {0x30}
 
 
+def test_an_old_architecture_that_is_asked_for() -> None:
+    code = insns((0x20, 0, 0, 4), (0x15, 0, 1, 0x14), (0x06, 0, 0, 0), (0x06, 0, 0, ALLOW))
+    found = Task(7, "agent", 2, [code], "x86_64").verdicts()
+    assert found["ppc"] == {"kill_thread": ["others"]}
+    assert found.keys() == {"x86_64", "ppc"}
+
+
 def test_the_strictest_filter_counts() -> None:
     task = Task(7, "agent", 2, [MOUNT, SOCKET], "x86_64")
     assert task.verdict(X64, 165) == "errno EPERM"
@@ -62,7 +94,7 @@ def test_the_strictest_filter_counts() -> None:
     assert task.verdict(X64, 59) == "trap 5"
     assert task.verdict(ARM64, 59) == "kill_process"
     verdicts = task.verdicts()
-    assert verdicts.keys() == {"x86_64"}
+    assert verdicts.keys() == {"x86_64"}  # 2 is AF_INET there, not AUDIT_ARCH_SPARC
     assert verdicts["x86_64"]["errno EPERM"] == ["mount"]
     assert verdicts["x86_64"]["allow"][-1] == "others"
     assert sum(map(len, verdicts["x86_64"].values())) == len(X86_64) + 1

@@ -28,7 +28,7 @@ TESTED_IN: dict[str, str] = {
     "btf/test_values.py": "btf.builders btf.scalars",
     "cfg/test_dot.py": "adapters.graphviz",
     "cli/test_batch.py": "cli.kept_maps",
-    "cli/test_cbpf.py": "adapters.libpcap kernel.seccomp kernel.socket_filters",
+    "cli/test_cbpf.py": "adapters.libpcap kernel.seccomp",
     "cli/test_check.py": (
         "cli.recorded inspect.baseline inspect.bounds inspect.calls inspect.elements inspect.judge"
         " inspect.policy inspect.report inspect.unknown kernel.shapes objects.symbols"
