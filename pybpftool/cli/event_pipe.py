@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import Kernel
     from pybpftool.kernel.rings import Event
 
 _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
@@ -106,16 +105,6 @@ def _record(event: Event, cpu: int, index: int) -> dict[str, Any]:
     return record
 
 
-def _online_cpus(kernel: Kernel, most: int) -> list[int]:
-    """The CPUs that are online, of the first ``most``."""
-    text = kernel.file("/sys/devices/system/cpu/online").decode("ascii", "replace")
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        cpus += range(int(first), int(last or first) + 1)
-    return [cpu for cpu in cpus if cpu < most]
-
-
 def _places(args: Args) -> tuple[int, int] | None:
     """Take ``[cpu N index M]``: the CPU and the slot, or None for all."""
     cpu = index = None
@@ -147,7 +136,7 @@ def event_pipe(ctx: Context, args: Args) -> None:
             places = [place]
         else:
             most = min(kernel.possible_cpus(), map.max_entries)
-            places = [(cpu, cpu) for cpu in _online_cpus(kernel, most)]
+            places = [(cpu, cpu) for cpu in kernel.online_cpus() if cpu < most]
         _pipe(ctx, elements, places)
     finally:
         kernel.close(obj)

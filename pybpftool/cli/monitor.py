@@ -68,7 +68,7 @@ def run(ctx: Context, args: Args) -> None:
 
     write = _form(ctx, "json-lines" in options)
     ctx.stay()
-    events = BpfEvents(_online(ctx))
+    events = BpfEvents(ctx.kernel.online_cpus())
     calls = None
     try:
         if "calls" in options:
@@ -81,15 +81,6 @@ def run(ctx: Context, args: Args) -> None:
         if calls is not None:
             calls.close()
         events.close()
-
-
-def _online(ctx: Context) -> list[int]:
-    text = ctx.kernel.file("/sys/devices/system/cpu/online").decode("ascii", "replace")
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        cpus += range(int(first), int(last or first) + 1)
-    return cpus
 
 
 class _Watch:

@@ -147,6 +147,10 @@ class Batch:
         return f"<Batch of {self.count}>"
 
 
+_UPPER_HALF = ("x86_64", "aarch64", "ppc64", "mips64", "riscv64", "loongarch64", "alpha")
+_LEAST_ADDRESS = 0xFFFF  # nothing is mapped below (vm.mmap_min_addr), nor has a kernel code there
+
+
 class Kernel:
     """The questions that commands ask.
 
@@ -166,6 +170,17 @@ class Kernel:
     """The name of the machine (``uname -n``), empty where a recording does not tell it."""
     is_live: bool = False
     """Whether the answers come from the running kernel (and can change it)."""
+
+    def is_kernel_address(self, address: int) -> bool | None:
+        """Whether an address is one of the kernel; None where only its symbols can tell.
+
+        Most 64-bit kernels have the upper half of all addresses. s390x, sparc64 and parisc64 give
+        the kernel an address space of its own, with the numbers that programs have as well,
+        and where a 32-bit kernel begins is configured.
+        """
+        if self.machine.startswith(_UPPER_HALF):
+            return bool(address >> 63 & 1)
+        return None if address > _LEAST_ADDRESS else False
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         """All objects of ``kind`` in the order of their ids, each open until the next is asked for.
@@ -264,15 +279,20 @@ class Kernel:
 
     def possible_cpus(self) -> int:
         """The number of possible CPUs, which is that of the values of a per-CPU element."""
-        text = self.file("/sys/devices/system/cpu/possible").decode("ascii", "replace").strip()
-        count = 0
+        return sum(last - first + 1 for first, last in self._cpus("possible"))
+
+    def online_cpus(self) -> list[int]:
+        """The numbers of the CPUs that are online."""
+        return [cpu for first, last in self._cpus("online") for cpu in range(first, last + 1)]
+
+    def _cpus(self, which: str) -> list[tuple[int, int]]:
+        """Runs of CPUs, (first, last) of each: ``0-3,8``, as the kernel lists them."""
+        text = self.file(f"/sys/devices/system/cpu/{which}").decode("ascii", "replace").strip()
+        runs = [part.partition("-") for part in text.split(",")]
         try:
-            for part in text.split(","):
-                first, _, last = part.partition("-")
-                count += int(last or first) - int(first) + 1
+            return [(int(first), int(last or first)) for first, _, last in runs]
         except ValueError:
-            raise BpfError(f"cannot read the list of possible CPUs: '{text}'") from None
-        return count
+            raise BpfError(f"cannot read the list of {which} CPUs: '{text}'") from None
 
     def pinned(self, kind: str) -> dict[int, list[str]]:
         """Paths in all mounted bpf file systems at which objects of ``kind`` are pinned, by id."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _CALL = 0x85
 _OF_MAPS = (1, 2, 5, 6)  # BPF_PSEUDO_MAP_FD, _MAP_VALUE, _MAP_IDX, _MAP_IDX_VALUE
-_KERNEL_HALF = 1 << 63  # addresses of the kernel have the highest bit
 
 
 class Line(Record):
@@ -128,6 +127,8 @@ class CodeReader:
         return names
 
     def _name(self, address: int) -> str | None:
+        if self._kernel.is_kernel_address(address) is False:
+            return None
         symbols = self.symbols()
         return None if symbols is None else symbols.name(address)
 
@@ -166,11 +167,8 @@ def _portable(
         if source in _OF_MAPS:
             id = imm & 0xFFFFFFFF
             return text.replace(f"[id:{id}]", f"[{map_name(id)}]", 1)
-        if imm & _KERNEL_HALF:
-            name = symbol(imm)
-            if name is not None:
-                return text.rpartition("0x")[0] + name
-        return text
+        name = symbol(imm)
+        return text if name is None else text.rpartition("0x")[0] + name
     if code != _CALL:
         return text
     head, _, callee = text.partition(" call ")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _F_BUILD_ID = 1 << 5  # BPF_F_STACK_BUILD_ID, v4.17
 _BUILD_ID = 32  # sizeof(struct bpf_stack_build_id)
 _VALID, _IP = 1, 2  # enum bpf_stack_build_id_status
-_KERNEL_HALF = 1 << 63
+_LONGEST = 1 << 16  # bytes that a function of the kernel has at most
 _TEXT = b"tTwWi"  # types of symbols that are code, as nm(1) has them
 
 
@@ -87,6 +87,11 @@ class KernelText:
         rows.sort(key=lambda row: row[0])
         self._addresses = [row[0] for row in rows]
         self._names = [(row[1], row[2]) for row in rows]
+
+    def __contains__(self, address: int) -> bool:
+        """Whether a function is so near below an address that it is in it."""
+        at = bisect_right(self._addresses, address) - 1
+        return at >= 0 and 0 < self._addresses[at] > address - _LONGEST
 
     def frame(self, address: int) -> Frame:
         """The frame of an address."""
@@ -215,19 +220,26 @@ class StackReader:
     def _find(self, address: int, pid: int, build_id: bytes) -> Frame:
         if build_id:
             return self._in_file(address, build_id)
-        if address >= _KERNEL_HALF:
-            if self._kernel_text is None:
-                try:
-                    self._kernel_text = KernelText(self._kernel.file("/proc/kallsyms"))
-                except (BpfError, ValueError):
-                    self._kernel_text = KernelText(b"")
-            return self._kernel_text.frame(address)
+        is_kernel = self._kernel.is_kernel_address(address)
+        if is_kernel is None:
+            is_kernel = address in self._functions()
+        if is_kernel:
+            return self._functions().frame(address)
         if not pid:
             return Frame(address, "user")
         text = self._user_texts.get(pid)
         if text is None:
             text = self._user_texts[pid] = UserText(self._kernel, pid)
         return text.frame(address)
+
+    def _functions(self) -> KernelText:
+        """The kernel's functions; none where they cannot be read."""
+        if self._kernel_text is None:
+            try:
+                self._kernel_text = KernelText(self._kernel.file("/proc/kallsyms"))
+            except (BpfError, ValueError):
+                self._kernel_text = KernelText(b"")
+        return self._kernel_text
 
     def _in_file(self, offset: int, build_id: bytes) -> Frame:
         path = self._files.get(build_id)
@@ -276,7 +288,7 @@ def counted(reader: StackReader, counts: Any, pid: int = 0) -> list[Counted]:
     """
     found = []
     for key, value in counts.items():
-        number = _number(value)
+        number = _number(value, counts.byteorder)
         if not number:
             continue
         if not isinstance(key, dict):
@@ -326,13 +338,13 @@ def _flat(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
-def _number(value: Any) -> int:
+def _number(value: Any, byteorder: Any) -> int:
     if isinstance(value, list):  # of each CPU
-        return sum(_number(one) for one in value)
+        return sum(_number(one, byteorder) for one in value)
     if isinstance(value, (bool, int)):
         return int(value)
     if isinstance(value, bytes):
-        return int.from_bytes(value[:8], "little")
+        return int.from_bytes(value[:8], byteorder)
     if isinstance(value, dict):
         numbers = [(name, one) for name, one in _flat(value) if isinstance(one, int)]
         for name, one in numbers:

@@ -98,3 +98,35 @@ def test_unreadable_possible_cpus() -> None:
     kernel.files["/sys/devices/system/cpu/possible"] = b"zero"
     with pytest.raises(BpfError, match="'zero'"):
         kernel.possible_cpus()
+
+
+def test_online_cpus() -> None:
+    kernel = FakeKernel()
+    kernel.files["/sys/devices/system/cpu/online"] = b"0-2,5\n"
+    assert kernel.online_cpus() == [0, 1, 2, 5]
+    kernel.files["/sys/devices/system/cpu/online"] = b"\n"
+    with pytest.raises(BpfError, match="cannot read the list of online CPUs: ''"):
+        kernel.online_cpus()
+
+
+@pytest.mark.parametrize(
+    ("machine", "address", "expected"),
+    [
+        ("x86_64", 0xFFFFFFFF81000000, True),
+        ("x86_64", 0x7FFFFFFFFFFF, False),
+        ("aarch64", 0xFFFF800080000000, True),
+        ("ppc64le", 0xC000000000000000, True),
+        ("loongarch64", 0x9000000000200000, True),
+        ("mips64", 0xFFFFFFFF80100000, True),
+        ("s390x", 0x3FFE0000000, None),
+        ("s390x", 0x100, False),
+        ("sparc64", 0x404000, None),
+        ("parisc64", 0x40101000, None),
+        ("i686", 0xC1000000, None),
+        ("armv7l", 0xBF000000, None),
+    ],
+)
+def test_addresses_of_the_kernel(machine: str, address: int, expected: bool | None) -> None:
+    kernel = FakeKernel()
+    kernel.machine = machine
+    assert kernel.is_kernel_address(address) is expected

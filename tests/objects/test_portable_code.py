@@ -62,6 +62,15 @@ def test_helpers_kfuncs_and_variables_have_names(kernel: FakeKernel) -> None:
     assert reader(kernel).calls(obj) == {"bpf_trace_printk", "bpf_kfunc_one"}
 
 
+def test_variables_of_kernels_without_the_upper_half_of_addresses(kernel: FakeKernel) -> None:
+    kernel.machine = "s390x"
+    kernel.files["/proc/kallsyms"] = b"000003ffe0001000 D jiffies\n0000000000001234 A lowcore\n"
+    add_prog(kernel, 1, load(0, 0x3FFE0001000) + load(0, 0x1234) + asm.exit_())
+    variable, constant, _ = texts(kernel, 1)
+    assert variable.endswith("r1 = jiffies")
+    assert constant.endswith("0x1234")
+
+
 def test_a_constant_of_user_space_stays(kernel: FakeKernel) -> None:
     add_prog(kernel, 1, load(0, 0x1234) + asm.exit_())
     assert texts(kernel, 1)[0].endswith("0x1234")

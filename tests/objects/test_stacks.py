@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from pybpftool.errors import BpfError
@@ -55,6 +57,25 @@ def test_frames() -> None:
     assert stacks.frames(2, 45)[2].name == "[unknown]"
 
 
+S390X_SYMBOLS = b"""\
+000003ff60001000 t xfs_read\t[xfs]
+000003ffe0000000 T _stext
+000003ffe0000100 t do_read
+"""
+
+
+def test_kernels_without_the_upper_half_of_addresses() -> None:
+    kernel = stack_host()
+    kernel.machine = "s390x"
+    kernel.files["/proc/kallsyms"] = S390X_SYMBOLS
+    addresses = 0x3FFE0000110, 0x3FF60001020, 0x3FFA0001020, 0x2AA00001010, 0x100
+    kernel.elems[30] = {struct.pack("<I", 1): struct.pack("<8Q", *addresses, 0, 0, 0)}
+    found = [(frame.kind, frame.symbol) for frame in reader(kernel).frames(1)]
+    assert found == [
+        ("kernel", "do_read"), ("module", "xfs_read"), ("user", ""), ("user", ""), ("user", "")
+    ]  # fmt: skip
+
+
 def test_build_ids() -> None:
     kernel = stack_host(True)
     assert [frame.name for frame in reader(kernel, 31).frames(1)] == [
@@ -94,6 +115,15 @@ def test_counts() -> None:
     assert len(one.frames) == 2
     with pytest.raises(BpfError, match="no member for a stack's id"):
         counted(stacks, _Pairs([({"pid": 1}, 2)]))
+
+
+def test_counts_of_a_big_endian_kernel() -> None:
+    class Big(dict):  # type: ignore[type-arg]
+        byteorder = "big"
+
+    stacks = reader(stack_host())
+    (one,) = counted(stacks, Big({b"\0\0\0\x05": bytes(7) + b"\x07"}))
+    assert one.times == 7
 
 
 class _Pairs:
