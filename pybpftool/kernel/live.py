@@ -23,6 +23,7 @@ from pybpftool.kernel.syscall import (
     Buffer,
     bpf,
     if_indextoname,
+    kernel_machine,
     path_bytes,
     read_unlocked,
     repeated_call,
@@ -109,7 +110,7 @@ class LiveKernel(Kernel):
             names = posix.uname()
         except OSError as error:
             raise KernelError.of("cannot ask which kernel runs", error.errno or 0) from None
-        self.machine = names.machine
+        self.machine = kernel_machine(names.machine)
         self.release = names.release
         self.host = names.nodename
         self._attr = Buffer(128)

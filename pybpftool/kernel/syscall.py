@@ -64,6 +64,24 @@ def abi(machine: str, is_64bit: bool) -> str:
     return next(filter(machine.startswith, _NUMBERS), machine)
 
 
+# What 64-bit kernels tell under setarch(8): COMPAT_UTS_MACHINE of asm/compat.h.
+_COMPAT = ("i686", "armv8l", "armv8b", "ppc", "ppcle", "s390", "mips", "sparc", "parisc")
+
+
+def kernel_machine(told: str) -> str:
+    """The kernel's own ``uname -m``, of which a task under setarch(8) is told another one.
+
+    /proc/sys/kernel/arch (v6.1, bfca3dd3d068) has it for all tasks; older kernels are believed.
+    """
+    if told in _COMPAT:
+        try:
+            with open("/proc/sys/kernel/arch") as file:
+                return file.read().strip() or told
+        except OSError:
+            pass
+    return told
+
+
 ABI = abi(posix.uname().machine, sys.maxsize > 1 << 32)
 """Our own."""
 _nr_bpf, _nr_kcmp, _nr_add_key, _nr_perf_event_open, _nr_pidfd_getfd = _NUMBERS.get(ABI, _GENERIC)

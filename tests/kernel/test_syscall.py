@@ -39,6 +39,15 @@ def test_checked() -> None:
     assert error.value.errno == errno.EPERM
 
 
+def test_the_machine_under_setarch() -> None:
+    path = Path("/proc/sys/kernel/arch")
+    if not path.exists():
+        assert syscall.kernel_machine("i686") == "i686"
+        pytest.skip("Linux 6.1 tells it")
+    assert syscall.kernel_machine("i686") == path.read_text().strip()
+    assert syscall.kernel_machine("vax") == "vax"
+
+
 _CALLS = ("bpf", "kcmp", "add_key", "perf_event_open", "pidfd_getfd")
 
 
