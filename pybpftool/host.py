@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pybpftool.objects.cgroup import Cgroup
     from pybpftool.objects.net import Network
     from pybpftool.objects.perf import TaskEvent
-    from pybpftool.objects.portable_code import CodeReader as PortableCode
+    from pybpftool.objects.portable_code import PortableReader
     from pybpftool.objects.prog_code import CodeReader
 
     T = TypeVar("T")
@@ -57,7 +57,7 @@ class Host:
         self._pins = pins
         self._resolve = resolve
         self._code: CodeReader | None = None
-        self._portable: PortableCode | None = None
+        self._portable: PortableReader | None = None
 
     def __repr__(self) -> str:
         what = "live" if self.kernel.is_live else "recorded"
@@ -169,13 +169,14 @@ class Host:
         return self._code
 
     @property
-    def portable(self) -> PortableCode:
+    def portable(self) -> PortableReader:
         """Reads instructions without what differs from load to load."""
         if self._portable is None:
-            from pybpftool.objects.portable_code import CodeReader
+            from pybpftool.objects.portable_code import PortableReader
             from pybpftool.objects.prog import ProgramReader
 
-            self._portable = CodeReader(self.kernel, ProgramReader(self.kernel))
+            reader = ProgramReader(self.kernel)
+            self._portable = PortableReader(self.kernel, reader, self.code.symbols)
         return self._portable
 
     # --- finding ---

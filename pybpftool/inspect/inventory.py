@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pybpftool.inspect.all_places import Places
     from pybpftool.inspect.items import Item
     from pybpftool.kernel.interface import Kernel
-    from pybpftool.objects.portable_code import CodeReader
+    from pybpftool.objects.portable_code import PortableReader
 
     Elsewhere = dict[tuple[str, int], list[tuple[str, int, str]]]
 
@@ -33,7 +33,7 @@ class Inventory(Items):
         self._pins: dict[str, dict[int, list[str]]] = {}
         self._elsewhere: tuple[Elsewhere, bool] | None = None
         self._places: Places | None = None
-        self._code: CodeReader | None = None
+        self._code: PortableReader | None = None
         self._users: dict[int, list[Item]] | None = None
         self._links_of: dict[int, list[Item]] | None = None
         self._owned: dict[tuple[str, int], tuple[str, ...]] = {}
@@ -100,12 +100,13 @@ class Inventory(Items):
         return self._places
 
     @property
-    def code(self) -> CodeReader:
+    def code(self) -> PortableReader:
         """Reads the instructions of programs."""
         if self._code is None:
-            from pybpftool.objects.portable_code import CodeReader
+            from pybpftool.objects.kernel_symbols import SymbolSource
+            from pybpftool.objects.portable_code import PortableReader
 
-            self._code = CodeReader(self.kernel, self.reader)
+            self._code = PortableReader(self.kernel, self.reader, SymbolSource(self.kernel))
         return self._code
 
     def users(self, map_id: int) -> list[Item]:

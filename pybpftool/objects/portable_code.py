@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pybpftool.errors import BpfError
 from pybpftool.insn.disasm import LDIMM64
-from pybpftool.insn.symbols import KernelSymbols
 from pybpftool.objects.prog_code import XLATED_ARRAYS, xlated_program
 from pybpftool.records import Record
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from pybpftool.insn.instruction import Instructions
     from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.objects.kernel_symbols import SymbolSource
     from pybpftool.objects.prog import ProgramReader
 
 _CALL = 0x85
@@ -41,31 +41,15 @@ class Line(Record):
         return self.text if self.target is None else self.text.rpartition("pc")[0]
 
 
-class CodeReader:
-    """Reads programs' instructions of one kernel; the kernel's symbols are read once."""
+class PortableReader:
+    """Reads programs' instructions of one kernel; ``symbols`` are those of its ``CodeReader``."""
 
-    __slots__ = ("_is_read", "_kernel", "_reader", "_symbols")
+    __slots__ = ("_kernel", "_reader", "_symbols")
 
-    def __init__(self, kernel: Kernel, reader: ProgramReader) -> None:
+    def __init__(self, kernel: Kernel, reader: ProgramReader, symbols: SymbolSource) -> None:
         self._kernel = kernel
         self._reader = reader
-        self._is_read = False
-        self._symbols: KernelSymbols | None = None
-
-    def symbols(self) -> KernelSymbols | None:
-        """The kernel's symbols; None where they cannot be read."""
-        if not self._is_read:
-            self._is_read = True
-            try:
-                self._symbols = KernelSymbols(b"", self._kernel.stream("/proc/kallsyms"))
-            except BpfError:
-                self._symbols = None
-        return self._symbols
-
-    def hides_names(self) -> bool:
-        """Whether the kernel shows no addresses to this reader, so that calls have no names."""
-        symbols = self.symbols()
-        return symbols is None or symbols.restricted or not symbols.call_base
+        self._symbols = symbols
 
     def raw(self, obj: BpfObject) -> bytes | None:
         """The instructions as the kernel gives them, None where it withholds them."""
@@ -87,9 +71,9 @@ class CodeReader:
         if not arrays["xlated"]:
             return None
         try:
-            return Instructions(xlated_program(kernel, arrays, self._reader.btf, self.symbols))
+            return Instructions(xlated_program(kernel, arrays, self._reader.btf, self._symbols))
         except BpfError:  # of the BTF: only source lines are lost
-            return Instructions(xlated_program(kernel, arrays, None, self.symbols))
+            return Instructions(xlated_program(kernel, arrays, None, self._symbols))
 
     def lines(self, obj: BpfObject, map_name: Callable[[int], str]) -> list[Line] | None:
         """The instructions as comparable lines, None where the kernel withholds them."""
@@ -129,7 +113,7 @@ class CodeReader:
     def _name(self, address: int) -> str | None:
         if self._kernel.is_kernel_address(address) is False:
             return None
-        symbols = self.symbols()
+        symbols = self._symbols()
         return None if symbols is None else symbols.name(address)
 
 

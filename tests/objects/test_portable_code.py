@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from pybpftool.objects.portable_code import CodeReader, masked
+from pybpftool.objects.kernel_symbols import SymbolSource
+from pybpftool.objects.portable_code import PortableReader, masked
 from pybpftool.objects.prog import ProgramReader
 from tests.support import asm
 from tests.support.fakekernel import FakeKernel
@@ -25,8 +27,8 @@ def load(source: int, number: int) -> bytes:
     return asm.insn(0x18, 1, source, 0, low) + asm.insn(0, 0, 0, 0, high)
 
 
-def reader(kernel: FakeKernel) -> CodeReader:
-    return CodeReader(kernel, ProgramReader(kernel))
+def reader(kernel: FakeKernel) -> PortableReader:
+    return PortableReader(kernel, ProgramReader(kernel), SymbolSource(kernel))
 
 
 def texts(kernel: FakeKernel, id: int, name: str = "flows") -> list[str]:
@@ -102,12 +104,30 @@ def test_what_the_kernel_withholds(kernel: FakeKernel) -> None:
 
 def test_hidden_addresses_hide_what_is_called(kernel: FakeKernel) -> None:
     add_prog(kernel, 1, asm.insn(0x85, 0, 0, 0, 0x1000) + asm.exit_())
-    assert not reader(kernel).hides_names()
+    obj = kernel.all["prog"][1]
+    assert reader(kernel).calls(obj) == {"bpf_trace_printk"}
     kernel.files["/proc/kallsyms"] = SYMBOLS.replace(b"ffffffff8100", b"000000000000")
-    assert reader(kernel).hides_names()
+    assert reader(kernel).calls(obj) is None
     del kernel.files["/proc/kallsyms"]
-    assert reader(kernel).hides_names()
-    assert reader(kernel).calls(kernel.all["prog"][1]) is None
+    assert reader(kernel).calls(obj) is None
+
+
+def test_symbols_may_be_told_without_their_list() -> None:
+    class Telling(FakeKernel):
+        def symbol_names(self, addresses: Sequence[int], may_walk: bool) -> dict[int, str] | None:
+            return {address: f"f{address - BASE:x}" for address in addresses}
+
+        def symbol_address(self, name: str) -> int:
+            return BASE
+
+        def stream(self, path: str) -> Callable[[int], bytes]:
+            return lambda size: pytest.fail("the list is read")
+
+    kernel = Telling()
+    code = asm.insn(0x85, 0, 0, 0, 0x1000) + asm.insn(0x85, 0, 2, 0, 0x2000)
+    add_prog(kernel, 1, code + load(0, BASE + 0x3000) + asm.exit_())
+    assert reader(kernel).calls(kernel.all["prog"][1]) == {"f1000", "f2000"}
+    assert texts(kernel, 1)[2].endswith("r1 = f3000")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
