@@ -345,7 +345,7 @@ class Btf(TypeSection):
             elif kind in COMPOSITE:
                 if depth > 200:
                     raise FormatError(f"the BTF's type [{type_id}] contains itself")
-                align = self._align_struct(type_id, words, at, depth)
+                align = self._align_struct(words, at, depth)
             else:
                 align = 0
             self._aligns[type_id] = align
@@ -353,7 +353,7 @@ class Btf(TypeSection):
             self._aligns[link] = align
         return align
 
-    def _align_struct(self, type_id: int, words: Sequence[int], at: int, depth: int) -> int:
+    def _align_struct(self, words: Sequence[int], at: int, depth: int) -> int:
         info = words[at]
         largest = 1
         for element in range(at + 2, at + 2 + 3 * (info & 0xFFFFFF), 3):

@@ -98,17 +98,15 @@ def run(ctx: Context, args: Args) -> None:
         sampler = Sampler(ctx.kernel)
         if ctx.json is not None:
             ctx.json.begin_array()
-        for rows, passed in _samples(sampler, wanted, stopping):
-            show(rows, passed)
+        for rows in _samples(sampler, wanted, stopping):
+            show(rows)
             ctx.out.flush()
         if ctx.json is not None:
             ctx.json.end()
 
 
-def _samples(
-    sampler: Sampler, wanted: _Wanted, stopping: Stopping
-) -> Iterator[tuple[list[Row], float]]:
-    """The rows of each interval, and how long all of it lasts until then."""
+def _samples(sampler: Sampler, wanted: _Wanted, stopping: Stopping) -> Iterator[list[Row]]:
+    """The rows of each interval."""
     from pybpftool.inspect.top import by_owner
 
     sampler.sample()
@@ -126,7 +124,7 @@ def _samples(
             rows = by_owner(rows)
         rows = [row for row in rows if wanted.filter.passes(row.get)]
         _sort(rows, wanted.order)
-        yield rows, now - begun
+        yield rows
         if wanted.is_once or (wanted.lasts is not None and now - begun >= wanted.lasts):
             return
         following = max(following, now - wanted.interval)  # after a pause of the machine
@@ -140,14 +138,14 @@ def _sort(rows: list[Row], order: list[tuple[str, bool]]) -> None:
             rows.sort(key=lambda row: row.get(name, 0), reverse=is_down)
 
 
-def _form(ctx: Context, wanted: _Wanted) -> Callable[[list[Row], float], None]:
+def _form(ctx: Context, wanted: _Wanted) -> Callable[[list[Row]], None]:
     """What writes the rows of an interval."""
     if wanted.is_lines or ctx.json is not None:
         from pybpftool.output.jsontext import compact
 
         json = ctx.json
 
-        def as_json(rows: list[Row], passed: float) -> None:
+        def as_json(rows: list[Row]) -> None:
             now = round(time.time(), 3)
             if json is not None:
                 json.value({"time": now, "rows": rows})
@@ -172,7 +170,7 @@ class _Screen:
         self._key = "id" if wanted.by == "prog" else "owner"
         self._has_begun = False
 
-    def show(self, rows: list[Row], passed: float) -> None:
+    def show(self, rows: list[Row]) -> None:
         """Write the table of an interval."""
         from pybpftool.output.columns import cut
 

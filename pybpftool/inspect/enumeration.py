@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import ENOENT
 
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.errors import BpfError, KernelError, VanishedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,26 +115,28 @@ def _in_kallsyms(
         return
     kernel = graph.inventory.kernel
     symbols = _symbols(kernel.file(_KALLSYMS))
-    if symbols is None:
-        return  # this kernel lists no programs there
-    if not symbols:
-        try:
-            is_on = kernel.file(_SHOWN).strip() == b"1"
-        except BpfError:
-            is_on = False
-        if not is_on or not items:
-            return
-    tags: dict[str, list[int]] = {}
-    for id in items:
-        for tag in _tags(graph, id):
-            tags.setdefault(tag, []).append(id)
     jited = {item.record.tag for item in items.values() if item.record.jited_prog_len}
-    for tag, name in sorted(symbols.items()):
+    if not symbols and not (jited and _are_symbols_shown(kernel, not_told)):
+        return
+    tags: dict[str, list[int]] = {}
+    refusal: BpfError | None = None
+    for id in items:
+        tags.setdefault(items[id].record.tag, []).append(id)
+        try:
+            for tag in _function_tags(graph, id):
+                tags.setdefault(tag, []).append(id)
+        except VanishedError:
+            pass
+        except BpfError as error:
+            refusal = refusal or error
+    if refusal is not None:
+        not_told(f"cannot tell which symbols of kallsyms are functions of programs: {refusal}")
+    for tag, name in sorted(symbols.items()) if refusal is None else ():
         if tag not in tags and not (kernel.is_live and _came(graph, tag)):
             label = f"bpf_prog_{tag}{'_' + name if name else ''}"
             yield "", 0, label, "a compiled program in kallsyms that no listing has"
     if kernel.is_live and jited - symbols.keys():
-        symbols.update(_symbols(kernel.file(_KALLSYMS)) or {})
+        symbols.update(_symbols(kernel.file(_KALLSYMS)))
     for tag in sorted(jited - symbols.keys()):
         for id in tags.get(tag, ())[:1]:
             if is_gone(kernel, "prog", id):
@@ -142,8 +144,17 @@ def _in_kallsyms(
             yield "prog", id, f"prog {id}", "compiled, and kallsyms has no symbol of it"
 
 
-def _symbols(text: bytes) -> dict[str, str] | None:
-    """tag -> name of the compiled programs in kallsyms; None where modules are not named."""
+def _are_symbols_shown(kernel: Kernel, not_told: Callable[[str], None]) -> bool:
+    """Whether kallsyms is to have the symbols of compiled programs."""
+    try:
+        return kernel.file(_SHOWN).strip() == b"1"
+    except BpfError as error:
+        not_told(str(error))
+        return False
+
+
+def _symbols(text: bytes) -> dict[str, str]:
+    """tag -> name of the compiled programs in kallsyms."""
     found: dict[str, str] = {}
     at = text.find(b"\t[bpf]")
     while at >= 0:
@@ -158,18 +169,13 @@ def _symbols(text: bytes) -> dict[str, str] | None:
     return found
 
 
-def _tags(graph: Graph, id: int) -> list[str]:
-    """The tags of a program and of its functions, by which their symbols are named."""
+def _function_tags(graph: Graph, id: int) -> list[str]:
+    """The tags of a program's functions, by which their symbols are named. Raises BpfError."""
     item = graph.inventory.items("prog")[id]
-    tags = [item.record.tag]
-    try:
-        arrays = item.asked(
-            lambda obj: graph.inventory.kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"]
-        )
-    except BpfError:
-        return tags
-    data = arrays or b""
-    return tags + [data[at : at + 8].hex() for at in range(0, len(data) - 7, 8)]
+    data: bytes = item.asked(
+        lambda obj: graph.inventory.kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
+    )
+    return [data[at : at + 8].hex() for at in range(0, len(data) - 7, 8)]
 
 
 def _came(graph: Graph, tag: str) -> bool:
@@ -182,7 +188,7 @@ def _came(graph: Graph, tag: str) -> bool:
         tags = kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
         if bytes.fromhex(tag) in tags:
             return True
-    return tag not in (_symbols(kernel.file(_KALLSYMS)) or {})
+    return tag not in _symbols(kernel.file(_KALLSYMS))
 
 
 def is_gone(kernel: Kernel, kind: str, id: int) -> bool:

@@ -168,12 +168,6 @@ def record_files(kernel: Kernel) -> None:
         _tried(kernel.file, path)
 
 
-def record_attached(kernel: Kernel) -> None:
-    """What ``link``, ``perf``, ``cgroup`` and ``net`` ask."""
-    for collect in (record_links, record_perf, record_cgroups, record_networks):
-        _tried(collect, kernel)
-
-
 def record_links(kernel: Kernel) -> None:
     """What ``link show`` asks."""
     from pybpftool.objects.link import LinkReader

@@ -262,6 +262,37 @@ def test_hidden_from_kallsyms_or_only_there() -> None:
     assert text.endswith("2 findings; 5 programs, 2 maps, 1 link\n")
 
 
+def test_symbols_of_functions_that_cannot_be_told_are_no_findings() -> None:
+    kernel = well()
+    add_prog(kernel, 40, b"", name=b"calling", type=6, tag=b"\1" * 8, jited_prog_len=9)
+    kernel.held["prog"][40] = [(50, "agent")]
+    kernel.files["/proc/kallsyms"] = (
+        b"ffffffffc0000000 t bpf_prog_" + b"01" * 8 + b"_calling\t[bpf]\n"
+        b"ffffffffc0000100 t bpf_prog_" + b"0a" * 8 + b"_called\t[bpf]\n"
+    )
+    assert len(findings(kernel, "hidden")) == 1
+    kernel.arrays[40]["prog_tags"] = b"\1" * 8 + b"\n" * 8
+    assert findings(kernel, "hidden") == []
+    kernel.arrays[40]["refused"] = None
+    result = doctor(kernel, "hidden")
+    assert (result.status, result.text.splitlines()[-1][:10]) == (2, "0 findings")
+    assert result.errors == (
+        "Not seen: cannot tell which symbols of kallsyms are functions of programs:"
+        " cannot get the info of program 40: Operation not permitted\n"
+    )
+
+
+def test_whether_symbols_are_shown_cannot_be_told() -> None:
+    kernel = well()
+    shown = "/proc/sys/net/core/bpf_jit_kallsyms"
+    kernel.files[shown] = KernelError("cannot open " + shown, errno.EACCES)
+    assert doctor(kernel, "hidden").status == 0  # no program is compiled
+    add_prog(kernel, 40, b"", name=b"compiled", type=6, tag=b"\1" * 8, jited_prog_len=9)
+    kernel.held["prog"][40] = [(50, "agent")]
+    result = doctor(kernel, "hidden")
+    assert (result.status, result.errors) == (2, f"Not seen: cannot open {shown}\n")
+
+
 def test_hidden_from_one_of_two_walks() -> None:
     kernel = well()
     kernel.iterated = lambda kind: {  # type: ignore[method-assign]
