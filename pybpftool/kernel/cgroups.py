@@ -10,6 +10,7 @@ from errno import EBADF, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM
 from itertools import starmap
 
 from pybpftool.errors import KernelError
+from pybpftool.kernel.descent import Descent
 from pybpftool.kernel.syscall import Buffer, bpf, repeated_call
 from pybpftool.uapi import bpf as uapi
 
@@ -79,17 +80,37 @@ def cgroup_tree(root: str, attach_types: tuple[int, ...], query_flags: int) -> l
         query = _Query(attach_types, query_flags)
         programs = query.programs(fd, root)
         rows: list[CgroupRow] = [(root, 0, programs, "")] if programs else []
-        _walk(query, fd, root, 1, there.st_dev, rows)
+        _walk(query, fd, root, there.st_dev, rows)
         return rows
     finally:
         posix.close(fd)
+
+
+def cgroup_paths(root: str) -> list[str]:
+    """The paths of a cgroup and of all inside it, each above those inside it.
+
+    Directories that may not be listed are left out, and those that no path reaches: what is
+    deeper than PATH_MAX.
+    """
+    found = []
+    waiting = [root]
+    while waiting:
+        path = waiting.pop()
+        try:
+            with posix.scandir(path) as entries:
+                inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except (OSError, ValueError):
+            continue
+        found.append(path)
+        waiting += reversed(inside)
+    return found
 
 
 def cgroup_ids(root: str) -> dict[int, str]:
     """The paths of a cgroup and of all inside it, by the ids that links tell.
 
     The id is the inode number of the directory (kernfs). Of those mounted over one another
-    the first counts; directories that may not be read are left out.
+    the first counts; directories that may not be read, or that no path reaches, are left out.
     """
     found: dict[int, str] = {}
     try:
@@ -124,43 +145,75 @@ def open_cgroup(path: str, parent: int | None = None) -> int:
         raise KernelError.of(f"cannot open the cgroup '{path}'", errno) from None
 
 
-def _walk(
-    query: _Query, parent: int, path: str, level: int, device: int, rows: list[CgroupRow]
-) -> None:
+def _walk(query: _Query, fd: int, root: str, device: int, rows: list[CgroupRow]) -> None:
     """Append the rows of the cgroups in an open directory, and of those inside them."""
+    way = Descent(fd, root)
+    waiting = [iter(_inside(way, 0, rows))]  # names in each directory, from the first one down
     try:
-        with posix.scandir(parent) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError as error:
+        while True:
+            for name in waiting[-1]:
+                if _goes_into(way, name, len(waiting), query, device, rows):
+                    waiting.append(iter(_inside(way, len(waiting), rows)))
+                    break
+            else:
+                waiting.pop()
+                if not waiting:
+                    return
+                try:
+                    way.leave()
+                except OSError as error:
+                    del waiting[1:]
+                    _note(root, 0, error, rows)
+    finally:
+        way.close()
+
+
+def _goes_into(
+    way: Descent, name: str, level: int, query: _Query, device: int, rows: list[CgroupRow]
+) -> bool:
+    """Append the row of one cgroup; go into it if there are others inside."""
+    path = way.prefix + name
+    try:
+        fd = open_cgroup(path, way.fd)
+    except KernelError as error:
         if error.errno not in _GONE:
-            rows.append((path, level, [], f"cannot list the cgroup '{path}': {error.strerror}"))
-        return
-    prefix = path if path.endswith("/") else path + "/"
-    for name in names:
-        below = prefix + name
+            rows.append((path, level, [], str(error)))
+        return False
+    try:
+        inside = posix.fstat(fd)
+        if inside.st_dev != device:
+            return False
         try:
-            fd = open_cgroup(below, parent)
+            programs = query.programs(fd, path)
+            if programs:
+                rows.append((path, level, programs, ""))
         except KernelError as error:
             if error.errno not in _GONE:
-                rows.append((below, level, [], str(error)))
-            continue
-        try:
-            inside = posix.fstat(fd)
-            if inside.st_dev != device:
-                continue
-            try:
-                programs = query.programs(fd, below)
-                if programs:
-                    rows.append((below, level, programs, ""))
-            except KernelError as error:
-                if error.errno not in _GONE:
-                    rows.append((below, level, [], str(error)))
-            # A directory of a cgroup hierarchy has one link for each one in it, besides its own
-            # two.
-            if inside.st_nlink != 2:
-                _walk(query, fd, below, level + 1, device, rows)
-        finally:
+                rows.append((path, level, [], str(error)))
+        # A directory of a cgroup hierarchy has one link for each one in it, besides its own two.
+        if inside.st_nlink == 2:
+            return False
+        way.enter(name, fd)
+        fd = -1
+        return True
+    finally:
+        if fd >= 0:
             posix.close(fd)
+
+
+def _inside(way: Descent, level: int, rows: list[CgroupRow]) -> list[str]:
+    """The names of the directories in the lowest one; a row where it cannot be listed."""
+    try:
+        with posix.scandir(way.fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        _note(way.path, level, error, rows)
+        return []
+
+
+def _note(path: str, level: int, error: OSError, rows: list[CgroupRow]) -> None:
+    if error.errno not in _GONE:
+        rows.append((path, level, [], f"cannot list the cgroup '{path}': {error.strerror}"))
 
 
 class _Query:

@@ -421,8 +421,8 @@ class LiveKernel(Kernel):
 
         elsewhere = Elsewhere()
         found = []
-        for pid, comm, path in elsewhere.files():
-            fd = self._open_path(path)
+        for pid, comm, path, way in elsewhere.files():
+            fd = self._open_path(way)
             if fd < 0:
                 elsewhere.is_refused |= fd in (-EPERM, -EACCES)
                 continue
@@ -605,9 +605,9 @@ class LiveKernel(Kernel):
         return cgroup_tree(root, attach_types, query_flags)
 
     def cgroup_paths(self, root: str) -> list[str]:
-        from os import walk
+        from pybpftool.kernel.cgroups import cgroup_paths
 
-        return [path for path, _, _ in walk(root)]
+        return cgroup_paths(root)
 
     def cgroup_ids(self, root: str) -> dict[int, str]:
         from pybpftool.kernel.cgroups import cgroup_ids

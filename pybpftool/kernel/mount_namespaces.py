@@ -31,10 +31,11 @@ class Elsewhere:
         self._mounts: dict[bytes, list[bytes]] = {}  # device -> the directories in it that are seen
         self._files: set[tuple[int, int]] = set()
 
-    def files(self) -> Iterator[tuple[int, str, str]]:
-        """(pid, comm, path) of each regular file; the path leads there from our namespace.
+    def files(self) -> Iterator[tuple[int, str, str, str]]:
+        """(pid, comm, path, way) of each regular file; they lead there from our namespace.
 
-        A pid is that of the first task in its namespace.
+        A pid is that of the first task in its namespace. The way is what
+        :func:`pybpftool.kernel.pins.files_below` says.
         """
         seen = set()
         try:
@@ -66,8 +67,8 @@ class Elsewhere:
                     continue
                 except ValueError:
                     continue  # a null byte in it
-                for name in self._below(path):
-                    yield pid, comm, name
+                for name, way in self._below(path):
+                    yield pid, comm, name, way
 
     def _note(self, error: OSError) -> None:
         self.is_refused |= error.errno in _REFUSED
@@ -94,14 +95,14 @@ class Elsewhere:
             found.append((number, unescape(point)))
         return found
 
-    def _below(self, directory: str) -> Iterator[str]:
+    def _below(self, directory: str) -> Iterator[tuple[str, str]]:
         """The files below a directory that have not been seen by another way."""
-        for entry in files_below(directory, self._note):
+        for path, way in files_below(directory, self._note):
             try:
-                status = entry.stat(follow_symlinks=False)
+                status = posix.stat(way, follow_symlinks=False)
             except OSError:
                 continue
             file = status.st_dev, status.st_ino
             if file not in self._files:
                 self._files.add(file)
-                yield entry.path
+                yield path, way

@@ -8,6 +8,7 @@ from struct import Struct
 
 from pybpftool.cdata import get_errno
 from pybpftool.errors import KernelError
+from pybpftool.kernel.descent import LONG, Descent
 from pybpftool.kernel.syscall import (
     Buffer,
     file_system_type,
@@ -19,7 +20,6 @@ from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
@@ -67,45 +67,93 @@ def unescape(field: bytes) -> bytes:
     return field
 
 
-def pinned_files() -> Iterator[str]:
-    """The regular files of all bpf file systems, in directory order, without following links."""
+def pinned_files() -> Iterator[tuple[str, str]]:
+    """The files of all bpf file systems, as :func:`files_below` tells them."""
     for point in mount_points():
         # Another file system may be mounted over it, which may be large; and one that is
         # mounted over / is reached by no path.
         if file_system_type(point) == BPF_FS_MAGIC:
-            for entry in files_below(point):
-                yield entry.path
+            yield from files_below(point)
 
 
 def files_below(
-    directory: str, refused: Callable[[OSError], None] | None = None, device: int = 0
-) -> Iterator[os.DirEntry[str]]:
+    directory: str, refused: Callable[[OSError], None] = lambda error: None
+) -> Iterator[tuple[str, str]]:
     """The regular files of a directory and those inside it, without following links.
 
+    (path, way) of each, in directory order. The way is what opens it until the next one is
+    asked for: another one where the path is longer than the kernel takes.
+
     ``refused`` hears why a directory cannot be listed. What is mounted inside is left out,
-    unless it is a bpf file system (``device`` is where all is, once it is known).
+    unless it is a bpf file system.
     """
     try:
-        entries = list(posix.scandir(directory))
+        first = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
-        if refused is not None:
-            refused(error)
+        refused(error)
         return
     except ValueError:  # no path at all
         return
-    for entry in entries:
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                device = device or posix.stat(directory).st_dev
-                if entry.stat(follow_symlinks=False).st_dev == device:
-                    yield from files_below(entry.path, refused, device)
-                elif file_system_type(entry.path) == BPF_FS_MAGIC:
-                    # Upstream meets such files here and at their own mount point.
-                    yield from files_below(entry.path, refused)
-            elif entry.is_file(follow_symlinks=False):
-                yield entry
-        except OSError:
-            continue
+    way = Descent(first, directory)
+    try:
+        # Of each directory, from the first one down: what is left in it, where it is.
+        waiting = [(iter(_entries(way, refused)), posix.fstat(first).st_dev)]
+        while True:
+            entries, device = waiting[-1]
+            prefix = way.prefix
+            for name, is_directory in entries:
+                if not is_directory:
+                    path = prefix + name
+                    yield path, path if len(path) < LONG else way.reach(name)
+                    continue
+                inner = _goes_into(way, name, device, refused)
+                if inner:
+                    waiting.append((iter(_entries(way, refused)), inner))
+                    break
+            else:
+                waiting.pop()
+                if not waiting:
+                    return
+                try:
+                    way.leave()
+                except OSError as error:
+                    refused(error)
+                    del waiting[1:]
+    finally:
+        way.close()
+        posix.close(first)
+
+
+def _entries(way: Descent, refused: Callable[[OSError], None]) -> list[tuple[str, bool]]:
+    """(name, whether it is a directory) of the directories and regular files in the lowest one."""
+    found = []
+    try:
+        with posix.scandir(way.fd) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name, True))
+                    elif entry.is_file(follow_symlinks=False):
+                        found.append((entry.name, False))
+                except OSError:
+                    continue
+    except OSError as error:
+        refused(error)
+    return found
+
+
+def _goes_into(way: Descent, name: str, device: int, refused: Callable[[OSError], None]) -> int:
+    """Go into a directory if it belongs to the walk: the device that it is on, else 0."""
+    try:
+        there = posix.stat(name, dir_fd=way.fd, follow_symlinks=False).st_dev
+        # Upstream meets the files of a bpf file system inside here and at their own mount point.
+        if there != device and file_system_type(way.reach(name)) != BPF_FS_MAGIC:
+            return 0
+        way.enter(name, way.open(name))
+    except OSError as error:
+        refused(error)
+        return 0
+    return there
 
 
 def pinned_objects(links: tuple[str, ...]) -> Iterator[tuple[int, str]]:
@@ -129,10 +177,8 @@ def pinned_objects(links: tuple[str, ...]) -> Iterator[tuple[int, str]]:
     fill, data, id = _INFO_ATTR.pack_into, name.data, info.number(4)
     readlink, close = posix.readlink, posix.close
     try:
-        for path in pinned_files():
-            raw = path_bytes(path) + b"\0"
-            if len(raw) > _PATH_MAX:
-                continue
+        for path, way in pinned_files():
+            raw = path_bytes(way) + b"\0"
             data[: len(raw)] = raw
             fd = open_it(*arguments)
             if fd < 0:

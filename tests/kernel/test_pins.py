@@ -69,7 +69,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = str(tmp_path).encode()
     monkeypatch.setattr(pins, "file_system_type", lambda path: pins.BPF_FS_MAGIC)
     with_mounts(monkeypatch, b"bpf %s bpf rw 0 0\nbpf /nonexistent/x bpf rw 0 0\n" % point)
-    found = sorted(os.path.relpath(path, tmp_path) for path in pins.pinned_files())
+    found = sorted(os.path.relpath(path, tmp_path) for path, _ in pins.pinned_files())
     assert found == ["a/b/three", "a/two", "one", "um\u00e4"]
 
 
@@ -87,29 +87,44 @@ def test_what_is_mounted_inside_is_left_out(
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
 
-    class Entry:
-        def __init__(self, entry: os.DirEntry[str]) -> None:
-            self.path = entry.path
-            self.is_dir, self.is_file = entry.is_dir, entry.is_file
-            self.device = entry.stat().st_dev + (entry.name == "mounted")
+    real = posix.stat
 
-        def stat(self, follow_symlinks: bool = True) -> Any:
-            return type("Stat", (), {"st_dev": self.device})
+    def elsewhere(path: str, **how: Any) -> Any:
+        device = real(path, **how).st_dev
+        return type("Stat", (), {"st_dev": device + (path == "mounted")})
 
-    real = posix.scandir
-    monkeypatch.setattr(posix, "scandir", lambda path: map(Entry, real(path)))
-    assert [entry.path for entry in pins.files_below(str(tmp_path))] == [f"{tmp_path}/own/file"]
+    monkeypatch.setattr(posix, "stat", elsewhere)
+    assert [path for path, _ in pins.files_below(str(tmp_path))] == [f"{tmp_path}/own/file"]
+    # A bpf file system is gone into, and what is mounted in it is measured by that.
+    monkeypatch.setattr(pins, "file_system_type", lambda path: pins.BPF_FS_MAGIC)
+    found = sorted(path for path, _ in pins.files_below(str(tmp_path)))
+    assert found == [f"{tmp_path}/mounted/file", f"{tmp_path}/own/file"]
 
 
 def test_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
-        path = "/gone"
-
         def is_dir(self, follow_symlinks: bool = True) -> bool:
             raise FileNotFoundError
 
-    monkeypatch.setattr(posix, "scandir", lambda path: iter([Gone()]))
-    assert list(pins.files_below("/x")) == []
+    monkeypatch.setattr(posix, "scandir", lambda fd: contextlib.nullcontext([Gone()]))
+    assert list(pins.files_below("/")) == []
+
+
+def test_directories_that_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    heard: list[OSError] = []
+    real = posix.open
+
+    def refusing(path: str, *rest: Any, **how: Any) -> int:
+        if path == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *rest, **how)
+
+    monkeypatch.setattr(posix, "open", refusing)
+    assert list(pins.files_below(str(tmp_path), heard.append)) == []
+    assert [error.errno for error in heard] == [errno.EACCES]
+    assert list(pins.files_below(str(tmp_path / "none"), heard.append)) == []
+    assert [error.errno for error in heard] == [errno.EACCES, errno.ENOENT]
 
 
 def test_is_bpffs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +189,7 @@ def test_what_is_mounted_below_or_above_is_left_alone() -> None:
             # Kernels may keep iterators of their own there (CONFIG_BPF_PRELOAD).
             return sorted(
                 path
-                for path in pins.pinned_files()
+                for path, _ in pins.pinned_files()
                 if path.startswith(outer) and not path.endswith(".debug")
             )
 
