@@ -199,8 +199,7 @@ def record_cgroups(kernel: Kernel) -> None:
         paths = [root]
     _tried(kernel.cgroup_ids, root)
     for is_effective in (False, True):
-        for cgroup in tree(kernel, root, is_effective):
-            _tried(tree, kernel, cgroup.path, is_effective)
+        _tried(tree, kernel, root, is_effective)  # those of cgroups inside are parts of it
         for path in paths:
             _tried(programs_of, kernel, path, is_effective)
 

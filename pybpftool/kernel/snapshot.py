@@ -122,6 +122,28 @@ class SnapshotKernel(Kernel):
             return value
         return self._elements_of(map).lookup(key)
 
+    def cgroup_tree(self, *args: Any) -> list[Any]:
+        """That of a cgroup inside the hierarchy is a part of the whole one."""
+        whole = root = args[0]
+        if question("cgroup_tree", args) not in self._answers:
+            try:
+                top = self.cgroup_root()
+                if top is not None and root in self.cgroup_paths(top):
+                    whole = top
+            except KernelError:
+                pass  # it is older than these questions
+        rows: list[Any] = self._ask("cgroup_tree", whole, *args[1:])
+        if whole == root:
+            return rows
+        levels = root[len(whole.rstrip("/")) :].count("/")
+        found = []
+        for path, level, programs, error in rows:
+            if path == root and error:
+                raise KernelError(error, 0)
+            if path == root or path.startswith(root + "/"):
+                found.append((path, level - levels, programs, error))
+        return found
+
     def cut_maps(self) -> dict[int, int]:
         """The maps of which only some elements are kept: id -> their number."""
         cut = {}

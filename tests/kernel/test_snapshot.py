@@ -69,6 +69,36 @@ def write(path: Path, parts: dict[str, Any]) -> str:
     return str(path)
 
 
+def test_trees_of_cgroups_are_parts_of_the_whole(tmp_path: Path) -> None:
+    rows: Any = [
+        ["/cg", 0, [[0, 5, 0]], ""],
+        ["/cg/a", 1, [[0, 6, 0]], ""],
+        ["/cg/a/b", 2, [], "cannot list the cgroup '/cg/a/b': x"],
+        ["/cg/ab", 1, [[0, 7, 0]], ""],
+    ]
+    paths = ["/cg", "/cg/a", "/cg/a/b", "/cg/ab", "/cg/none"]
+    answers = {
+        "cgroup_root()": "/cg",
+        "cgroup_paths(/cg)": paths,
+        "cgroup_tree(/cg,[0],0)": rows,
+        "cgroup_tree(/cg/ab,[0],0)": [],  # as recordings had it
+    }
+    parts = make(content={"objects": {}, "answers": answers})
+    kernel = SnapshotKernel.load(write(tmp_path / "s", parts))
+    parted: Any = [("/cg/a", 0, [[0, 6, 0]], ""), ("/cg/a/b", 1, [], rows[2][3])]
+    assert kernel.cgroup_tree("/cg", (0,), 0) == rows
+    assert kernel.cgroup_tree("/cg/ab", (0,), 0) == kernel.cgroup_tree("/cg/none", (0,), 0) == []
+    assert kernel.cgroup_tree("/cg/a", (0,), 0) == parted
+    for path, words in (("/cg/a/b", "cannot list"), ("/cg/zz", "no answer to cgroup_tree")):
+        with pytest.raises(KernelError, match=words):
+            kernel.cgroup_tree(path, (0,), 0)
+    del answers["cgroup_paths(/cg)"]
+    parts = make(content={"objects": {}, "answers": answers})
+    kernel = SnapshotKernel.load(write(tmp_path / "old", parts))
+    with pytest.raises(KernelError, match="no answer to cgroup_tree"):
+        kernel.cgroup_tree("/cg/a", (0,), 0)
+
+
 def fails(path: str, *parts: str) -> None:
     """Every way to use the snapshot gives one sentence, in text and as JSON."""
     for words in (["prog", "show"], ["prog", "dump", "xlated", "id", "1"]):
