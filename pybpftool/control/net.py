@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from errno import EPROTO
 
 from pybpftool.control import require_live
 from pybpftool.errors import KernelError
-from pybpftool.kernel.net import netlink_acknowledged
+from pybpftool.kernel.net import NETLINK_ROUTE, NLMSG_ERROR, answers, check, opened
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.uapi import bpf as uapi
 
@@ -63,4 +64,19 @@ def detach(kernel: Kernel, kind: str, ifindex: int) -> None:
 def _set_xdp(ifindex: int, fd: int, flags: int, what: str) -> None:
     from pybpftool.adapters.netlink import request_set_xdp
 
-    netlink_acknowledged(request_set_xdp(ifindex, fd, flags), what)
+    _acknowledged(request_set_xdp(ifindex, fd, flags), what)
+
+
+def _acknowledged(request: bytes, what: str) -> None:
+    """Send a request of rtnetlink and wait until it is done; ``what`` begins a refusal."""
+    sock = opened("", NETLINK_ROUTE)
+    try:
+        for type, _, message in answers(sock, request):
+            if type == NLMSG_ERROR:
+                check(message, what)
+                return
+        raise KernelError(f"{what}: the kernel does not say whether it did", EPROTO)
+    except OSError as error:
+        raise KernelError.of(what, error.errno or 0) from None
+    finally:
+        sock.close()

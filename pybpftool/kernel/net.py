@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import posix
 import struct
+from _thread import get_ident
 from errno import EACCES, EINVAL, ENODEV, ENXIO, EPERM
 
 from pybpftool.errors import BpfError, KernelError
@@ -24,8 +25,8 @@ NAMED_NAMESPACES = "/run/netns"
 
 _AF_NETLINK = 16
 _SOCK_RAW = 3 | 0o2000000  # SOCK_CLOEXEC
-_NETLINK_ROUTE = 0
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+NETLINK_ROUTE = 0
+NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_DUMP_INTR = 0x10
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
 _CLONE_NEWNET = 0x40000000
@@ -39,14 +40,16 @@ _MOST = 64  # BPF_MPROG_MAX: programs of one type on one device
 
 _TRIES = 4  # for a dump that a change of the list interrupted
 
-# By the inode number of the namespace, to which a socket belongs for good.
-_sockets: dict[int, _socket.socket] = {}
-
 _OWN = "/proc/thread-self/ns/net"
+
+
+# By thread: a descriptor of our own namespace, where it could not be entered again.
+_away: dict[int, int] = {}
 
 
 def _inside(netns: str, question: Callable[[], T]) -> T:
     """Ask a question in the network namespace at the path ``netns``; empty is our own."""
+    _return()
     if not netns:
         return question()
     try:
@@ -61,34 +64,44 @@ def _inside(netns: str, question: Callable[[], T]) -> T:
         raise KernelError.of(f"cannot open the network namespace '{netns}'", errno) from None
     try:
         refused = setns(target, _CLONE_NEWNET)
-        if refused:
-            raise KernelError.of(f"cannot enter the network namespace '{netns}'", -refused)
-        try:
-            return question()
-        finally:
-            setns(back, _CLONE_NEWNET)
     finally:
         posix.close(target)
+    if refused:
         posix.close(back)
+        raise KernelError.of(f"cannot enter the network namespace '{netns}'", -refused)
+    _away[get_ident()] = back
+    try:
+        return question()
+    finally:
+        _return()
+
+
+def _return() -> None:
+    """Go back to this thread's own namespace.
+
+    Raises KernelError where that fails: the next question tries it again, so that none is
+    answered from another namespace.
+    """
+    thread = get_ident()
+    back = _away.get(thread)
+    if back is None:
+        return
+    refused = setns(back, _CLONE_NEWNET)
+    if refused:
+        raise KernelError.of("cannot return to our own network namespace", -refused)
+    del _away[thread]
+    posix.close(back)
 
 
 def _status(netns: str) -> posix.stat_result:
     """What stat(2) says of the namespace at the path ``netns``; empty is our own."""
+    _return()
     path = netns or _OWN
     try:
         return posix.stat(path)
     except (OSError, ValueError) as error:
         errno = (error.errno if isinstance(error, OSError) else 0) or EINVAL
         raise KernelError.of(f"cannot open the network namespace '{path}'", errno) from None
-
-
-def _socket_of(netns: str) -> _socket.socket:
-    """A netlink socket of a namespace, opened once."""
-    inode = _status(netns).st_ino
-    sock = _sockets.get(inode)
-    if sock is None:
-        sock = _sockets[inode] = opened(netns, _NETLINK_ROUTE)
-    return sock
 
 
 def opened(netns: str, protocol: int) -> _socket.socket:
@@ -99,7 +112,7 @@ def opened(netns: str, protocol: int) -> _socket.socket:
         raise KernelError.of("cannot open a netlink socket", error.errno or 0) from None
 
 
-def _answers(sock: _socket.socket, request: bytes) -> Iterator[tuple[int, int, bytes]]:
+def answers(sock: _socket.socket, request: bytes) -> Iterator[tuple[int, int, bytes]]:
     """(type, flags, message with its header) of each answer to a request."""
     sock.send(request)
     while True:
@@ -121,12 +134,13 @@ def netlink_dump(request: bytes, netns: str) -> list[bytes]:
     Requests are made by :mod:`pybpftool.objects.rtnetlink`, which reads the answers,
     too. Raises KernelError with the kernel's reason.
     """
+    sock = opened(netns, NETLINK_ROUTE)
     try:
-        return dumped(_socket_of(netns), request)
+        return dumped(sock, request)
     except OSError as error:
-        # What is left of the answer must not be taken for the next one.
-        _sockets.pop(_status(netns).st_ino).close()
         raise KernelError.of("a netlink request failed", error.errno or 0) from None
+    finally:
+        sock.close()
 
 
 def dumped(sock: _socket.socket, request: bytes) -> list[bytes]:
@@ -134,12 +148,12 @@ def dumped(sock: _socket.socket, request: bytes) -> list[bytes]:
     for _ in range(_TRIES):
         messages: list[bytes] = []
         interrupted = 0
-        for type, flags, message in _answers(sock, request):
+        for type, flags, message in answers(sock, request):
             interrupted |= flags & _NLM_F_DUMP_INTR
             if type == _NLMSG_DONE:
                 break
-            if type == _NLMSG_ERROR:
-                _check(message, "a netlink request failed")
+            if type == NLMSG_ERROR:
+                check(message, "a netlink request failed")
                 break
             messages.append(message)
         if not interrupted:
@@ -147,23 +161,11 @@ def dumped(sock: _socket.socket, request: bytes) -> list[bytes]:
     return messages
 
 
-def _check(message: bytes, what: str) -> None:
+def check(message: bytes, what: str) -> None:
     """Raise KernelError if a ``struct nlmsgerr`` is one."""
     errno = -struct.unpack_from("=i", message.ljust(20, b"\0"), _HEADER.size)[0]
     if errno:
         raise KernelError.of(what, errno)
-
-
-def netlink_acknowledged(request: bytes, what: str) -> None:
-    """Send a request and wait until it is done; ``what`` begins the sentence of a refusal."""
-    sock = _socket_of("")
-    try:
-        for type, _, message in _answers(sock, request):
-            if type == _NLMSG_ERROR:
-                _check(message, what)
-                return
-    except OSError as error:
-        raise KernelError.of(what, error.errno or 0) from None
 
 
 def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[int, int, int, int]]:
@@ -204,6 +206,7 @@ def device_programs(ifindex: int, attach_type: int, netns: str) -> list[tuple[in
 
 def flow_dissector(netns: str) -> int:
     """The id of a namespace's flow dissector program, 0 when it has none."""
+    _return()
     path = netns or _OWN
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

@@ -46,7 +46,7 @@ def test_refusals_of_tcx(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_requests_for_xdp(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[bytes, str]] = []
-    monkeypatch.setattr(net, "netlink_acknowledged", lambda *request: sent.append(request))
+    monkeypatch.setattr(net, "_acknowledged", lambda *request: sent.append(request))
     net.attach(Live(), "xdpdrv", PROG, 9)
     net.attach(Live(), "xdpgeneric", PROG, 9, overwrite=True)
     net.detach(Live(), "xdp", 9)
@@ -57,3 +57,47 @@ def test_requests_for_xdp(monkeypatch: pytest.MonkeyPatch) -> None:
         "cannot attach the program to the device",
         "cannot detach the program from the device",
     ]
+
+
+class FakeSocket:
+    """One answer to whatever is sent."""
+
+    def __init__(self, answer: bytes | OSError) -> None:
+        self.answer = answer
+        self.is_closed = False
+
+    def send(self, data: bytes) -> None:
+        pass
+
+    def recv(self, size: int) -> bytes:
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        answer, self.answer = self.answer, b""
+        return answer
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def message(type: int, payload: bytes = b"") -> bytes:
+    return struct.pack("=IHHII", 16 + len(payload), type, 0, 0, 0) + payload
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (message(16) + message(2, bytes(4)), ""),
+        (message(2, struct.pack("=i", -errno.EBUSY)), "cannot .*: Device or resource busy"),
+        (OSError(errno.EBUSY, "busy"), "cannot .*: Device or resource busy"),
+        (message(16), "cannot .*: the kernel does not say"),
+    ],
+)
+def test_acknowledged(answer: bytes | OSError, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sock = FakeSocket(answer)
+    monkeypatch.setattr(net, "opened", lambda netns, protocol: sock)
+    if words:
+        with pytest.raises(KernelError, match=words):
+            net.detach(Live(), "xdp", 9)
+    else:
+        net.detach(Live(), "xdp", 9)
+    assert sock.is_closed

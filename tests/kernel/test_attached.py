@@ -7,6 +7,7 @@ import errno
 import os
 import posix
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel import cgroups, links, net, perf
 from pybpftool.kernel.interface import BpfObject
 from pybpftool.uapi import bpf as uapi
+from tests.support.descriptors import descriptors
 
 
 def write(address: int, data: bytes) -> None:
@@ -355,8 +357,7 @@ class TestNetlink:
     def use(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeSocket]:
         def use(*answers: bytes | OSError) -> FakeSocket:
             sock = FakeSocket(*answers)
-            inode = os.stat("/proc/thread-self/ns/net").st_ino
-            monkeypatch.setattr(net, "_sockets", {inode: sock})
+            monkeypatch.setattr(net, "opened", lambda netns, protocol: sock)
             return sock
 
         return use
@@ -390,13 +391,50 @@ class TestNetlink:
             use(*answers)
             assert net.netlink_dump(b"", "") == []
 
-    def test_changes(self, use: Callable[..., FakeSocket]) -> None:
-        use(message(16) + message(2, bytes(4)))
-        net.netlink_acknowledged(b"", "cannot do it")
-        for answer in (message(2, struct.pack("=i", -errno.EBUSY)), OSError(errno.EBUSY, "busy")):
-            use(answer)
-            with pytest.raises(KernelError, match="cannot do it: Device or resource busy"):
-                net.netlink_acknowledged(b"", "cannot do it")
+    def test_nothing_stays_open(self) -> None:
+        from pybpftool.objects.rtnetlink import Codec
+
+        request = Codec("<" if sys.byteorder == "little" else ">").request_links()
+        before = descriptors()
+        for path in ("", "/proc/self/ns/net"):
+            assert net.netlink_dump(request, path)
+        assert descriptors() == before
+
+
+class TestWayBack:
+    """A process must not answer from another network namespace without a word."""
+
+    @pytest.fixture
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+        """What setns() of our own namespace answers, one after the other."""
+        answers: list[int] = []
+        monkeypatch.setattr(net, "_away", {})
+        calls: list[int] = []
+
+        def setns(fd: int, kind: int) -> int:
+            calls.append(fd)
+            return 0 if len(calls) == 1 else answers.pop(0)
+
+        monkeypatch.setattr(net, "setns", setns)
+        before = descriptors()
+        yield answers
+        assert descriptors() == before
+
+    def test_it_is_shut(self, refused: list[int]) -> None:
+        refused += [-errno.EPERM, -errno.EPERM, -errno.EPERM, -errno.EPERM, 0]
+        for _ in range(2):
+            with pytest.raises(KernelError, match="cannot return to our own network namespace"):
+                net.device_index("lo", "/proc/self/ns/net")
+        with pytest.raises(KernelError, match="cannot return"):
+            net.flow_dissector("")
+        with pytest.raises(KernelError, match="cannot return"):
+            net.network_namespaces()
+        assert net.device_index("lo", "") == 1
+
+    def test_a_question_that_fails(self, refused: list[int]) -> None:
+        refused += [0]
+        with pytest.raises(KernelError, match="no network device 'none'"):
+            net.device_index("none", "/proc/self/ns/net")
 
 
 def test_namespaces_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
