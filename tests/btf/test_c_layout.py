@@ -150,6 +150,51 @@ def test_what_upstream_misplaces(tmp_path: Path) -> None:
     assert assert_kept(made, tmp_path, "cases", "unsorted") == 21
 
 
+def c_text(builder: BtfBuilder) -> str:
+    return "".join(cdump.blocks(Btf.from_bytes(builder.build())))
+
+
+def test_upstream_s_form_where_it_leads_to_the_places() -> None:
+    """``: 0`` aligns in what is packed, too, and numbers of 128 bits do in a union."""
+    builder = BtfBuilder()
+    char, number = builder.add_int("char", 1), builder.add_int("int", 4, SIGNED)
+    pair = builder.add_struct("pair", 8, [("x", char, 0), ("y", number, 32)])
+    builder.add_struct("p", 12, [("a", char, 0), ("b", pair, 8)])
+    builder.add_struct("q", 12, [("a", number, 0, 3), ("b", number, 8, 0), ("c", number, 64, 0)])
+    wide = builder.add_int("__int128", 16, SIGNED)
+    builder.add_union("u", 16, [("a", builder.add_array(wide, number, 0), 0), ("c", char, 0)])
+    text = c_text(builder)
+    packed = "__attribute__((packed))"
+    assert f"struct p {{\n\tchar a;\n\tstruct pair b;\n\tint: 0;\n}} {packed};" in text
+    assert f"struct q {{\n\tint a: 3;\n\tint b;\n\tlong: 0;\n\tint c;\n}} {packed};" in text
+    assert "union u {\n\t__int128 a[0];\n\tchar c;\n};" in text
+
+
+def test_bit_fields_that_begin_a_unit_of_their_own() -> None:
+    """Upstream has a compiler put them behind the member before them."""
+    builder = BtfBuilder()
+    char, number = builder.add_int("char", 1), builder.add_int("int", 4, SIGNED)
+    high = builder.add_enum64("high", [("HIGH", 1 << 40)])
+    builder.add_struct("q", 8, [("b", char, 0, 0), ("c", number, 32, 12)])
+    builder.add_struct("r", 16, [("b", number, 0, 0), ("c", high, 64, 12)])
+    text = c_text(builder)
+    assert "struct q {\n\tchar b;\n\tint: 24;\n\tint c: 12;\n\tint: 20;\n}" in text
+    assert "struct r {\n\tint b;\n\tint: 32;\n\tenum high c: 12;\n\tlong: 52;\n}" in text
+
+
+def test_gaps_of_32_bit_machines() -> None:
+    """There a long has 32 bits."""
+    builder = BtfBuilder()
+    long, char = builder.add_int("long int", 4, SIGNED), builder.add_int("char", 1)
+    wide = builder.add_int("long long int", 8, SIGNED)
+    builder.add_union("u", 16, [("a", long, 0)])
+    builder.add_struct("q", 20, [("a", char, 0), ("b", wide, 0), ("c", char, 128)])
+    builder.add_struct("r", 16, [("a", wide, 80, 48)])
+    text = c_text(builder)
+    assert "long: 32;" in text
+    assert ": 64;" not in text
+
+
 def is_compiled(name: str) -> bool:
     return name.startswith(("clang", "pahole"))
 

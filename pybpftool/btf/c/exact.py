@@ -12,7 +12,7 @@ from itertools import repeat
 
 from pybpftool.btf.c.declare import bounded
 from pybpftool.btf.c.enums import NEWLINES
-from pybpftool.btf.c.sizes import MAX_PADDING, padding
+from pybpftool.btf.c.sizes import MAX_PADDING, fillers
 from pybpftool.btf.c.wide import WIDE
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import STRUCT
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pybpftool.btf.c.members import Members
+    from pybpftool.btf.c.sizes import Pads
     from pybpftool.btf.c.wide import ExactTexts
 
-_PADS = (("char", 8), ("short", 16), ("int", 32), ("long", 64))
 # A member's place and bits, and its index.
 _Member = tuple[int, int, int]
 
@@ -38,43 +38,64 @@ def is_kept(
     packed: bool,
     is_struct: bool,
 ) -> bool:
-    """Whether upstream's form has the layout that the BTF has; places and sizes are in bits."""
+    """Whether upstream's form has the layout that the BTF has; places and sizes are in bits.
+
+    It is laid out as gcc and clang do: a bit-field that does not fit into what is left of its
+    type's unit begins the next, and nothing is aligned in what is packed but by ``: 0``.
+    """
     aligns = [texts.aligns[member] for member in types]
-    wide = [*map(texts.wide.is_aligned, types)]
-    if any(wide) and not packed:
-        if any(is_wide and place % WIDE for is_wide, place in zip(wide, places)):
-            return False
-        if whole % WIDE:
-            return False
     sizes = [texts.sizes[member] for member in types]
+    in_c = [
+        WIDE if texts.wide.is_aligned(member) else align for member, align in zip(types, aligns)
+    ]
     widths = widths or [0] * len(types)
     if not is_struct:
         ends = [width or size for width, size in zip(widths, sizes)]
-        align = 8 if packed else max(aligns, default=8)
-        return not (any(places) or packed or whole - max(ends, default=0) >= align)
+        end = _round_up(max(ends, default=0), max(in_c, default=8))
+        return not (any(places) or packed) and end == whole
+    pads = texts.pads
     end = 0
     last_width = 0
-    for place, width, size, align in zip(places, widths, sizes, aligns):
+    for place, width, size, align, own in zip(places, widths, sizes, aligns, in_c):
         if place < end:
             return False
-        if packed:
+        at = end
+        if end < place:
             is_inside = last_width != 0 and width != 0
-            if end < place and not _is_filled(texts, end, place, is_inside, bool(width)):
-                return False
-        elif width and place % align + width > size:
+            at = _padded(pads, end, place, 8 if packed else align, is_inside, packed)
+        if not width:
+            at = _round_up(at, 8 if packed else own)
+        elif not packed:
+            at = _fitting(at, width, size, own)
+        if at != place:
             return False
         end = place + (width or size)
         last_width = width
-    if packed and end < whole:
-        return _is_filled(texts, end, whole, False, False)
-    return True
+    align = 8 if packed else max(aligns, default=8)
+    if end < whole:
+        end = _padded(pads, end, whole, align, False, packed)
+    return _round_up(end, 8 if packed else max(in_c, default=8)) == whole
 
 
-def _is_filled(texts: ExactTexts, start: int, end: int, is_inside: bool, is_bits: bool) -> bool:
-    """Whether upstream's padding leads to ``end`` in something packed, where nothing aligns."""
-    pads = padding(texts.pads, start, end, 8, is_inside, "").split(";")
-    start += sum(int(pad.rpartition(" ")[2]) for pad in pads if pad)
-    return start == end or (not is_bits and (start + 7) // 8 * 8 == end)
+def _round_up(place: int, align: int) -> int:
+    return (place + align - 1) // align * align
+
+
+def _fitting(place: int, width: int, size: int, align: int) -> int:
+    """Where a bit-field begins that may come at ``place``."""
+    return _round_up(place, align) if place % align + width > size else place
+
+
+def _padded(pads: Pads, start: int, end: int, align: int, in_bits: bool, packed: bool) -> int:
+    """Where upstream's padding leads, which is to lead to ``end``."""
+    for _, unit, width, count in fillers(pads, start, end, align, in_bits):
+        if not width:
+            start = _round_up(start, unit)
+        elif packed:
+            start += width * count
+        else:
+            start = _fitting(start, width, unit, unit) + width * count
+    return start
 
 
 def body(texts: ExactTexts, type_id: int, level: int, fields: Members) -> str:
@@ -103,7 +124,7 @@ def body(texts: ExactTexts, type_id: int, level: int, fields: Members) -> str:
             text += f"{newline}}};"
             end = max(_end(lane) for lane in lanes)
         if end < whole:
-            text += _gap(end, whole, newline)
+            text += _gap(texts.pads, end, whole, newline)
     else:
         text = ""
         for member in members:
@@ -114,7 +135,7 @@ def body(texts: ExactTexts, type_id: int, level: int, fields: Members) -> str:
                 text += f"{newline}{fields.line(texts, member[2], inner)};"
         widest = _end(members)
         if widest < whole:
-            text += _union_padding(whole, newline)
+            text += _union_padding(texts.pads, whole, newline)
     close = newline[:-1] if level < 13 else newline
     align = texts.aligns[type_id] // 8
     mark = f"packed, aligned({align})" if align > 1 else "packed"
@@ -146,7 +167,7 @@ def _lane(texts: ExactTexts, lane: list[_Member], level: int, fields: Members) -
     end = 0
     for member in lane:
         if end < member[0]:
-            text += _gap(end, member[0], newline)
+            text += _gap(texts.pads, end, member[0], newline)
             bounded(text)
         text += f"{newline}{fields.line(texts, member[2], level)};"
         end = member[0] + member[1]
@@ -159,19 +180,20 @@ def _wrapped(texts: ExactTexts, lane: list[_Member], level: int, fields: Members
     return f"{newline}struct {{{text}{newline}}} __attribute__((packed));"
 
 
-def _gap(start: int, end: int, newline: str) -> str:
+def _gap(pads: Pads, start: int, end: int, newline: str) -> str:
     """Unnamed bit-fields that fill a gap of something packed bit by bit."""
-    count, rest = divmod(end - start, 64)
+    name, bits = pads[0]
+    count, rest = divmod(end - start, bits)
     if count > MAX_PADDING:
         raise FormatError(f"a struct has a gap of {(end - start) // 8} bytes")
-    text = f"{newline}long: 64;" * count
+    text = f"{newline}{name}: {bits};" * count
     if rest:
-        name = next(name for name, bits in _PADS if bits >= rest)
+        name = next(name for name, bits in reversed(pads) if bits >= rest)
         text += f"{newline}{name}: {rest};"
     return text
 
 
-def _union_padding(whole: int, newline: str) -> str:
-    if whole <= 64:
-        return _gap(0, whole, newline)
-    return f"{newline}struct {{{_gap(0, whole, newline + chr(9))}{newline}}};"
+def _union_padding(pads: Pads, whole: int, newline: str) -> str:
+    if whole <= pads[0][1]:
+        return _gap(pads, 0, whole, newline)
+    return f"{newline}struct {{{_gap(pads, 0, whole, newline + chr(9))}{newline}}};"

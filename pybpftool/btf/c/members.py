@@ -147,7 +147,7 @@ class Members:
             is_one = size in (NUMBER_SIZES if kind == INT else _ENUM_SIZES if kind in ENUMS else ())
             if not is_one or width > bits:
                 bits = next((bits for bits in (8, 16, 32, 64) if width <= bits), 128)
-                names = {8: "char", 16: "short", 32: "int", 64: "long", 128: "__int128"}
+                names = {8: "char", 16: "short", 32: "int", 64: "long long", 128: "__int128"}
                 self.bases[index] = f"unsigned {names[bits]}"
         self.widths = widths if any(widths) else []
 

@@ -183,13 +183,16 @@ class Aligns(dict[int, int]):
         return size * 8 % largest != 0
 
 
-def padding(pads: Pads, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:
-    """Unnamed bit-fields that make a compiler put what follows at bit ``end``.
+def fillers(
+    pads: Pads, start: int, end: int, align: int, in_bits: bool
+) -> list[tuple[str, int, int, int]]:
+    """Unnamed bit-fields by which upstream leads a compiler from bit ``start`` to ``end``.
 
     ``align`` is the following member's in bits; with ``in_bits`` the gap lies
-    between two bit-fields, where a compiler aligns nothing by itself.
+    between two bit-fields, where a compiler aligns nothing by itself. Of each: its
+    type and this one's bits, its width, how many of it there are.
     """
-    parts: list[str] = []
+    found: list[tuple[str, int, int, int]] = []
     # The largest type of which a border lies in the gap; a char's always does.
     name, bits = next((pad for pad in pads if _round_up(start, pad[1]) <= end), pads[-1])
     border = _round_up(start, bits)
@@ -198,19 +201,26 @@ def padding(pads: Pads, start: int, end: int, align: int, in_bits: bool, newline
         # not if the next member's own alignment leads elsewhere, and not if the
         # padding that is to follow fits into the hole before the border.
         if in_bits:
-            parts.append(f"{newline}{name}: {border - start};")
+            found.append((name, bits, border - start, 1))
         elif (border == end and _round_up(start, align) != border) or (
             border != end and end - border <= border - start
         ):
-            parts.append(f"{newline}{name}: 0;")
+            found.append((name, bits, 0, 1))
         start = border
     count, rest = divmod(end - start, bits)
-    if count > MAX_PADDING:
-        raise FormatError(f"a struct has a gap of {(end - start) // 8} bytes")
-    parts.append(f"{newline}{name}: {bits};" * count)
+    if count:
+        found.append((name, bits, bits, count))
     if rest:
-        for name, bits in reversed(pads):
-            if bits >= rest:
-                parts.append(f"{newline}{name}: {rest};")
-                break
-    return "".join(parts)
+        name, bits = next(pad for pad in reversed(pads) if pad[1] >= rest)
+        found.append((name, bits, rest, 1))
+    return found
+
+
+def padding(pads: Pads, start: int, end: int, align: int, in_bits: bool, newline: str) -> str:
+    """The text of :func:`fillers`."""
+    text = ""
+    for name, _, width, count in fillers(pads, start, end, align, in_bits):
+        if count > MAX_PADDING:
+            raise FormatError(f"a struct has a gap of {(end - start) // 8} bytes")
+        text += f"{newline}{name}: {width};" * count
+    return text
