@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+BLANKS = " \t\n\v\f\r"  # what isspace() of C takes for such
 _MOST_DIGITS = 20  # of 64 bits; int() of Python 3.11 refuses more than 4300, and takes long before
 
 
@@ -17,7 +18,7 @@ def c_number(text: str) -> int | None:
     C; a minus sign, which C would let wrap around, is refused.
     """
     if not text.isdigit():
-        text = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+        text = text.lstrip(BLANKS).removeprefix("+")
     if not text.isascii() or not text.isalnum():
         return None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pybpftool.cli.grammar import select
-from pybpftool.cnumber import c_number
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.objects.btf import BtfReader, load, load_files, map_types, prog_types
 
@@ -193,10 +192,7 @@ def _options(args: Args, source: _Source) -> tuple[bool, bool]:
                 raise UsageError("root_id does not go with a map's key or value")
             if len(source.roots) == MAX_ROOTS:
                 raise UsageError(f"at most {MAX_ROOTS} root_id are taken")
-            word = args.take("a type id")
-            root = c_number(word)
-            if root is None or root >> 32:
-                raise UsageError(f"cannot read '{word}' as a type id")
+            root = args.number("a type id")
             if root in source.roots:
                 raise UsageError(f"root_id {root} is given twice")
             source.roots.append(root)

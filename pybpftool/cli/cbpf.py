@@ -115,11 +115,9 @@ def _seccomp(ctx: Context, args: Args) -> None:
     from pybpftool.kernel.seccomp import filters_of, status_of
     from pybpftool.objects.seccomp import Task
 
-    pid = args.number("a process id", 31)
+    pid = args.pid()
     is_brief = bool(args) and args.choose(("brief",)) == "brief"
     args.end()
-    if not pid:
-        raise UsageError("'0' is no process id")
     _require_live(ctx)
     comm, mode = status_of(pid)
     # The oldest comes first; the kernel asks the newest first.

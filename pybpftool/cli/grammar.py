@@ -77,16 +77,26 @@ class Args:
         raise UsageError(f"expected {_alternatives(names)}, got '{word}'{hint}")
 
     def number(self, what: str, bits: int = 32) -> int:
-        """The next word as an unsigned number of at most ``bits`` bits."""
+        """The next word as an unsigned number of at most ``bits`` bits.
+
+        An empty word is 0, as for ``strtoul()`` of upstream.
+        """
         from pybpftool.cnumber import c_number  # not needed where no number is given
 
         word = self.take(what)
-        value = c_number(word)
+        value = c_number(word) if word else 0
         if value is None:
             raise UsageError(f"cannot read '{word}' as {what}")
         if value >> bits:
             raise UsageError(f"'{word}' is too large for {what}")
         return value
+
+    def pid(self) -> int:
+        """The next word as the id of a process, which 0 is not."""
+        pid = self.number("a process id", 31)
+        if not pid:
+            raise UsageError(f"'{self.previous()}' is no process id")
+        return pid
 
     def end(self) -> None:
         """Insist that no word is left."""

@@ -223,14 +223,17 @@ class _Element:
 
 
 def _byte(word: str, is_hex: bool) -> int:
-    """One byte as ``strtoul()`` reads it; what does not fit a byte is refused."""
-    from pybpftool.cnumber import c_number
+    """One byte as ``strtoul()`` reads it, an empty word as 0; what does not fit is refused."""
+    from pybpftool.cnumber import BLANKS, c_number
 
-    sign = word[:1] if word[:1] in ("-", "+") else ""
-    digits = word[len(sign) :]
+    if not word:
+        return 0
+    digits = word.lstrip(BLANKS)
+    sign = digits[:1] if digits[:1] in ("-", "+") else ""
+    digits = digits[len(sign) :]
     if is_hex and digits[:2] not in ("0x", "0X"):
         digits = "0x" + digits
-    number = c_number(digits)
+    number = c_number(digits) if digits[:1].isalnum() else None
     if number is None:
         raise UsageError(f"cannot read '{word}' as a byte")
     number = -number if sign == "-" else number

@@ -31,7 +31,7 @@ def dump(ctx: Context, args: Args, objects: list[BpfObject]) -> None:
         while args:
             word = args.choose(("folded", "svg", "counts", "pid"))
             if word == "pid":
-                pid = args.number("a process id", 31)
+                pid = args.pid()
             elif word == "counts":
                 from pybpftool.cli.refs import one_map
 

@@ -132,8 +132,8 @@ def _attach(ctx: Context, args: Args) -> None:
     prog = one_program(ctx.kernel, args)
     try:
         ifindex = _device(ctx, args)
+        # Upstream quirk: what follows is not looked at.
         option = args.choose(("overwrite", "prepend")) if args else ""
-        args.end()
         if option == "overwrite" and kind in net.TCX:
             raise UsageError("'overwrite' is for XDP only")
         if option == "prepend" and kind not in net.TCX:

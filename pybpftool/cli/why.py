@@ -140,7 +140,7 @@ def _pid(ctx: Context, args: Args) -> None:
     """``why pid PID``"""
     from pybpftool.inspect.why import Why
 
-    pid = args.number("a process id", 31)
+    pid = args.pid()
     args.end()
     graph = _graph(ctx)
     if pid not in graph.processes:

@@ -176,6 +176,7 @@ class TestArgs:
 
     def test_number(self) -> None:
         assert Args(["0x20"]).number("an id") == 32
+        assert Args([""]).number("an id") == 0
         assert Args([str(1 << 40)]).number("a cookie", 64) == 1 << 40
         with pytest.raises(UsageError, match="cannot read 'x1' as an id"):
             Args(["x1"]).number("an id")
@@ -183,6 +184,14 @@ class TestArgs:
             Args(["4294967296"]).number("an id")
         with pytest.raises(UsageError, match=r"'9{30}' is too large"):
             Args(["9" * 30]).number("an id", 64)
+
+    def test_pid(self) -> None:
+        assert Args(["17"]).pid() == 17
+        for word in ("", "0", "00"):
+            with pytest.raises(UsageError, match=f"'{word}' is no process id"):
+                Args([word]).pid()
+        with pytest.raises(UsageError, match="too large for a process id"):
+            Args(["2147483648"]).pid()
 
     def test_a_number_of_thousands_of_digits(self) -> None:
         """Python refuses to read such decimal texts; the sentence stays ours."""

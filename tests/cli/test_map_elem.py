@@ -58,11 +58,30 @@ def hash_map() -> Iterator[load.Fd]:
 class TestBytes:
     @pytest.mark.parametrize(
         "key",
-        ("1 0 0 0", "0x1 00 0 0", "hex 1 0 0 0", "hex 01 00 00 0x0", "01 0 0 0", "+1 0 0 0"),
+        (
+            "1 0 0 0",
+            "0x1 00 0 0",
+            "hex 1 0 0 0",
+            "hex 01 00 00 0x0",
+            "01 0 0 0",
+            "+1 0 0 0",
+            "hex _01 _-0 _0x0 +0",
+            "_1 _+0 0 0",
+        ),
     )
     def test_lookup(self, hash_map: load.Fd, key: str) -> None:
-        text = works(hash_map, "lookup", "key", *key.split()).text
+        words = [word.replace("_", " \t") for word in key.split()]
+        text = works(hash_map, "lookup", "key", *words).text
         assert text == "key: 01 00 00 00  value: 10 11\n"
+
+    @pytest.mark.parametrize("key", [["1", "", "0", ""], ["hex", "01", "00", "00", ""]])
+    def test_an_empty_byte_is_zero(self, hash_map: load.Fd, key: list[str]) -> None:
+        text = works(hash_map, "lookup", "key", *key).text
+        assert text == "key: 01 00 00 00  value: 10 11\n"
+        # It may be the last one.
+        assert "as a byte" not in command(hash_map, "getnext", "key", *key).errors
+        works(hash_map, "update", "key", *key, "value", "5", "")
+        assert load.map_lookup(hash_map, u32(1), 2) == b"\5\0"
 
     def test_words_mean_the_same_again(self, hash_map: load.Fd) -> None:
         for words, data in (
@@ -103,6 +122,8 @@ class TestBytes:
             ("lookup key 1 0 0 256", "'256' does not fit a byte"),
             ("-- lookup key 1 0 0 -129", "'-129' does not fit a byte"),
             ("lookup key 1 0 0 x", "cannot read 'x' as a byte"),
+            ("lookup key 1 0 0 ++1", "cannot read '++1' as a byte"),
+            ("lookup key hex 1 0 0 0x", "cannot read '0x' as a byte"),
             ("lookup key 1 0 0 08", "cannot read '08' as a byte"),
             ("lookup key hex 1 0 0 g", "cannot read 'g' as a byte"),
             # The first that is wrong is told.

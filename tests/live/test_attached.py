@@ -426,6 +426,10 @@ def test_net_attach_and_detach(scene: Scene) -> None:
         assert rows("net")[0]["xdp"][0]["mode"] == mode
         refused("net", "attach", kind, "id", other, "dev", "pybt0")
         assert run("net", "attach", kind, "id", other, "dev", "pybt0", "overwrite").status == 0
+        # Upstream looks at no word behind these.
+        for more in (["more"], ["prepend"]):
+            words = ["net", "attach", kind, "id", other, "dev", "pybt0", "overwrite", *more]
+            assert run(*words).status == 0
         assert rows("net")[0]["xdp"][0]["id"] == int(other)
         assert run("-j", "net", "detach", kind, "dev", "pybt0").out == b"null\n"
         assert rows("net")[0]["xdp"] == []
