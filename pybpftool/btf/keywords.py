@@ -20,9 +20,14 @@ _KEYWORDS = (
 KEYWORDS = frozenset(_KEYWORDS.split())
 
 
+def is_word(name: str) -> bool:
+    """Whether a name has what gcc and clang take in names: letters of any language, ``$``."""
+    return name.replace("$", "_").isidentifier()
+
+
 def is_identifier(name: str) -> bool:
     """Whether C takes a name as it is."""
-    return name.isidentifier() and name.isascii() and name not in KEYWORDS
+    return is_word(name) and name not in KEYWORDS
 
 
 def _spellings() -> dict[str, tuple[int, ...]]:

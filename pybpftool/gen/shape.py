@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybpftool.btf.keywords import KEYWORDS
+from pybpftool.btf.keywords import KEYWORDS, is_word
 from pybpftool.errors import FormatError
 from pybpftool.gen.bpf_object import identifier
 from pybpftool.gen.datasecs import skip_modifiers
@@ -43,7 +43,7 @@ def c_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        if not name.isidentifier():  # compilers take letters of all languages
+        if not is_word(name):
             name = identifier(name)
         if name[:1].isdigit():
             name = f"_{name}"

@@ -32,6 +32,12 @@ NAMES = [
     "",
     " ",
     "größe",
+    "größe<u8>",
+    "$first$",
+    "\u0301x",  # an accent that nothing stands before
+    "e\u0301t\xe9",
+    "x\u202ey\u200d",  # signs that change how text is shown
+    "🦀",
     "a\nb",
     'quo"te',
     "back\\slash",
@@ -82,7 +88,12 @@ def test_names(tmp_path: Path, form: str) -> None:
     )
     assert " * Option_core__num__NonZero_u32___2: Option<core::num::NonZero<u32>>\n" in text
     assert " * Option_core__num__NonZero_u32___3: Option(core::num::NonZero(u32))\n" in text
-    assert " * gr__e: größe\n" in text
+    assert "struct größe {\n\tint größe;\n}" in text  # letters of all languages are C's
+    assert "struct größe_u8_ {\n\tint größe_u8_;\n}" in text
+    assert "struct $first$ {\n\tint $first$;\n}" in text
+    assert "struct e\u0301t\xe9 {\n\tint e\u0301t\xe9;\n}" in text
+    assert "struct _\u0301x {\n\tint _\u0301x;\n}" in text
+    assert "struct x_y_ {" in text
     assert " * a_b: a\\x0ab\n" in text
     assert ": \\xff\\xfe\n" in text
     assert "struct class {\n\tint class;\n};" in text

@@ -24,8 +24,24 @@ def test_c_names() -> None:
     assert c_names(["plain", "class", "int", "int_", "9", "a.b", "a_b", "a b"]) == [
         "plain", "class", "int_", "int__", "_9", "a_b", "a_b_", "a_b__"
     ]  # fmt: skip
-    # Letters of other languages are C's, too; what is no text is not.
+    # Letters of other languages are C's, too, and so is "$"; what is no text is not.
+    assert c_names(["$a$b", "a$b", "a_b"]) == ["$a$b", "a$b", "a_b"]
     assert c_names(["höhe", "größe\u20ac", "\udcff", "9é"]) == ["höhe", "gr____e___", "_", "_9__"]
+
+
+def test_types_of_other_alphabets(tmp_path: Path) -> None:
+    """A skeleton names types as the source does, which its user includes, too."""
+    types = "struct größe { int ä; };\ntypedef struct größe maß_t;\nenum $farbe { grün };\n"
+    source = tmp_path / "utf.c"
+    source.write_text(f"{types}struct größe v; maß_t w; enum $farbe f;\n")
+    made = tmp_path / "utf.o"
+    words = [bpf_clang(), "-target", "bpf", "-g", "-c", str(source), "-o", str(made)]
+    subprocess.run(words, check=True)
+    text = run("gen", "skeleton", str(made)).text
+    assert "\t\tstruct größe v;\n\t\tmaß_t w;\n\t\tenum $farbe f;\n" in text
+    dump = run("btf", "dump", "file", str(made), "format", "c").text
+    assert "struct größe {\n\tint ä;\n};\n\ntypedef struct größe maß_t;\n" in dump
+    assert "enum $farbe {\n\tgrün = 0,\n};\n" in dump
 
 
 def test_skeletons(tmp_path: Path) -> None:
@@ -43,7 +59,7 @@ def test_skeletons(tmp_path: Path) -> None:
     assert "\t\tstruct bpf_program *zähle;\n" in text
     assert "sizeof(s->bss->register_)" in text
     text = run("gen", "subskeleton", str(made)).text
-    assert "\t\tint *register_;\n\t\tint *x_y;\n\t\tint *x_y_;\n\t\tint *op____z;\n" in text
+    assert "\t\tint *register_;\n\t\tint *x$y;\n\t\tint *x_y;\n\t\tint *op____z;\n" in text
     assert 'name = "register";' in text
-    assert ".addr = (void **)&obj->bss.x_y_;" in text
+    assert ".addr = (void **)&obj->bss.x$y;" in text
     assert "\t\tint *höhe;\n" in text

@@ -26,14 +26,13 @@ _CLASSES = bytes(
     [ord("a") if c in _WORD_BYTES else c if c in b"\0_" else ord("!") for c in range(256)]
 )
 _CLASSES = _CLASSES[:0x30] + b"0" * 10 + _CLASSES[0x3A:]
-_WORD = {c: chr(c) if chr(c).isalnum() else "_" for c in range(128)}
 
 
 def _word(name: str) -> str:
     """A name with ``_`` for what an identifier cannot have."""
-    word = "".join([_WORD.get(ord(char), "_") for char in name[:_MAX_LENGTH]])
-    if not word or word[0].isdigit():
-        word = f"_{word}"
+    word = "".join([char if f"_{char}".isidentifier() else "_" for char in name[:_MAX_LENGTH]])
+    if not word.isidentifier():
+        word = f"_{word}"  # empty, or what may not come first
     return f"{word}_" if word in KEYWORDS else word
 
 
