@@ -7,7 +7,7 @@ is an answer too.
 
 from __future__ import annotations
 
-from pybpftool.errors import BpfError, KernelError
+from pybpftool.errors import BpfError, KernelError, VanishedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,8 +250,16 @@ def _every(kernel: Kernel, kind: str, collect: Callable[[BpfObject], object]) ->
             _tried(kernel.file, f"/proc/{pid}/cgroup")
     except KernelError:  # nobody can tell who holds them
         objects = kernel.objects(kind)
+    whole = set()
     for obj in objects:
-        _tried(collect, obj)
+        try:
+            collect(obj)
+        except VanishedError:
+            continue
+        except BpfError:
+            pass  # the refusal is its answer
+        whole.add(obj.id)
+    kernel.was_read(kind, whole)
 
 
 def _tried(ask: Callable[..., object], *args: object) -> None:

@@ -10,7 +10,7 @@ from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Any
 
 KINDS = ("prog", "map", "link", "btf")
@@ -188,6 +188,12 @@ class Kernel:
         An object that vanishes between two questions is left out.
         """
         raise NotImplementedError
+
+    def was_read(self, kind: str, ids: Collection[int]) -> None:
+        """Told at the end of a walk over a kind: which objects were asked everything.
+
+        A recording keeps no others: what came or went meanwhile would have half of its answers.
+        """
 
     def objects_after(self, kind: str, id: int) -> Iterator[BpfObject]:
         """As :meth:`objects`, those of larger ids than ``id``."""

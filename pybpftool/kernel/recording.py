@@ -10,13 +10,22 @@ from pybpftool.kernel.interface import QUESTIONS, BpfObject, Kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any
 
     from pybpftool.kernel.interface import Batch
 
 # Shorter bytes stand in answers.json itself: a member of the archive costs more than they do.
 _INLINE_BYTES = 1 << 9
+_ABOUT = {
+    "cgroup_programs": "cgroup",
+    "cgroup_tree": "cgroup",
+    "device_index": "network device",
+    "file": "file",
+    "namespace_path": "network namespace",
+}
+"""Questions about what the user named."""
+
 ELEMENT_BYTES = 1 << 20
 """How much of the elements of one map is kept if nobody says otherwise."""
 
@@ -41,8 +50,12 @@ def _argument(arg: object) -> str:
 class NoAnswer(KernelError):
     """A snapshot has no answer to a question, which was not asked when it was recorded."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the snapshot has no answer to {key}", errno.ENODATA)
+    def __init__(self, method: str, args: tuple[Any, ...]) -> None:
+        if method in _ABOUT:
+            message = f"the snapshot knows no {_ABOUT[method]} '{args[0]}'"
+        else:
+            message = f"the snapshot has no answer to {question(method, args)}"
+        super().__init__(message, errno.ENODATA)
 
 
 class RecordingKernel(Kernel):
@@ -66,6 +79,7 @@ class RecordingKernel(Kernel):
         self._objects: dict[str, dict[int, list[Any]]] = {}
         self._answers: dict[str, Any] = {}
         self._arrays: dict[int, dict[str, Any]] = {}
+        self._whole: dict[str, Collection[int]] = {}
         self._blobs: dict[str, bytes] = {}
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
@@ -80,6 +94,9 @@ class RecordingKernel(Kernel):
                 del self._objects[kind]
                 self._answers[question("objects", (kind,))] = _refusal(error)
             raise
+
+    def was_read(self, kind: str, ids: Collection[int]) -> None:
+        self._whole[kind] = ids
 
     def open(self, kind: str, id: int) -> BpfObject:
         obj = self._kernel.open(kind, id)
@@ -199,7 +216,10 @@ class RecordingKernel(Kernel):
             "byteorder": self.byteorder,
             "recorded_at": self.recorded_at,
         }
-        objects = {kind: [rows[id] for id in sorted(rows)] for kind, rows in self._objects.items()}
+        objects = {}
+        for kind, rows in self._objects.items():
+            whole = self._whole.get(kind, rows)
+            objects[kind] = [rows[id] for id in sorted(rows) if id in whole]
         arrays = {f"prog_arrays(prog:{id})": kept for id, kept in self._arrays.items()}
         answers = (
             (key, _rows(arrays[key]) if key in arrays else self._answers[key])

@@ -88,7 +88,7 @@ class SnapshotKernel(Kernel):
                 arrays[name] = b""
                 continue
             if name not in kept:
-                raise NoAnswer(question("prog_array", (prog, name)))
+                raise NoAnswer("prog_array", (prog, name))
             array = kept[name]
             if type(array) is bytes:
                 arrays[name] = array
@@ -124,8 +124,8 @@ class SnapshotKernel(Kernel):
 
     def cgroup_tree(self, *args: Any) -> list[Any]:
         """That of a cgroup inside the hierarchy is a part of the whole one."""
-        whole = root = args[0]
-        if question("cgroup_tree", args) not in self._answers:
+        whole = root = _plain(args[0])
+        if question("cgroup_tree", (root, *args[1:])) not in self._answers:
             try:
                 top = self.cgroup_root()
                 if top is not None and root in self.cgroup_paths(top):
@@ -215,6 +215,8 @@ class SnapshotKernel(Kernel):
         return found
 
     def _ask(self, method: str, *args: Any) -> Any:
+        if method == "cgroup_programs":
+            args = (_plain(args[0]), *args[1:])
         key, value = self._answer(method, args)
         if not answer_fits(method, value):
             raise _damaged(key)
@@ -224,7 +226,7 @@ class SnapshotKernel(Kernel):
         """The name of an answer and the answer, decoded; raises a refusal."""
         key = question(method, args)
         if key not in self._answers:
-            raise NoAnswer(key)
+            raise NoAnswer(method, args)
         return key, self._told(key, self._answers[key])
 
     def _told(self, key: str, answer: Any) -> Any:
@@ -274,6 +276,13 @@ class SnapshotKernel(Kernel):
             # The info of an object is asked for again and again.
             (self._small if len(data) <= _SMALL else read)[name] = data
         return data
+
+
+def _plain(path: Any) -> Any:
+    """A path from the root as it was recorded: a word may end in a slash or have two."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        return path
+    return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
 
 
 def _damaged(key: str) -> FormatError:

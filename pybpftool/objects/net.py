@@ -266,7 +266,7 @@ class NetworkReader:
     """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
     __slots__ = (
-        "_codec", "_has_all_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
+        "_codec", "_first", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
@@ -295,10 +295,11 @@ class NetworkReader:
         self._unseen = ""
         devices: dict[int, str] = {}
         xdp = []
-        self._qdiscs: dict[int, list[tuple[int, str]]] = {}
-        self._has_all_qdiscs = False
+        self._qdiscs: dict[int, list[tuple[int, str]]] | None = None
+        self._first = 0
         for message in kernel.netlink_dump(codec.request_links(), netns):
             index, name, attributes = codec.link(message)
+            self._first = self._first or index
             if ifindex and index != ifindex:
                 continue
             devices[index] = name
@@ -311,7 +312,7 @@ class NetworkReader:
             all_tc += self._filters(netns, index, name)
         tc = [each for each in all_tc if isinstance(each, DeviceProgram) or not each.classifier]
         dissector = self._prog(flow_dissector) if flow_dissector else None
-        qdiscs = {(devices[i], kind) for i in devices for _, kind in self._qdiscs.get(i, ())}
+        qdiscs = {(devices[i], k) for i in devices for _, k in (self._qdiscs or {}).get(i, ())}
         return Network(list(devices.values()), xdp, tc, dissector, self._unseen, all_tc, qdiscs)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
@@ -375,18 +376,17 @@ class NetworkReader:
     def _qdiscs_of(self, netns: str, ifindex: int) -> list[tuple[int, str]] | None:
         """(handle, kind) of a device's qdiscs, None where the kernel refuses to tell.
 
-        A kernel answers with those of all devices, whichever one it is asked for; to ask
-        again for each would take time that grows with the square of their number.
+        A kernel answers with those of all devices, whichever one it is asked for
+        (tc_dump_qdisc()): it is asked once, for the first, which a recording knows as well.
         """
-        if not self._has_all_qdiscs:
-            request = self._codec.request_tc(RTM_GETQDISC, ifindex)
-            messages = self._asked(request, netns)
+        if self._qdiscs is None:
+            messages = self._asked(self._codec.request_tc(RTM_GETQDISC, self._first), netns)
             if messages is None:
                 return None
+            self._qdiscs = {}
             for message in messages:
                 index, handle, kind = self._codec.handle(message)
                 self._qdiscs.setdefault(index, []).append((handle, kind or "unknown"))
-                self._has_all_qdiscs = self._has_all_qdiscs or index != ifindex
         return self._qdiscs.get(ifindex, [])
 
     def _known(self, id: int | None) -> Prog | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import struct
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from pybpftool.errors import KernelError
+from pybpftool.inspect.recorder import record_networks
+from pybpftool.kernel.recording import RecordingKernel
 from pybpftool.uapi.bpf import ATTACH_TYPES
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeattached import (
@@ -187,14 +190,27 @@ def test_filters(kernel: AttachedKernel) -> None:
 
 def test_the_same_handle_on_two_devices(kernel: AttachedKernel) -> None:
     """A kernel answers with the qdiscs of all devices; each filter is shown once nevertheless."""
-    for index in (2, 3):
-        kernel.dumps[""].pop((QDISC, index, 0), None)
-        for owner in (2, 3):
-            kernel.message("", (QDISC, index, 0), tc_message(36, owner, 0x10000, "htb"))
+    for owner in (2, 3):
+        kernel.message("", (QDISC, owner, 0), tc_message(36, owner, 0x10000, "htb"))
     kernel.message("", (FILTER, 3, 0x10000), tc_message(44, 3, 1, "bpf", bpf_filter(5, "x")))
     assert [row for row in sections(kernel)["tc"] if row.startswith("eth1")] == [
         "eth1(3) htb x id 5"
     ]
+
+
+def test_a_recording_answers_for_each_device(kernel: AttachedKernel, tmp_path: Path) -> None:
+    kernel.indices.update({"lo": 1, "eth0": 2, "eth1": 3})
+    kernel.message("", (QDISC, 3, 0), tc_message(36, 3, 0xFFFF0000, "clsact"))
+    kernel.message("", (FILTER, 3, INGRESS), tc_message(44, 3, 1, "bpf", bpf_filter(5, "x")))
+    recording = RecordingKernel(kernel)
+    record_networks(recording)
+    saved = tmp_path / "net.zip"
+    saved.write_bytes(recording.archive())
+    for device in ("lo", "eth0", "eth1"):
+        live = run("net", "show", "dev", device, kernel=kernel)
+        again = run("--snapshot", str(saved), "net", "show", "dev", device)
+        assert (again.status, again.out) == (live.status, live.out) == (0, live.out)
+    assert "eth1(3) clsact/ingress x id 5" in again.text
 
 
 def test_device_that_vanishes(kernel: AttachedKernel) -> None:

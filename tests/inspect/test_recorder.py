@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from errno import EINVAL
+from collections.abc import Iterator
+from errno import EINVAL, ENOENT
 from pathlib import Path
 
 import pytest
 
-from pybpftool.errors import KernelError
+from pybpftool.errors import KernelError, VanishedError
 from pybpftool.inspect.recorder import record
+from pybpftool.kernel.interface import Batch, BpfObject
 from pybpftool.kernel.recording import RecordingKernel
 from pybpftool.kernel.snapshot import SnapshotKernel
+from pybpftool.uapi.bpf import MAP_TYPES
 from tests.support.cli import run
 from tests.support.fakekernel import FakeKernel
 from tests.support.readcommands import FORMS, read_commands
@@ -62,3 +65,31 @@ def test_a_kernel_without_btf_objects_and_links(tmp_path: Path) -> None:
     for kind in ("link", "btf"):
         with pytest.raises(KernelError, match="too old"):
             list(replayed.objects(kind))
+
+
+def test_objects_that_come_or_go_meanwhile_are_left_out(tmp_path: Path) -> None:
+    """Half of their answers would end whole listings of the replay."""
+
+    class Busy(FakeKernel):
+        def elements(self, map: BpfObject) -> Iterator[Batch]:
+            if map.id == 2:
+                raise VanishedError("there is no map with id 2", ENOENT)
+            return super().elements(map)
+
+        def cgroup_root(self) -> str | None:
+            self.prog(4)
+            recording.close(recording.open("prog", 4))
+            return None
+
+    kernel = Busy()
+    kernel.prog(1)
+    for id in (2, 3):
+        kernel.map(id, type=MAP_TYPES.index("array"))
+    recording = RecordingKernel(kernel)
+    record(recording)
+    saved = tmp_path / "busy.zip"
+    saved.write_bytes(recording.archive())
+    replayed = SnapshotKernel.load(str(saved))
+    assert [obj.id for obj in replayed.objects("prog")] == [1]
+    assert [obj.id for obj in replayed.objects("map")] == [3]
+    assert run("--snapshot", str(saved), "prog", "show").status == 0

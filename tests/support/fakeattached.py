@@ -14,6 +14,8 @@ from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import BpfObject
 from tests.support.fakekernel import FakeKernel
 
+_QDISC = 38  # RTM_GETQDISC
+
 
 class AttachedKernel(FakeKernel):
     """Answers of links, perf, cgroup and net from what a test puts in."""
@@ -110,6 +112,9 @@ class AttachedKernel(FakeKernel):
         if netns not in self.dumps:
             raise KernelError.of("a netlink request failed", errno.ENOENT)
         found = self.dumps[netns].get(key)
+        if kind == _QDISC:  # the kernel answers with those of all devices
+            every = [found for key, found in self.dumps[netns].items() if key[0] == _QDISC]
+            found = [message for some in every for message in some] if every else None
         if found is None:
             raise KernelError.of("a netlink request failed", errno.ENODEV)
         return found
