@@ -266,7 +266,7 @@ class NetworkReader:
     """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
     __slots__ = (
-        "_codec", "_first", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
+        "_codec", "_first", "_has_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
@@ -294,25 +294,26 @@ class NetworkReader:
         flow_dissector = kernel.flow_dissector(netns)
         self._unseen = ""
         devices: dict[int, str] = {}
-        xdp = []
-        self._qdiscs: dict[int, list[tuple[int, str]]] | None = None
-        self._first = 0
+        xdp: list[XdpDevice] = []
+        self._qdiscs: dict[int, list[tuple[int, str]]] = {}
+        self._has_qdiscs, self._first = False, 0
         for message in kernel.netlink_dump(codec.request_links(), netns):
             index, name, attributes = codec.link(message)
             self._first = self._first or index
-            if ifindex and index != ifindex:
+            if ifindex not in (0, index):
                 continue
             devices[index] = name
-            device = None if attributes is None else self._xdp_device(name, index, attributes)
-            if device is not None:
-                xdp.append(device)
+            if attributes is not None:
+                xdp += self._xdp_device(name, index, attributes)
         all_tc: list[DeviceProgram | Filter] = []
         for index, name in devices.items():
             all_tc += self._device_programs(netns, index, name)
             all_tc += self._filters(netns, index, name)
         tc = [each for each in all_tc if isinstance(each, DeviceProgram) or not each.classifier]
         dissector = self._prog(flow_dissector) if flow_dissector else None
-        qdiscs = {(devices[i], k) for i in devices for _, k in (self._qdiscs or {}).get(i, ())}
+        qdiscs = {
+            (name, kind) for i, name in devices.items() for _, kind in self._qdiscs.get(i, ())
+        }
         return Network(list(devices.values()), xdp, tc, dissector, self._unseen, all_tc, qdiscs)
 
     def _device_programs(self, netns: str, ifindex: int, devname: str) -> Iterator[DeviceProgram]:
@@ -358,9 +359,8 @@ class NetworkReader:
 
     def _filter_parents(self, netns: str, ifindex: int) -> list[tuple[int, str]]:
         """(handle, kind) of what may have filters on a device: classes, qdiscs, hooks."""
-        qdiscs = self._qdiscs_of(netns, ifindex)
-        is_known = qdiscs is not None
-        qdiscs = qdiscs or []
+        told = self._qdiscs_of(netns, ifindex)
+        is_known, qdiscs = told is not None, told or []
         parents = []
         if not is_known or not _CLASSLESS.issuperset([kind for _, kind in qdiscs]):
             request = self._codec.request_tc(RTM_GETTCLASS, ifindex)
@@ -379,11 +379,11 @@ class NetworkReader:
         A kernel answers with those of all devices, whichever one it is asked for
         (tc_dump_qdisc()): it is asked once, for the first, which a recording knows as well.
         """
-        if self._qdiscs is None:
+        if not self._has_qdiscs:
             messages = self._asked(self._codec.request_tc(RTM_GETQDISC, self._first), netns)
             if messages is None:
                 return None
-            self._qdiscs = {}
+            self._has_qdiscs = True
             for message in messages:
                 index, handle, kind = self._codec.handle(message)
                 self._qdiscs.setdefault(index, []).append((handle, kind or "unknown"))
@@ -407,16 +407,16 @@ class NetworkReader:
         if error.errno not in _NOTHING_THERE and not self._unseen:
             self._unseen = str(error)
 
-    def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> XdpDevice | None:
+    def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> list[XdpDevice]:
         attached = attributes.get("attached", 0)
         if not attached:
-            return None
+            return []
         is_multi = attached == _MULTI
         modes = _MULTI_MODES if is_multi else ((_MODES.get(attached, ""), "prog_id"),)
         programs = [
             (mode, self._prog(attributes[key])) for mode, key in modes if mode and key in attributes
         ]
-        return XdpDevice(name, ifindex, programs, is_multi)
+        return [XdpDevice(name, ifindex, programs, is_multi)]
 
     def netfilter(self) -> list[NetfilterProgram]:
         """The programs of netfilter links in the order of families, hooks, priorities.
