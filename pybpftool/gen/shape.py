@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpftool.btf.keywords import KEYWORDS, is_word
 from pybpftool.errors import FormatError
-from pybpftool.gen.bpf_object import identifier
+from pybpftool.gen.bpf_object import ARENA_SECTION, identifier
 from pybpftool.gen.datasecs import skip_modifiers
 from pybpftool.gen.declarations import Declarations
 from pybpftool.gen.map_defs import ARENA, STRUCT_OPS
@@ -54,23 +54,16 @@ def c_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def map_identifier(entry: Map) -> str | None:
-    """A map's name in C; None for a map of variables of a section without a usual name."""
+def map_name(entry: Map) -> str | None:
+    """What C's name of a map is made of; None for variables of a section without a usual name."""
     if not entry.is_internal:
-        return c_names([entry.name])[0]
+        return entry.name
     # Upstream quirk: the first of these anywhere in the name, the object's part included.
     for section in _SECTIONS:
         at = entry.name.find(section)
         if at >= 0:
             return identifier(entry.name[at + 1 :])
     return None
-
-
-def section_identifier(name: str) -> str | None:
-    """The name in C of a section of variables; None where a skeleton shows nothing of it."""
-    if name == ".addr_space.1":  # LLVM's name of an arena's variables
-        return "arena"
-    return identifier(name[1:]) if name.startswith(_SECTIONS) else None
 
 
 class Shape:
@@ -81,23 +74,24 @@ class Shape:
         self.unnamed: list[str] = []
         """Maps that a skeleton leaves out."""
         self.entries: list[Entry] = []
+        named: list[tuple[Map, str]] = []
         for entry in obj.maps:
-            ident = map_identifier(entry)
-            if ident is None:
+            name = map_name(entry)
+            if name is None:
                 self.unnamed.append(entry.name)
-                continue
+            else:
+                named.append((entry, name))
+        for (entry, _), ident in zip(named, c_names([name for _, name in named])):
             memory = None
             if entry.definition.type == ARENA:
                 memory = "arena" if entry.data is not None else None
             elif entry.is_mmapable:
                 memory = ident
             self.entries.append(Entry(entry, ident, memory))
-        self.programs = [*zip(c_names([one.name for one in obj.programs]), obj.programs)]
-        self._sections: dict[str, DataSection] = {}
-        for section in obj.datasecs.values():
-            name = section_identifier(section.name)
-            if name is not None:
-                self._sections.setdefault(name, section)
+        # Among the links each program stands beside the maps of struct_ops.
+        taken = [entry.ident for entry in self.struct_ops]
+        names = c_names([*taken, *[one.name for one in obj.programs]])
+        self.programs = [*zip(names[len(taken) :], obj.programs)]
 
     @property
     def struct_ops(self) -> list[Entry]:
@@ -108,10 +102,16 @@ class Shape:
     def in_memory(self) -> list[tuple[Entry, str, DataSection | None]]:
         """Maps whose variables can be seen, the name of those, and what BTF says of them."""
         return [
-            (entry, entry.memory, self._sections.get(entry.memory))
+            (entry, entry.memory, self._section(entry.map))
             for entry in self.entries
             if entry.memory is not None
         ]
+
+    def _section(self, entry: Map) -> DataSection | None:
+        sections = self.obj.datasecs
+        if entry.is_internal:
+            return sections.get(entry.definition.value_type_id)
+        return next((one for one in sections.values() if one.name == ARENA_SECTION), None)
 
 
 def shown(section: DataSection) -> list[Variable]:

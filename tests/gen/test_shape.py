@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,32 @@ def test_types_of_other_alphabets(tmp_path: Path) -> None:
     dump = run("btf", "dump", "file", str(made), "format", "c").text
     assert "struct größe {\n\tint ä;\n};\n\ntypedef struct größe maß_t;\n" in dump
     assert "enum $farbe {\n\tgrün = 0,\n};\n" in dump
+
+
+def test_sections_that_differ_in_what_c_cannot_have(tmp_path: Path) -> None:
+    source = tmp_path / "sections.c"
+    source.write_text(
+        "#define SEC(name) __attribute__((section(name), used))\n"
+        'int y SEC(".data.a.b") = 1, z SEC(".data.a_b") = 2, v = 4;\n'
+        'struct { int (*type)[2]; int *key, *value; int (*max_entries)[1]; } bss SEC(".maps");\n'
+        'int u; char _license[] SEC("license") = "GPL";\n'
+    )
+    made = tmp_path / "sections.o"
+    words = [bpf_clang(), "-target", "bpf", "-g", "-O2", "-c", str(source), "-o", str(made)]
+    subprocess.run(words, check=True)
+    members = [("data_a_b", "y"), ("data_a_b_", "z"), ("data", "v"), ("bss_", "u")]
+    for words in (["skeleton"], ["subskeleton"], ["-L", "skeleton"]):
+        text = run(*words[:-1], "gen", words[-1], str(made)).text
+        star = "*" * ("sub" in words[-1])
+        name = re.findall(r"struct (\w+) \{\n", text)[0]
+        for ident, variable in members:
+            assert f"struct {name}__{ident} {{\n\t\tint {star}{variable};\n" in text, (words, ident)
+            assert len(re.findall(rf"struct bpf_map\w* \*?{ident};\n", text)) == 1
+        assert len(re.findall(r"struct bpf_map\w* \*?bss;\n", text)) == 1
+    text = run("gen", "python", str(made)).text
+    for ident, variable in members:
+        name = re.findall(rf"self\.{ident} = (\w+)\(", text)[0]
+        assert f"    {variable} = _bpf" in text.split(f"class {name}(")[1].split("class ")[0]
 
 
 def test_skeletons(tmp_path: Path) -> None:
