@@ -360,10 +360,13 @@ def _tracepoints(kernel: Kernel, may_mount: bool) -> tuple[int, int]:
     from pybpftool.control.tracelog import tracefs_file
 
     numbers = []
-    for name in ("sys_enter_bpf", "sys_exit_bpf"):
+    for name, last in (("sys_enter_bpf", _ARG_SIZE), ("sys_exit_bpf", _ARG_RESULT)):
         try:
-            text = tracefs_file(kernel, f"events/syscalls/{name}/id", may_mount)
-            numbers.append(int(text))
+            text = tracefs_file(kernel, f"events/syscalls/{name}/format", may_mount)
+            number = text.partition(b"\nID: ")[2].partition(b"\n")[0]
+            if not number.isdigit() or b"offset:%d;\tsize:8;" % last not in text:
+                raise BpfError("calls of bpf(2) can be watched on 64-bit kernels only")
+            numbers.append(int(number))
         except KernelError as error:
             if error.errno == ENOENT:
                 raise BpfError(

@@ -39,7 +39,7 @@ _HEAD, _TAIL = 128, 129  # words of struct perf_event_mmap_page
 _HEADER = struct.Struct("=IHH")  # type, misc, size
 _TRAILER = struct.Struct("=IIQ")  # pid, tid, time: of every record (sample_id_all)
 _EVENT = struct.Struct("=HHI8s")  # type, flags, id, tag
-_MOST_PAGES, _FEWEST_PAGES = 256, 8
+_MOST_BYTES, _FEWEST_BYTES = 1 << 20, 1 << 15  # of a ring: pages have 4 KiB to 64 KiB
 _MOST_SYMBOLS = 1024  # kept of what belongs to no program
 _PREFIX = "bpf_prog_"
 
@@ -121,15 +121,15 @@ class _Ring:
         self.cpu = cpu
         self.fd = _open(cpu)
         self._symbols: list[str] = []
-        pages = _MOST_PAGES
+        size = _MOST_BYTES
         while True:
             try:
-                self._area = mmap.mmap(self.fd, (pages + 1) * mmap.PAGESIZE, mmap.MAP_SHARED)
+                self._area = mmap.mmap(self.fd, mmap.PAGESIZE + size, mmap.MAP_SHARED)
                 break
             except OSError as error:
                 # As much as an unprivileged user may lock (kernel.perf_event_mlock_kb).
-                if error.errno == EPERM and pages > _FEWEST_PAGES:
-                    pages //= 2
+                if error.errno == EPERM and size > max(_FEWEST_BYTES, mmap.PAGESIZE):
+                    size //= 2
                     continue
                 os.close(self.fd)
                 raise KernelError.of(
@@ -137,7 +137,7 @@ class _Ring:
                 ) from None
         self._words = memoryview(self._area).cast("Q")
         self._data = memoryview(self._area)[mmap.PAGESIZE :]
-        self._mask = pages * mmap.PAGESIZE - 1
+        self._mask = size - 1
 
     def close(self) -> None:
         self._words.release()

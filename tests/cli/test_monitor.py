@@ -15,6 +15,8 @@ from typing import IO, Any
 import pytest
 
 from pybpftool.cli.monitor import text
+from pybpftool.control import bpf_calls, tracelog
+from pybpftool.errors import BpfError
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 from tests.support.hosts import host
@@ -63,6 +65,27 @@ def test_texts() -> None:
         "00:00:01.500000 call    BPF_OBJ_GET(file_flags=rdonly) = -ENOENT  pid 7 (x)"
     )
     assert text({"time": 1.9999999, "event": "detach", "link_id": 4}).startswith("00:00:02.000000")
+
+
+_FORMAT = b"""\
+name: sys_enter_bpf
+ID: 586
+format:
+\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;
+
+\tfield:int cmd;\toffset:16;\tsize:8;\tsigned:0;
+\tfield:union bpf_attr * uattr;\toffset:24;\tsize:8;\tsigned:0;
+\tfield:unsigned int size;\toffset:32;\tsize:8;\tsigned:0;
+"""
+
+
+def test_tracepoints_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracelog, "tracefs_file", lambda kernel, path, may_mount: _FORMAT)
+    assert bpf_calls._tracepoints(host(), False) == (586, 586)
+    narrow = _FORMAT.replace(b"offset:32;\tsize:8", b"offset:20;\tsize:4")
+    monkeypatch.setattr(tracelog, "tracefs_file", lambda kernel, path, may_mount: narrow)
+    with pytest.raises(BpfError, match="watched on 64-bit kernels only"):
+        bpf_calls._tracepoints(host(), False)
 
 
 @contextlib.contextmanager
