@@ -9,6 +9,7 @@ calls, whatever the number of members. What is printed follows upstream's
 from __future__ import annotations
 
 import struct
+import sys
 
 from pybpftool.btf.scalars import (
     BOOLS,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 # Arrays of up to this many scalars become part of the surrounding format.
 _INLINE = 64
+_MOST_BYTES = sys.maxsize  # that the struct module counts
 
 
 class BadValue(FormatError):
@@ -226,6 +228,8 @@ class Compiler:
             return self.literal("[]")
         if count > MAX_PIECES and not size:
             raise FormatError(f"an array of {count} empty elements is not shown")
+        if offset + size * count > _MOST_BYTES:
+            raise FormatError(f"an array of {size * count} bytes does not fit the memory")
         inner = Compiler(btf, self.is_json, self.pretty, self.prog_name)
         inner.nesting = self.nesting
         inner.type(element, 0, 0, depth + 1)

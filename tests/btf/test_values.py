@@ -240,3 +240,13 @@ def test_types_made_to_explode() -> None:
     for type_id in (inner, empty, loop):
         with pytest.raises(FormatError):
             values.text(btf, type_id, bytes(4))
+
+
+def test_an_array_beyond_what_a_32_bit_python_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "_MOST_BYTES", (1 << 31) - 1)
+    builder = BtfBuilder()
+    number = builder.add_int("unsigned int", 4)
+    array = builder.add_array(number, number, 1 << 29)
+    record = builder.add_struct("big", 1 << 31, [("all", array, 0)])
+    with pytest.raises(FormatError, match="an array of 2147483648 bytes does not fit the memory"):
+        values.compile_text(Btf.from_bytes(builder.build()), record)
