@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybpftool.errors import BpfError
 
 
-def missing(purpose: str, package: str, error: ImportError) -> BpfError:
+def missing(purpose: str, package: str, error: Exception) -> BpfError:
     """What to raise where a package cannot be imported: a sentence that says how to get it."""
     why = "which is not installed"
     if not isinstance(error, ModuleNotFoundError):

@@ -238,7 +238,7 @@ def _bundled_library() -> Library | None:
 def _package() -> Any:
     try:
         import capstone
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # a library for other processors
         raise missing("disassembling machine code", "capstone", error) from None
     return capstone
 

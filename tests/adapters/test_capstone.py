@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,4 +113,13 @@ def test_without_capstone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pybpftool.adapters.capstone._bundled_library", lambda: None)
     monkeypatch.setitem(sys.modules, "capstone", None)
     with pytest.raises(BpfError, match="needs the Python package capstone"):
+        Disassembler("x86_64")
+
+
+def test_a_capstone_for_other_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pybpftool.adapters.capstone._bundled_library", lambda: None)
+    (tmp_path / "capstone.py").write_text("raise OSError('wrong ELF class')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "capstone", raising=False)
+    with pytest.raises(BpfError, match=r"capstone, which does not work \(wrong ELF class\)"):
         Disassembler("x86_64")

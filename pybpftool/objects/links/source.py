@@ -151,10 +151,10 @@ class LinkSource:
     def numbers(self, name: str, count: int, code: str = "Q") -> tuple[int, ...]:
         """An array of numbers of 64 bits, or of those that ``code`` stands for (struct module)."""
         data = self._details.get(name, b"")
-        layout = struct.Struct(f"{self._order}{count}{code}")
-        if len(data) < layout.size:
+        # Before the layout: a 32-bit Python makes none of as many numbers as may be claimed.
+        if len(data) < struct.calcsize("=" + code) * count:
             raise FormatError(f"the details of a link have fewer {name} than they claim")
-        return layout.unpack_from(data)
+        return struct.unpack_from(f"{self._order}{count}{code}", data)
 
     def device(self, ifindex: int) -> str | None:
         """The name of a network device; None for one that is gone or in another namespace."""
