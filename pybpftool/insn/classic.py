@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_INSNS = 4096
 """BPF_MAXINSNS: what the kernel takes."""
+_CELLS = 16  # BPF_MEMWORDS
 _TOO_MANY = 1 << 16
 
 # What the Linux kernel adds to packets: SKF_AD_OFF and the names that libpcap gives offsets there.
@@ -25,6 +26,7 @@ _ANCILLARY_NAMES = (
     *("proto", "type", "ifidx", "nla", "nlan", "mark", "queue", "hatype", "rxhash", "cpu"),
     *("xor_x", "vlan_tci", "vlanp", "poff", "random", "vlan_tpid"),
 )
+_ANCILLARY_OFFSETS = range(0, 4 * len(_ANCILLARY_NAMES), 4)
 
 
 class ClassicInsn(Record):
@@ -74,6 +76,8 @@ def _nothing(k: int) -> str:
 
 JA = 0x05
 RET_K, RET_A = 0x06, 0x16
+_LDX_LEN = 0x81  # which libpcap does not know
+_STORES, _MEMORY_LOADS, _ABSOLUTE_LOADS = (0x02, 0x03), (0x60, 0x61), (0x20, 0x28, 0x30)
 _OPS: dict[int, tuple[str, Callable[[int], str]]] = {
     0x00: ("ld", _hexadecimal),
     0x01: ("ldx", _hexadecimal),
@@ -125,8 +129,8 @@ def text(insn: ClassicInsn, pc: int) -> str:
 
 
 def is_known(insn: ClassicInsn) -> bool:
-    """Whether there is such an instruction."""
-    return insn.code in _OPS or insn.code in _JUMPS or insn.code == JA
+    """Whether the kernel has such an instruction (chk_code_allowed() of net/core/filter.c)."""
+    return insn.code in _OPS or insn.code in _JUMPS or insn.code in (JA, _LDX_LEN)
 
 
 def is_jump(insn: ClassicInsn) -> bool:
@@ -213,7 +217,8 @@ def _numbers(words: list[str], group: int) -> list[int]:
 def _insn(numbers: Sequence[int], pc: int) -> ClassicInsn:
     for number, bits in zip(numbers, (16, 8, 8, 32)):
         if number < 0 or number >> bits:
-            raise FormatError(f"instruction {pc}: {number} is too large")
+            fault = "negative" if number < 0 else "too large"
+            raise FormatError(f"instruction {pc}: {number} is {fault}")
     return ClassicInsn(*numbers)
 
 
@@ -223,26 +228,58 @@ def _check_count(count: int) -> None:
 
 
 def faults(insns: Sequence[ClassicInsn]) -> list[str]:
-    """Why the kernel would refuse a filter (bpf_check_classic() of net/core/filter.c)."""
-    found = []
+    """Why the kernel would refuse a filter at a socket.
+
+    Linux: bpf_check_classic() and check_load_and_stores() of net/core/filter.c.
+    """
     if not insns:
         return ["it has no instructions"]
+    found = []
     if len(insns) > MAX_INSNS:
         found.append(f"it has {len(insns)} instructions; {MAX_INSNS} is the most")
     for pc, insn in enumerate(insns):
-        last = len(insns) - pc - 1
-        if not is_known(insn):
-            found.append(f"({pc:03d}) is no instruction")
-        elif (is_jump(insn) and max(insn.jt, insn.jf) >= last) or (
-            insn.code == JA and insn.k >= last
-        ):
-            found.append(f"({pc:03d}) jumps beyond the end")
-        elif insn.code in (0x34, 0x94) and not insn.k:
-            found.append(f"({pc:03d}) divides by zero")
-        elif insn.code in (0x64, 0x74) and insn.k >= 32:
-            found.append(f"({pc:03d}) shifts by {insn.k}")
-        elif insn.code in (0x02, 0x03, 0x60, 0x61) and insn.k >= 16:
-            found.append(f"({pc:03d}) uses M[{insn.k}]; there are 16")
+        fault = _fault(insn, len(insns) - pc - 1)
+        if fault:
+            found.append(f"({pc:03d}) {fault}")
     if insns[-1].code not in (RET_K, RET_A):
         found.append("its last instruction does not return")
+    return found or _unwritten(insns)
+
+
+def _fault(insn: ClassicInsn, last: int) -> str:
+    """What is wrong with one instruction, behind which ``last`` others stand; empty: nothing."""
+    code, jt, jf, k = insn
+    if not is_known(insn):
+        return "is no instruction"
+    if (is_jump(insn) and max(jt, jf) >= last) or (code == JA and k >= last):
+        return "jumps beyond the end"
+    if code in (0x34, 0x94) and not k:
+        return "divides by zero"
+    if code in (0x64, 0x74) and k >= 32:
+        return f"shifts by {k}"
+    if code in (*_STORES, *_MEMORY_LOADS) and k >= _CELLS:
+        return f"uses M[{k}]; there are {_CELLS}"
+    # bpf_anc_helper(): the kernel takes no offset there but those of what it has
+    if code in _ABSOLUTE_LOADS and k >= _ANCILLARY and (k - _ANCILLARY) not in _ANCILLARY_OFFSETS:
+        return f"loads [{_signed(k)}], where Linux has nothing"
+    return ""
+
+
+def _unwritten(insns: Sequence[ClassicInsn]) -> list[str]:
+    """The loads of memory that may not have been stored to before, as the kernel finds them."""
+    found = []
+    everything = (1 << _CELLS) - 1
+    reached = [everything] * len(insns)  # what is written wherever a jump to here comes from
+    written = 0
+    for pc, (code, jt, jf, k) in enumerate(insns):
+        written &= reached[pc]
+        if code in _STORES:
+            written |= 1 << k
+        elif code in _MEMORY_LOADS:
+            if not written >> k & 1:
+                found.append(f"({pc:03d}) reads M[{k}], which may not have been written")
+        elif code == JA or code in _JUMPS:
+            for way in (k,) if code == JA else (jt, jf):
+                reached[pc + 1 + way] &= written
+            written = everything
     return found

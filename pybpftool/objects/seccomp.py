@@ -29,7 +29,13 @@ _ACTIONS = {
     0x7FFC0000: "log",
     0x7FFF0000: "allow",
 }
+_ANY_DATA = 1 << 32  # set in a result whose data is not known
 _NR, _ARCH = 0, 4  # offsets of struct seccomp_data
+_SIZE = 64  # of struct seccomp_data
+_DIVISIONS = (0x34, 0x3C)
+# BPF_ALU with a constant and with X; there is one BPF_NEG, and BPF_MOD is refused.
+_ARITHMETIC = frozenset({op | x for op in (*range(0, 0x90, 16), 0xA0) for x in (4, 12)} - {0x8C})
+_MAX_ERRNO = 4095  # linux/err.h; the kernel makes larger ones this
 _MOST_STEPS = 1 << 20
 _OTHERS = 1 << 29  # a number that no system call has
 _MOST_SMALL = 0xFFFF
@@ -126,8 +132,9 @@ class Task(Record):
         results = {0x7FFF0000}
         for insns in self.filters:
             ways = outcomes(insns, arch, nr)
-            # The strictest of all filters counts: the least, as a signed number.
-            results = {min(a, b, key=_rank) for a in results for b in ways}
+            # The strictest of all filters counts: the least, as a signed number. Of equal ones
+            # it is the one that was added last (seccomp_run_filters()).
+            results = {min(new, old, key=_rank) for old in results for new in ways}
         return " | ".join([action_text(one) for one in sorted(results, key=_rank, reverse=True)])
 
 
@@ -142,15 +149,19 @@ def action_text(result: int) -> str:
     name = _ACTIONS.get(action)
     if name is None:
         return "kill_process"  # what the kernel makes of an action that it does not know
+    if result & _ANY_DATA:
+        return f"{name} ?" if action in (_ERRNO, _TRAP, _TRACE) else name
     if action == _ERRNO:
         from errno import errorcode
 
+        data = min(data, _MAX_ERRNO)
         return f"errno {errorcode.get(data, data)}"
     return f"{name} {data}" if data and action in (_TRAP, _TRACE) else name
 
 
 def outcomes(insns: Sequence[ClassicInsn], arch: int, nr: int) -> set[int]:
     """All that a filter can return for a system call, whatever its arguments are."""
+    unknown = {action | _ANY_DATA for action in _ACTIONS}
     results: set[int] = set()
     start: tuple[Any, ...] = (0, 0, 0, (0,) * 16)
     seen = {start}
@@ -166,8 +177,13 @@ def outcomes(insns: Sequence[ClassicInsn], arch: int, nr: int) -> set[int]:
         insn = insns[pc]
         if insn.code in (RET_K, RET_A):
             value = insn.k if insn.code == RET_K else a
-            results |= {value} if value is not None else set(_ACTIONS)
+            results |= {value} if value is not None else unknown
             continue
+        divisor = (x if insn.code & 8 else insn.k) if insn.code in _DIVISIONS else 1
+        if not divisor:  # a filter that divides by zero ends there, and returns 0
+            results.add(0)
+            if divisor == 0:
+                continue
         for state in _steps(insn, pc, a, x, memory, arch, nr):
             if state not in seen:
                 seen.add(state)
@@ -188,10 +204,10 @@ def _steps(
         ways = (jt, jf) if taken is None else (jt if taken else jf,)
         return [(pc + 1 + way, a, x, memory) for way in ways]
     if code in (0x20, 0x00, 0x60, 0x80):  # ld: a word of seccomp_data, #k, M[k], #pktlen
-        a = {0x20: {_NR: nr, _ARCH: arch}.get(k), 0x00: k, 0x80: 64}.get(code)
+        a = {0x20: {_NR: nr, _ARCH: arch}.get(k), 0x00: k, 0x80: _SIZE}.get(code)
         a = memory[k & 15] if code == 0x60 else a
     elif code in (0x01, 0x61, 0x81):
-        x = k if code == 0x01 else 64 if code == 0x81 else memory[k & 15]
+        x = k if code == 0x01 else _SIZE if code == 0x81 else memory[k & 15]
     elif code in (0x02, 0x03):
         at = k & 15
         memory = (*memory[:at], a if code == 0x02 else x, *memory[at + 1 :])
@@ -199,7 +215,7 @@ def _steps(
         x = a
     elif code == 0x87:
         a = x
-    elif kind == 4:
+    elif code in _ARITHMETIC:
         other = x if code & 8 else k
         a = None if a is None or other is None else _arithmetic(code & 0xF0, a, other)
     else:
@@ -213,14 +229,13 @@ def _holds(op: int, a: int | None, other: int | None) -> bool | None:
     return {0x10: a == other, 0x20: a > other, 0x30: a >= other, 0x40: bool(a & other)}.get(op)
 
 
-def _arithmetic(op: int, a: int, b: int) -> int | None:
-    if op in (0x30, 0x90) and not b:
-        return None  # the filter ends there, returning 0
+def _arithmetic(op: int, a: int, b: int) -> int:
     shift = b & 31
     results = {
         0x00: a + b,
         0x10: a - b,
         0x20: a * b,
+        0x30: a // b if b else 0,
         0x40: a | b,
         0x50: a & b,
         0x60: a << shift,
@@ -228,8 +243,7 @@ def _arithmetic(op: int, a: int, b: int) -> int | None:
         0x80: -a,
         0xA0: a ^ b,
     }
-    value = a // b if op == 0x30 else a % b if op == 0x90 else results[op]
-    return value & 0xFFFFFFFF
+    return results[op] & 0xFFFFFFFF
 
 
 def _compared(insns: Iterable[ClassicInsn]) -> set[int]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import random
+import socket
+import struct
+import sys
 
 import pytest
 
@@ -15,10 +19,14 @@ from pybpftool.insn.classic import (
     decode,
     encode,
     faults,
+    is_known,
     parse,
     text,
 )
-from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL
+from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL, random_filter
+
+NATIVE = "<" if sys.byteorder == "little" else ">"
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 
 def shown(insns: list[ClassicInsn]) -> str:
@@ -89,7 +97,7 @@ def test_beside_libpcap() -> None:
         (b"1\n6 0 0\n", "it has 1 instructions, and 3 numbers"),
         (b"1\n6 0 0 x\n", "cannot read 'x'"),
         (b"1\n6 300 0 0\n", "instruction 0: 300 is too large"),
-        (b"1\n6 -1 0 0\n", "instruction 0: -1 is too large"),
+        (b"1\n6 -1 0 0\n", "instruction 0: -1 is negative"),
         (b"{ 6, 0, 0 }", "fewer than four numbers"),
         (b"\x06\0\0\0\0\0\0", "7 bytes are no instructions"),
         (b"\0" * 8 * 70000, "at most 4096 instructions, not 70000"),
@@ -114,6 +122,18 @@ def test_refused(data: bytes, sentence: str) -> None:
         ([(0x02, 0, 0, 16), (0x06, 0, 0, 0)], "uses M[16]"),
         ([(0xFF, 0, 0, 16), (0x06, 0, 0, 0)], "(000) is no instruction"),
         ([(0x06, 0, 0, 0)] * 4097, "4096 is the most"),
+        ([(0x81, 0, 0, 0), (0x06, 0, 0, 0)], ""),
+        ([(0x20, 0, 0, 0xFFFFF03C), (0x06, 0, 0, 0)], ""),
+        ([(0x28, 0, 0, 0xFFFFF000), (0x06, 0, 0, 0)], ""),
+        ([(0x48, 0, 0, 0xFFFFF0FF), (0x06, 0, 0, 0)], ""),
+        ([(0x20, 0, 0, 0xFFFFF0FF), (0x06, 0, 0, 0)], "(000) loads [-3841], where Linux has"),
+        ([(0x30, 0, 0, 0xFFFFF001), (0x06, 0, 0, 0)], "(000) loads [-4095]"),
+        ([(0x60, 0, 0, 3), (0x06, 0, 0, 0)], "(000) reads M[3], which may not have been"),
+        ([(0x02, 0, 0, 3), (0x61, 0, 0, 3), (0x06, 0, 0, 0)], ""),
+        # Written on one of two ways.
+        ([(0x15, 0, 1, 0), (0x02, 0, 0, 3), (0x60, 0, 0, 3), (0x06, 0, 0, 0)], "(002) reads M[3]"),
+        ([(0x15, 0, 1, 0), (0x06, 0, 0, 0), (0x60, 0, 0, 3), (0x06, 0, 0, 0)], "(002) reads M[3]"),
+        ([(0x05, 0, 0, 1), (0x60, 0, 0, 3), (0x06, 0, 0, 0)], ""),  # never reached
     ],
 )
 def test_faults(insns: list[tuple[int, int, int, int]], fault: str) -> None:
@@ -125,3 +145,29 @@ def test_faults(insns: list[tuple[int, int, int, int]], fault: str) -> None:
 def test_decode_wants_whole_instructions() -> None:
     with pytest.raises(FormatError):
         decode(b"123", "<")
+
+
+# What bpf_check_classic() knows, and 0x81.
+KNOWN = [code for code in range(0x100) if is_known(ClassicInsn(code, 0, 0, 0))]
+
+
+def test_faults_beside_the_kernel() -> None:
+    """Filters at random at a socket: what is refused is what has faults."""
+    source = random.Random(2016)
+    refused = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        for number in range(4000):
+            rows = random_filter(source, KNOWN if number % 3 else ())
+            code = encode([ClassicInsn(*row) for row in rows], NATIVE)
+            buffer = ctypes.create_string_buffer(code)
+            program = struct.pack("@HP", len(rows), ctypes.addressof(buffer))
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+                is_refused = False
+            except OSError as error:
+                assert error.errno == errno.EINVAL
+                is_refused = True
+            found = faults([ClassicInsn(*row) for row in rows])
+            assert bool(found) == is_refused, (rows, found)
+            refused += is_refused
+    assert 500 < refused < 3500
