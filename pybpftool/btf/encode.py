@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from pybpftool.btf.table import Btf
 
-
+HEADER = 24
+"""Bytes of ``struct btf_header``."""
+HEADER_WITH_LAYOUT = 32
+"""Those with the place of a layout, which libbpf 1.8 brought."""
 _TOGETHER = 4096  # types that become bytes at once
 
 _Shape = tuple[tuple[int, ...], "slice | None", tuple[slice, ...]]
@@ -94,12 +97,12 @@ def own_types(btf: Btf) -> list[list[int]]:
     return [*map(flat.__getitem__, map(slice, starts, [*starts[1:], len(flat)]))]
 
 
-def encode(types: list[list[int]], strings: bytes) -> bytes:
-    """Raw BTF in this machine's byte order."""
+def encode(types: list[list[int]], strings: bytes, header_bytes: int = HEADER) -> bytes:
+    """Raw BTF in this machine's byte order; a longer header has nothing in it."""
     blocks = []
     for first in range(0, len(types), _TOGETHER):
         flat = [*chain.from_iterable(types[first : first + _TOGETHER])]
         blocks.append(struct.pack(f"={len(flat)}I", *flat))
     size = sum(map(len, blocks))
-    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, size, size, len(strings))
-    return b"".join((header, *blocks, strings))
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, header_bytes, 0, size, size, len(strings))
+    return b"".join((header.ljust(header_bytes, b"\0"), *blocks, strings))

@@ -151,7 +151,7 @@ class _Needed:
 
     def encode(self) -> bytes:
         """The kept types in their old order, renumbered from 1."""
-        from pybpftool.btf.encode import encode, renumber
+        from pybpftool.btf.encode import HEADER_WITH_LAYOUT, encode, renumber
 
         kept = sorted(self._types)
         ids = {old: new for new, old in enumerate(kept, 1)}
@@ -170,7 +170,8 @@ class _Needed:
             words = self._words(type_id)
             renumber(words, lambda old: ids.get(old, 0), new_name)
             found.append(words)
-        return encode(found, bytes(strings))
+        # As libbpf 1.8 writes it; older ones and kernels skip what of a header is zero.
+        return encode(found, bytes(strings), HEADER_WITH_LAYOUT)
 
     def _words(self, type_id: int) -> list[int]:
         """A type with those of its members that are kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def test_kept(tmp_path: Path) -> None:
     assert [one.name for one in reduced.members(union)] == ["in"]
     for name in ("hidden", "color", "inner_t", "far", "task___old"):
         assert reduced.find(name) is None
+
+
+def test_header(tmp_path: Path) -> None:
+    """That of libbpf 1.8, without a layout."""
+    path = compile_object(tmp_path, coreobjects.PROGRAM, "program")
+    data = reduce_btf(coreobjects.kernel(tmp_path), [path])
+    types, strings = struct.unpack_from("=I4xI", data, 12)
+    assert struct.unpack_from("=HBBIIIIIII", data) == (
+        0xEB9F, 1, 0, 32, 0, types, types, strings, 0, 0
+    )  # fmt: skip
+    assert len(data) == 32 + types + strings
 
 
 def test_means_the_same(tmp_path: Path) -> None:
