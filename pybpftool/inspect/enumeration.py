@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pybpftool.inspect.owners import Graph
-    from pybpftool.kernel.interface import Kernel
+    from pybpftool.kernel.interface import BpfObject, Kernel
 
 _KALLSYMS = "/proc/kallsyms"
 _SHOWN = "/proc/sys/net/core/bpf_jit_kallsyms"
@@ -131,10 +131,13 @@ def _in_kallsyms(
             refusal = refusal or error
     if refusal is not None:
         not_told(f"cannot tell which symbols of kallsyms are functions of programs: {refusal}")
-    for tag, name in sorted(symbols.items()) if refusal is None else ():
-        if tag not in tags and not (kernel.is_live and _came(graph, tag)):
-            label = f"bpf_prog_{tag}{'_' + name if name else ''}"
-            yield "", 0, label, "a compiled program in kallsyms that no listing has"
+    unlisted = sorted(symbols.keys() - tags.keys()) if refusal is None else []
+    if unlisted and kernel.is_live:
+        unlisted = _still_unlisted(graph, unlisted)
+    for tag in unlisted:
+        name = symbols[tag]
+        label = f"bpf_prog_{tag}{'_' + name if name else ''}"
+        yield "", 0, label, "a compiled program in kallsyms that no listing has"
     if kernel.is_live and jited - symbols.keys():
         symbols.update(_symbols(kernel.file(_KALLSYMS)))
     for tag in sorted(jited - symbols.keys()):
@@ -171,24 +174,28 @@ def _symbols(text: bytes) -> dict[str, str]:
 
 def _function_tags(graph: Graph, id: int) -> list[str]:
     """The tags of a program's functions, by which their symbols are named. Raises BpfError."""
-    item = graph.inventory.items("prog")[id]
-    data: bytes = item.asked(
-        lambda obj: graph.inventory.kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
-    )
+    kernel = graph.inventory.kernel
+    return graph.inventory.items("prog")[id].asked(lambda obj: _tags_of(kernel, obj))
+
+
+def _tags_of(kernel: Kernel, obj: BpfObject) -> list[str]:
+    data: bytes = kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
     return [data[at : at + 8].hex() for at in range(0, len(data) - 7, 8)]
 
 
-def _came(graph: Graph, tag: str) -> bool:
-    """Whether a program with a tag has come or gone while we looked."""
+def _still_unlisted(graph: Graph, tags: list[str]) -> list[str]:
+    """Those tags of symbols that are not of programs which came or went while we looked."""
     kernel = graph.inventory.kernel
     newest = max(graph.inventory.items("prog"), default=0)
+    came = set()
     for obj in kernel.objects_after("prog", newest):
-        if obj.info[8:16].hex() == tag:
-            return True
-        tags = kernel.prog_arrays(obj, ("prog_tags",))["prog_tags"] or b""
-        if bytes.fromhex(tag) in tags:
-            return True
-    return tag not in _symbols(kernel.file(_KALLSYMS))
+        came.add(obj.info[8:16].hex())
+        try:
+            came.update(_tags_of(kernel, obj))
+        except VanishedError:
+            continue
+    there = _symbols(kernel.file(_KALLSYMS))
+    return [tag for tag in tags if tag not in came and tag in there]
 
 
 def is_gone(kernel: Kernel, kind: str, id: int) -> bool:

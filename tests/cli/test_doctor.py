@@ -259,6 +259,35 @@ def test_hidden_from_kallsyms_or_only_there() -> None:
     assert text.endswith("2 findings; 5 programs, 2 maps, 1 link\n")
 
 
+def test_symbols_of_programs_that_came_or_went_meanwhile() -> None:
+    """The running kernel is asked once more, for all of them together."""
+    kernel = well()
+    kernel.files["/proc/sys/net/core/bpf_jit_kallsyms"] = b"1\n"
+    kernel.is_live = True
+    kernel.files["/proc/self/status"] = b"CapEff:\tffffffffffffffff\n"
+    kernel.files["/proc/2/comm"] = b"kthreadd\n"
+    add_prog(kernel, 90, b"", name=b"late", type=6, tag=b"\1" * 8, jited_prog_len=9)
+    kernel.arrays[90]["prog_tags"] = b"\1" * 8 + b"\2" * 8
+    late = kernel.all["prog"].pop(90)
+    kernel.objects_after = lambda kind, id: iter([late] if id == 3 else [])  # type: ignore[method-assign]
+    lines = [b"ffffffffc0000%03x t bpf_prog_%s_f\t[bpf]\n" % (tag, bytes([tag] * 8).hex().encode())
+             for tag in range(1, 9)]  # fmt: skip
+    reads = []
+    ask = kernel.file
+
+    def file(path: str) -> bytes:
+        if path == "/proc/kallsyms":
+            reads.append(path)
+            return b"".join(lines if len(reads) == 1 else lines[:-2])
+        return ask(path)
+
+    kernel.file = file  # type: ignore[method-assign]
+    found = run("-j", "doctor", "hidden", kernel=kernel).json["findings"]
+    labels = [each["label"] for each in found]
+    assert labels == [f"bpf_prog_{bytes([tag] * 8).hex()}_f" for tag in range(3, 7)]
+    assert len(reads) == 2
+
+
 def test_symbols_of_functions_that_cannot_be_told_are_no_findings() -> None:
     kernel = well()
     add_prog(kernel, 40, b"", name=b"calling", type=6, tag=b"\1" * 8, jited_prog_len=9)
