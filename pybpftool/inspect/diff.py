@@ -10,6 +10,7 @@ from pybpftool.inspect.inventory import Inventory
 from pybpftool.inspect.items import KINDS, Item
 from pybpftool.inspect.unknown import Hidden, TooOld
 from pybpftool.inspect.wording import counted, glob, shown, value_json, value_text
+from pybpftool.objects.portable_code import hides_callees
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -76,6 +77,7 @@ _AT_ONCE: dict[str, tuple[Callable[[Any], tuple[Any, ...]], frozenset[str]]] = {
 _SURE = {"prog": 2, "map": 1, "link": 0}
 
 _UNKNOWN = (Hidden, TooOld)
+_HIDDEN_CALLEES = "the kernel does not show what its instructions call"
 
 # What another kernel makes of the same program.
 _OF_ONE_KERNEL = frozenset(("bytes_jited", "bytes_memlock"))
@@ -284,7 +286,8 @@ class Difference:
                 continue
             code: list[str] = []
             if self._options.code and any(field.name == "code" for field in fields):
-                code = code_diff(_lines(self._old, before) or [], _lines(self._new, after) or [])
+                old_lines = _lines(self._old, before) or []
+                code = code_diff(*comparable(old_lines, _lines(self._new, after) or []))
             number = numbers.get(after.id, 0)
             self.changes.append(Change(before, after, fields, number, code, elements))
 
@@ -308,6 +311,8 @@ class Difference:
             elif name == "code":
                 if old != new or not self._is_one_build:
                     yield from self._code(before, after)
+                elif hides_callees(new) and not _is_one_source(before, after):
+                    self._note(after, "code", _HIDDEN_CALLEES)
             elif name == "frozen_content":
                 if old is not None and new is not None and old != new:
                     yield FieldChange("content", old[0], new[0])
@@ -329,7 +334,12 @@ class Difference:
         old, new = _lines(self._old, before), _lines(self._new, after)
         if old is None or new is None:
             self._note(after, "code", "the kernel does not show its instructions")
-        elif [line.text for line in old] != [line.text for line in new]:
+            return
+        is_hidden = any(line.is_hidden for line in (*old, *new))
+        if is_hidden and not _is_one_source(before, after):
+            self._note(after, "code", _HIDDEN_CALLEES)
+        old, new = comparable(old, new)
+        if [line.text for line in old] != [line.text for line in new]:
             yield FieldChange("code", f"{len(old)} instructions", f"{len(new)} instructions")
 
     def _elements(self, before: Item, after: Item) -> list[str]:
@@ -340,6 +350,11 @@ class Difference:
             self._note(after, "elements", found)
             return []
         return found
+
+
+def _is_one_source(before: Item, after: Item) -> bool:
+    """Whether both had the same instructions when they were loaded, of which tags are checksums."""
+    return bool(before.record.tag == after.record.tag)
 
 
 def _lines(inventory: Inventory, item: Item) -> list[Line] | None:
@@ -359,6 +374,15 @@ def _without(values: tuple[Any, ...], others: tuple[Any, ...]) -> list[Any]:
         else:
             left.append(value)
     return left
+
+
+def comparable(old: list[Line], new: list[Line]) -> tuple[list[Line], list[Line]]:
+    """Instructions without what one of both sides hides, if one does."""
+    if not any(line.is_hidden for line in (*old, *new)):
+        return old, new
+    return [row._replace(text=row.shown) for row in old], [
+        row._replace(text=row.shown) for row in new
+    ]
 
 
 def code_diff(old: list[Line], new: list[Line]) -> list[str]:

@@ -35,6 +35,10 @@ class Line(Record):
     """``file:line`` of the source."""
     target: int | None
     """Where a jump goes, as a pc."""
+    shown: str
+    """The part of the text that everybody is shown: without callees and addresses."""
+    is_hidden: bool
+    """Whether the kernel put zeros in place of the rest (bpf_insn_prepare_dump())."""
 
     def without_target(self) -> str:
         """The text without the distance of the jump, which changes with what lies between."""
@@ -88,7 +92,9 @@ class PortableReader:
             target = None
             if insn.code & 7 in (5, 6) and insn.code & 0xF0 not in (0x80, 0x90) and "pc" in text:
                 target = insn.pc + 1 + (insn.imm if insn.code == 0x06 else insn.off)
-            lines.append(Line(insn.pc, text, "" if source is None else source.text, place, target))
+            shown, is_hidden = _shown(text, insn.code, insn.src_reg, insn.imm)
+            told = "" if source is None else source.text
+            lines.append(Line(insn.pc, text, told, place, target, shown, is_hidden))
         return lines
 
     def calls(self, obj: BpfObject) -> set[str] | None:
@@ -115,6 +121,27 @@ class PortableReader:
             return None
         symbols = self._symbols()
         return None if symbols is None else symbols.name(address)
+
+
+def _shown(text: str, code: int, source: int, imm: int) -> tuple[str, bool]:
+    """What stays of a text without what kernel.kptr_restrict and CAP_SYSLOG decide about."""
+    if code == _CALL:
+        head, _, callee = text.partition(" call ")
+        return f"{head} call", not imm or callee.startswith("0x")
+    if code == LDIMM64 and source not in _OF_MAPS:
+        return text.partition(" = ")[0] + " =", not imm
+    return text, False
+
+
+def hides_callees(insns: bytes) -> bool:
+    """Whether some call goes to 0, as the kernel shows it to who may not see addresses."""
+    codes = insns[::8]
+    slot = codes.find(_CALL)
+    while slot >= 0:
+        if insns[slot * 8 + 4 : slot * 8 + 8] == bytes(4):
+            return True
+        slot = codes.find(_CALL, slot + 1)
+    return False
 
 
 def masked(insns: bytes, byteorder: str, map_key: Callable[[int], int]) -> bytes:

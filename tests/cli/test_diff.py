@@ -157,6 +157,33 @@ def test_a_jump_over_an_insertion_is_the_same(tmp_path: Path) -> None:
     ]
 
 
+def test_callees_that_one_side_hides_are_no_change(tmp_path: Path) -> None:
+    """Who lacks CAP_SYSLOG is shown zeros in place of callees and addresses of the kernel."""
+    first, hidden, longer = host(), host(), host()
+    variable = struct.pack("<BBhiBBhi", 0x18, 1, 0, 0x3000, 0, 0, 0, -1)
+    call, end = asm.insn(0x85, imm=0x1000), asm.mov64(asm.R0, 0) + asm.exit_()
+    zeros = bytes((0x18, 1)) + bytes(14) + asm.insn(0x85, imm=0)
+    add_prog(first, 5, variable + call + end, name=b"calls")
+    add_prog(hidden, 5, zeros + end, name=b"calls", tag=b"another")
+    add_prog(longer, 5, zeros + asm.mov64(asm.R2, 9) + end, name=b"calls", tag=b"a third")
+    saved = save(first, tmp_path / "a.zip")
+    result = run("diff", saved, "--code", kernel=hidden)
+    assert (result.status, result.out) == (2, b"")
+    assert result.errors == (
+        "Not compared: prog socket_filter calls: code:"
+        " the kernel does not show what its instructions call\n"
+    )
+    result = run("diff", saved, "--code", kernel=longer)
+    assert result.status == 1 and "Not compared" in result.errors
+    assert result.text.splitlines()[1:] == ["    +    3: (b7) r2 = 9"]
+    # What both hide is not known to be the same, either, but by its tag.
+    saved = save(hidden, tmp_path / "b.zip")
+    assert run("diff", saved, kernel=hidden).status == 0
+    add_prog(hidden, 5, zeros + end, name=b"calls", tag=b"new")
+    result = run("diff", saved, kernel=hidden)
+    assert (result.status, result.out) == (2, b"") and "what its instr" in result.errors
+
+
 def test_elements(before: str) -> None:
     kernel = host()
     kernel.elems[7] = {struct.pack("<I", 1): struct.pack("<Q", 3), struct.pack("<I", 2): bytes(8)}
