@@ -11,12 +11,13 @@ from errno import EINVAL, ENOENT, ENOTDIR
 
 from pybpftool.control import require_live
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.pins import mount_points
 from pybpftool.kernel.syscall import Buffer, bpf
 from pybpftool.uapi.bpf import BPF_PROG_STREAM_READ_BY_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pybpftool.kernel.interface import BpfObject, Kernel
 
@@ -36,12 +37,10 @@ def open_trace_pipe(kernel: Kernel, may_mount: bool, say: Callable[[str], None])
     Raises BpfError.
     """
     require_live(kernel)
-    everywhere: tuple[Iterable[str], ...] = (_PLACES, _mounted(kernel))
-    for places in everywhere:
-        for place in places:
-            fd = _open(place)
-            if fd is not None:
-                return fd
+    for place in _places():
+        fd = _open(place)
+        if fd is not None:
+            return fd
     if not may_mount:
         raise BpfError("no tracefs is mounted, and with -n none may be")
     from pybpftool.control.mounts import mount_tracefs
@@ -60,7 +59,7 @@ def tracefs_file(kernel: Kernel, path: str, may_mount: bool) -> bytes:
     Raises BpfError: KernelError with ENOENT where tracefs has no such file.
     """
     mounts = 0
-    place = next((each for each in (*_PLACES, *_mounted(kernel)) if _is_tracefs(each)), "")
+    place = next((each for each in _places() if _is_tracefs(each)), "")
     if not place:
         if not may_mount:
             raise BpfError("no tracefs is mounted, and with -n none may be")
@@ -79,13 +78,10 @@ def _is_tracefs(place: str) -> bool:
     return os.path.exists(f"{place}/events")
 
 
-def _mounted(kernel: Kernel) -> Iterator[str]:
-    for line in kernel.file("/proc/mounts").split(b"\n"):
-        fields = line.split(b" ")
-        if len(fields) > 2 and fields[2] == b"tracefs":
-            # The kernel writes blanks in paths as \\040.
-            path = fields[1].decode("ascii", "surrogateescape")
-            yield path.encode("ascii", "surrogateescape").decode("unicode_escape")
+def _places() -> Iterator[str]:
+    """Where a tracefs may be: the usual places, then all where one is mounted."""
+    yield from _PLACES
+    yield from mount_points(b"tracefs")
 
 
 def _open(place: str) -> int | None:

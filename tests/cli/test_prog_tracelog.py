@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import os
 import signal
 import termios
@@ -18,6 +19,7 @@ import pytest
 from pybpftool.cli.stopping import Stopping
 from pybpftool.control import mounts, tracelog
 from pybpftool.errors import KernelError
+from pybpftool.kernel import pins
 from pybpftool.output.stream import Output
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
@@ -136,23 +138,28 @@ def test_the_end_of_the_pipe_is_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
     assert line == "last\n" and "has ended" in error["error"]
 
 
-def test_tracefs_mounted_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "a \rplace"  # a name may have any end of a line but that of Unix
+def with_mounts(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    monkeypatch.setattr(pins, "open", lambda path, mode: io.BytesIO(text), raising=False)
+
+
+@pytest.mark.parametrize("name", ["a \rplace", "tr\u00e4ce", "\udcff\\x41"])
+def test_tracefs_mounted_elsewhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / name  # a name may have any end of a line but that of Unix
     place.mkdir()
     (place / "trace_pipe").write_bytes(b"x\n")
     monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
-    kernel = Live()
-    shown = str(place).replace(" ", "\\040").encode()
-    kernel.files["/proc/mounts"] = b"a /b sysfs rw 0 0\nt " + shown + b" tracefs rw 0 0\n"
-    assert run("prog", "tracelog", kernel=kernel).out == b"x\n"
+    shown = os.fsencode(place).replace(b"\\", b"\\134").replace(b" ", b"\\040")
+    with_mounts(monkeypatch, b"a /b sysfs rw 0 0\nt " + shown + b" tracefs rw 0 0\n")
+    assert run("prog", "tracelog", kernel=Live()).out == b"x\n"
 
 
 def test_nothing_is_mounted_with_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
     monkeypatch.setattr(mounts, "mount_tracefs", lambda directory: pytest.fail("mounted"))
-    kernel = Live()
-    kernel.files["/proc/mounts"] = b""
-    result = run("-n", "prog", "tracelog", kernel=kernel)
+    with_mounts(monkeypatch, b"")
+    result = run("-n", "prog", "tracelog", kernel=Live())
     assert result.status == 255
     assert_one_sentence(result, "no tracefs is mounted")
 
@@ -163,9 +170,8 @@ def test_a_mount_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(tracelog, "_PLACES", (str(tmp_path / "absent"),))
     monkeypatch.setattr(mounts, "mount_tracefs", refuse)
-    kernel = Live()
-    kernel.files["/proc/mounts"] = b""
-    result = run("-j", "prog", "tracelog", kernel=kernel)
+    with_mounts(monkeypatch, b"")
+    result = run("-j", "prog", "tracelog", kernel=Live())
     assert result.status == 255
     assert "cannot mount tracefs" in result.json[0]["error"]
 
