@@ -41,7 +41,9 @@ _LOAD_SIZE, _LOAD_OLD_SIZE = 168, 128
 _RUN = struct.Struct("=Ii32xI4xQ16x")
 # struct bpf_loader_ctx: sz, flags, log_level, log_size, log_buf
 _CONTEXT = struct.Struct("=4IQ")
-_DESCRIPTORS = 64 * 16  # room for what the loader says of its maps and programs
+# Room for what the loader says of its maps and programs: no more than libbpf has in one (64 of 16
+# bytes, 32 of 4).
+_DESCRIPTORS = 64 * 16 + 32 * 4
 _F_SLEEPABLE = 1 << 4
 
 
@@ -74,15 +76,16 @@ def run(
 def _run(
     loader: Loader, what: str, signature: Signature | None, log: Buffer | None, level: int
 ) -> None:
-    before = _open_files()
+    opened: list[int] = []
     try:
-        map_fd = _data_map(loader, what, signature)
+        map_fd = _data_map(loader, what, signature, opened)
         prog_fd = _load(loader, what, map_fd, signature, log, level)
+        opened.append(prog_fd)
         attr, context = _context(prog_fd, log, level)
         result = bpf(uapi.BPF_PROG_TEST_RUN, attr.address, len(attr.data))
         if result >= 0:
             result = struct.unpack_from("=i", attr.data, 4)[0]
-        del context
+            opened += _descriptors(context)
         if result < 0:
             said = _text(log) if log is not None else ""
             # A log of BTF stays there where nothing was given to the verifier.
@@ -90,11 +93,21 @@ def _run(
                 raise by_verifier(what, "", said, -result)
             raise LoadError(f"{what}: the light loader ends with '{os.strerror(-result)}'", -result)
     finally:
-        for fd in _open_files() - before:
+        for fd in opened:
             os.close(fd)
 
 
-def _data_map(loader: Loader, what: str, signature: Signature | None) -> int:
+def _descriptors(context: Buffer) -> list[int]:
+    """What a loader has loaded; one that fails has closed it, and leaves nothing there.
+
+    Behind its head are a ``struct bpf_map_desc`` for each map and a ``struct bpf_prog_desc`` for
+    each program. Descriptors alone are not 0 in them: we give no map a size or a value.
+    """
+    words = struct.unpack_from(f"={_DESCRIPTORS // 4}i", context.data, _CONTEXT.size)
+    return [word for word in words if word > 0]
+
+
+def _data_map(loader: Loader, what: str, signature: Signature | None, opened: list[int]) -> int:
     digest = None if signature is None else Buffer.of(signature.digest)
     attr = Buffer.of(
         _CREATE.pack(
@@ -106,7 +119,7 @@ def _data_map(loader: Loader, what: str, signature: Signature | None) -> int:
     fd = bpf(uapi.BPF_MAP_CREATE, attr.address, size)
     if fd == -E2BIG and digest:
         raise LoadError(f"{what}: signed programs need Linux 6.18 or newer", E2BIG)
-    _done(what, "its data", fd)
+    opened.append(_done(what, "its data", fd))
     key, value = Buffer(4), Buffer.of(loader.data)
     attr = Buffer.of(_UPDATE.pack(fd, key.address, value.address, 0))
     _done(what, "its data", bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, len(attr.data)))
@@ -171,17 +184,3 @@ def _done(what: str, part: str, result: int) -> int:
 def _text(log: Buffer) -> str:
     end = log.data.find(b"\0")
     return bytes(log.data[:end]).decode("utf-8", "surrogateescape")
-
-
-def _open_files() -> set[int]:
-    # The descriptor that reads the directory is gone when the numbers are used.
-    found = {int(name) for name in os.listdir("/proc/self/fd")}
-    return {fd for fd in found if _is_open(fd)}
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

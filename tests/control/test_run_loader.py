@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,8 +14,10 @@ import pytest
 
 from pybpftool.control import libbpf, run_loader, signing
 from pybpftool.control.loader import Loader, loader
-from pybpftool.errors import BpfError
+from pybpftool.errors import BpfError, LoadError
+from pybpftool.kernel import syscall
 from pybpftool.kernel.live import LiveKernel
+from pybpftool.uapi import bpf as uapi
 from tests.support import load
 from tests.support.bpfc import compile_object
 from tests.support.cli import assert_one_sentence, run
@@ -138,6 +141,43 @@ class TestRun:
         result = run("-L", "prog", "load", objects["good"])
         assert (result.status, result.out, result.err) == (0, b"", b"")
         assert run("-j", "-L", "prog", "load", objects["good"], "words").text == "\n"
+
+    def test_descriptors_of_others_stay_open(
+        self, objects: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another thread opens files while a loader runs."""
+        theirs: list[int] = []
+
+        def meanwhile(command: int, address: int, size: int) -> int:
+            theirs.append(os.open("/dev/null", os.O_RDONLY))
+            return load_bpf(command, address, size)
+
+        load_bpf = syscall.bpf
+        monkeypatch.setattr(run_loader, "bpf", meanwhile)
+        files = descriptors()
+        run_loader.run(LiveKernel(), loader(objects["good"]), "cannot load")
+        with pytest.raises(LoadError):
+            run_loader.run(LiveKernel(), loader(objects["refused"]), "cannot load")
+        assert len(theirs) > 8
+        for fd in theirs:
+            os.close(fd)
+        assert descriptors() == files
+
+    def test_what_fails_on_the_way_leaves_nothing(
+        self, objects: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = loader(objects["good"])
+        files = descriptors()
+        load_bpf = syscall.bpf
+        for refused in (uapi.BPF_MAP_FREEZE, uapi.BPF_PROG_LOAD, uapi.BPF_PROG_TEST_RUN):
+
+            def failing(command: int, address: int, size: int, refused: int = refused) -> int:
+                return -errno.EIO if command == refused else load_bpf(command, address, size)
+
+            monkeypatch.setattr(run_loader, "bpf", failing)
+            with pytest.raises(LoadError, match="Input/output error"):
+                run_loader.run(LiveKernel(), made, "cannot load")
+        assert descriptors() == files
 
     def test_refused(self, objects: dict[str, str]) -> None:
         result = run("-L", "prog", "load", objects["refused"])
