@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybpftool.control import require_live
 from pybpftool.errors import BpfError, UsageError
 from pybpftool.inspect import verdicts
 from pybpftool.inspect.verdicts import Verdict
@@ -26,18 +27,23 @@ def verify(ctx: Context, args: Args) -> None:
     while args:
         paths.append(args.take("an object file"))
     before = None if base is None else _read(base)
-    found = _verified(ctx, paths)
+    require_live(ctx.kernel)
+    found, errors = _verified(ctx, paths)
     if before is not None:
-        _compare(ctx, before, found)
-        return
-    if ctx.json is not None:
-        ctx.json.value([verdict.json() for verdict in found])
-    elif as_csv:
-        ctx.out.write(verdicts.csv(found))
-    elif found:
-        ctx.out.write(verdicts.table(found))
-    if any(verdict.verdict != "success" for verdict in found):
-        ctx.status = EXIT_REFUSED
+        is_refused = _compare(ctx, before, found, errors)
+    else:
+        is_refused = any(verdict.verdict == "failure" for verdict in found)
+        if ctx.json is not None:
+            ctx.json.value([*(verdict.json() for verdict in found), *errors])
+        elif as_csv:
+            ctx.out.write(verdicts.csv(found))
+        elif found:
+            ctx.out.write(verdicts.table(found))
+    # That a program is refused is certain, whatever could not be told of others.
+    if is_refused:
+        ctx.status = ctx.failure_status = EXIT_REFUSED
+    elif any(verdict.verdict == "unknown" for verdict in found):
+        ctx.failed = True
 
 
 def _options(ctx: Context) -> tuple[bool, str | None]:
@@ -54,16 +60,22 @@ def _options(ctx: Context) -> tuple[bool, str | None]:
     return as_csv, base
 
 
-def _verified(ctx: Context, paths: list[str]) -> list[Verdict]:
+def _verified(ctx: Context, paths: list[str]) -> tuple[list[Verdict], list[dict[str, str]]]:
+    """The verdicts, and what JSON has in the place of those on files that cannot be read."""
     from pybpftool.control.verify import verify as verify_file
 
     found: list[Verdict] = []
+    errors: list[dict[str, str]] = []
     for path in paths:
         try:
             found += [_verdict(outcome) for outcome in verify_file(ctx.kernel, path)]
         except BpfError as error:
-            ctx.error_aside(error)
-    return found
+            if ctx.json is None:
+                ctx.error_aside(error)
+            else:
+                ctx.failed = True
+                errors.append({"error": str(error)})
+    return found, errors
 
 
 def _verdict(outcome: Outcome) -> Verdict:
@@ -88,11 +100,13 @@ def _read(path: str) -> list[Verdict]:
         raise BpfError(f"cannot compare with '{path}': {error}") from None
 
 
-def _compare(ctx: Context, before: list[Verdict], found: list[Verdict]) -> None:
+def _compare(
+    ctx: Context, before: list[Verdict], found: list[Verdict], errors: list[dict[str, str]]
+) -> bool:
+    """Print both runs side by side; whether a program is refused or missing that was not before."""
     comparisons = verdicts.compare(before, found)
     if ctx.json is not None:
-        ctx.json.value([comparison.json() for comparison in comparisons])
+        ctx.json.value([*(comparison.json() for comparison in comparisons), *errors])
     else:
         ctx.out.write(verdicts.comparison_table(comparisons))
-    if any(comparison.is_worse for comparison in comparisons):
-        ctx.status = EXIT_REFUSED
+    return any(comparison.is_worse for comparison in comparisons)

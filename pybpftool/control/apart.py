@@ -44,7 +44,7 @@ def apart(
     except OSError as error:
         for fd in (hear, say, wait, go):
             posix.close(fd)
-        raise BpfError(f"cannot start a process for libbpf: {error.strerror}") from None
+        raise KernelError.of("cannot start a process for libbpf", error.errno or 0) from None
     if not pid:
         posix.close(hear)
         posix.close(go)

@@ -33,6 +33,8 @@ _NEWER = (
     (".percpu", "1.8"),
     ("attr 'map_extra': expected PTR, got enum64", "1.4"),
 )
+# What only repeats that a capability is missing.
+_UNPERMITTED = ("bpf_object__probe_loading()", "BPF program load failed: ")
 _SHOWN = 3  # warnings that a sentence quotes
 _MOST_ERRNO = 4000  # above are libbpf's own numbers
 
@@ -153,8 +155,11 @@ def _last_failure(lib: Libbpf) -> list[str]:
 
 
 def _reason(warnings: list[str], errno: int) -> str:
+    lacks_right = errno in (EPERM, EACCES) and posix.geteuid() != 0
+    if lacks_right:
+        warnings = [said for said in warnings if not any(part in said for part in _UNPERMITTED)]
     text = "; ".join(warnings[:_SHOWN])
-    if errno in (EPERM, EACCES) and posix.geteuid() != 0:
+    if lacks_right:
         need = (
             "this needs the capability CAP_BPF, for most programs CAP_PERFMON or CAP_NET_ADMIN"
             " as well (try as root)"

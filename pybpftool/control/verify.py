@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EACCES, EAGAIN, EMFILE, ENFILE, ENOMEM, EPERM
+
 from pybpftool.control import require_live
 from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import (
@@ -31,15 +33,17 @@ _FEW = 16  # programs that are soon tried one by one
 _TOGETHER = 64  # programs that are loaded at once: each takes a descriptor
 _REFUSALS = 4  # loads in which none passes, before each is tried by itself
 _EMPTY_SLOT = "failed to initialize slot"  # as libbpf puts it
-SUCCESS, FAILURE = "success", "failure"
+# Without a log of the verifier's no program is to blame: rights, memory or descriptors are missing.
+_UNJUDGED = (EPERM, EACCES, ENOMEM, EMFILE, ENFILE, EAGAIN)
+SUCCESS, FAILURE, UNKNOWN = "success", "failure", "unknown"
 
 
 class Outcome(Record):
-    """The verdict on one program; ``reason`` and ``log`` say why it was refused."""
+    """The verdict on one program; ``reason`` and ``log`` say why it was refused, or not judged."""
 
     path: str
     program: str
-    verdict: str  # SUCCESS or FAILURE
+    verdict: str  # SUCCESS, FAILURE, or UNKNOWN where it never came to the verifier
     statistics: Statistics
     reason: str = ""
     log: str = ""
@@ -163,7 +167,20 @@ def _verify_one(trial: _Trial, name: str) -> Outcome:
     log = refused.log if isinstance(refused, LoadError) else ""
     if found.insns is None:
         found = statistics(log)
-    return Outcome(path, name, FAILURE, found, str(refused), log)
+    verdict = UNKNOWN if _is_unjudged(refused) else FAILURE
+    return Outcome(path, name, verdict, found, str(refused), log)
+
+
+def _is_unjudged(error: BpfError) -> bool:
+    """Whether a refusal says nothing of the program: its caller may not load such, or cannot.
+
+    The verifier itself gives EPERM, too, for what users with fewer capabilities may not have
+    (functions of its own: add_subprog_and_kfunc(), kernel/bpf/verifier.c).
+    """
+    if not isinstance(error, KernelError):
+        return False
+    has_log = isinstance(error, LoadError) and bool(error.log.strip())
+    return error.errno == EPERM or (not has_log and error.errno in _UNJUDGED)
 
 
 def _load_one(trial: _Trial, log_level: int) -> Iterator[str]:

@@ -22,13 +22,15 @@ _CSV = (
     "peak_states",
     "stack_depth",
 )
+_NAMED = 8  # programs that have a reason in common
 _HEAD = ("FILE", "PROGRAM", "VERDICT", "INSNS", "STATES", "PEAK", "STACK", "TIME (us)")
 
 
 class Verdict(Record):
     """The verdict on one program; numbers that the kernel did not tell are None.
 
-    ``verdict`` is ``success`` or ``failure``, ``stack_depths`` are bytes of the program and of
+    ``verdict`` is ``success``, ``failure``, or ``unknown`` where the kernel judged nothing since a
+    right or memory was missing; ``stack_depths`` are bytes of the program and of
     its functions.
     """
 
@@ -64,12 +66,19 @@ class Verdict(Record):
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts in columns, and below why programs were refused."""
+    """Verdicts in columns, and below why programs were refused: equal reasons once."""
     text = columns([_HEAD, *(verdict.cells() for verdict in verdicts)], 3)
-    reasons = "".join(
-        f"{verdict.program}: {verdict.reason}\n" for verdict in verdicts if verdict.reason
-    )
+    programs: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.reason:
+            programs.setdefault(verdict.reason, []).append(verdict.program)
+    reasons = "".join([f"{_some(names)}: {reason}\n" for reason, names in programs.items()])
     return f"{text}\n{reasons}" if reasons else text
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest
 
 
 def columns(rows: Iterable[Sequence[str]], left: int) -> str:
@@ -141,6 +150,7 @@ def _from_json(text: str) -> list[Verdict]:
         verdicts = [
             Verdict(**{name: record[name] for name in names if name in record})
             for record in records
+            if [*record] != ["error"]  # of a file that could not be read
         ]
     except (ValueError, TypeError, RecursionError):
         raise FormatError("it is no JSON of 'obj verify'") from None
@@ -159,11 +169,11 @@ class Comparison(Record):
 
     @property
     def is_worse(self) -> bool:
-        """Whether it was verified before and is not any more."""
+        """Whether it was verified before, and now is refused or missing."""
         return (
             self.old is not None
             and self.old.verdict == "success"
-            and (self.new is None or self.new.verdict != "success")
+            and (self.new is None or self.new.verdict not in ("success", "unknown"))
         )
 
     def json(self) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from pybpftool.control import libbpf, verify
 from tests.support.bpfc import compile_object
 from tests.support.cli import Result, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.nobody import as_nobody
 
 SOURCE = """
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __uint(pinning, 1);
@@ -78,6 +83,14 @@ def test_words(tmp_path: Path) -> None:
 def test_a_recorded_kernel_is_not_loaded_into() -> None:
     result = run("obj", "verify", "a.o", kernel=FakeKernel())
     assert "a recorded kernel cannot be changed" in sentence(result)
+    result = run("-j", "obj", "verify", "a.o", kernel=FakeKernel())
+    assert (result.status, result.json) == (2, {"error": "a recorded kernel cannot be changed"})
+
+
+def test_a_file_that_cannot_be_read_stands_in_the_document() -> None:
+    result = run("-j", "obj", "verify", "/no/such.o")
+    reason = "cannot open '/no/such.o': No such file or directory"
+    assert (result.status, result.json, result.err) == (2, [{"error": reason}], b"")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +102,14 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("objects")
     sources = {"three": SOURCE, "fine": FINE}
     return {name: compile_object(directory, text, name) for name, text in sources.items()}
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory into which every user may look, as into none of pytest's."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
 
 
 @pytest.mark.live
@@ -121,6 +142,47 @@ class TestVerify:
         assert result.status == 2
         assert "success" in result.text
         assert "No such file" in result.errors
+
+    @pytest.mark.parametrize("mode", [(), ("-j",)])
+    def test_a_refused_program_is_certain(
+        self, objects: dict[str, str], mode: tuple[str, ...]
+    ) -> None:
+        """Whatever could not be told of other files."""
+        assert run(*mode, "obj", "verify", "/no/such.o", objects["three"]).status == 1
+
+    @pytest.mark.parametrize("caps", ["", "bpf"])
+    def test_without_capabilities_nothing_is_judged(
+        self, objects: dict[str, str], public: Path, caps: str
+    ) -> None:
+        path = shutil.copy(objects["fine"], f"{public}/one.o")
+        result = as_nobody("obj", "verify", path, caps=caps)
+        assert result.returncode == 2, result
+        assert result.stdout.splitlines()[1].split()[1:4] == ["fine", "unknown", "-"]
+        reason = result.stdout.splitlines()[3]
+        assert "this needs the capability CAP_BPF" in reason
+        assert "libbpf says" not in reason
+        answer = as_nobody("-j", "obj", "verify", path, caps=caps)
+        assert answer.returncode == 2
+        (record,) = json.loads(answer.stdout)
+        assert (record["verdict"], record["insns"]) == ("unknown", None)
+        assert record["reason"] == reason.removeprefix("fine: ")
+        # A run with capabilities tells of no change by them, and none tells what changed.
+        base = public / "base"
+        base.write_text(answer.stdout)
+        assert run("obj", "verify", path, "--compare", str(base)).status == 0
+        base.write_bytes(run("-j", "obj", "verify", path).out)
+        again = as_nobody("obj", "verify", path, "--compare", str(base), caps=caps)
+        assert (again.returncode, "success -> unknown" in again.stdout) == (2, True)
+
+    def test_what_the_verifier_refuses_is_refused_for_others_too(
+        self, objects: dict[str, str], public: Path
+    ) -> None:
+        path = shutil.copy(objects["three"], f"{public}/one.o")
+        result = as_nobody("-j", "obj", "verify", path, caps="bpf net_admin perfmon")
+        verdicts = {record["program"]: record["verdict"] for record in json.loads(result.stdout)}
+        assert (result.returncode, verdicts["wrong"], verdicts["fine"]) == (
+            1, "failure", "success",
+        )  # fmt: skip
 
     def test_programs_in_slots_of_an_array(self, tmp_path: Path) -> None:
         """Each is tried alone: it is no fault of one that the array lacks the others."""

@@ -25,6 +25,13 @@ def test_table() -> None:
     )
 
 
+def test_a_reason_that_programs_have_in_common_stands_once() -> None:
+    some = [BAD._replace(program=f"p{at}", verdict="unknown", reason="no") for at in range(12)]
+    rest = verdicts.table([*some[:2], BAD, some[2]]).partition("\n\n")[2]
+    assert rest == "p0, p1, p2: no\nwrong: R0 !read_ok\n"
+    assert verdicts.table(some).endswith("\n\np0, p1, p2, p3, p4, p5, p6, p7 and 4 more: no\n")
+
+
 def test_csv_and_back() -> None:
     text = verdicts.csv([GOOD, BAD, ODD])
     assert text.splitlines()[1] == "a.o,first,success,210,120,9,4,32+0"
@@ -40,6 +47,11 @@ def test_json_and_back() -> None:
     assert [(v.key, v.insns, v.verdict, v.reason) for v in back] == [
         (v.key, v.insns, v.verdict, v.reason) for v in (GOOD, BAD)
     ]
+
+
+def test_json_with_a_file_that_could_not_be_read() -> None:
+    back = verdicts.read(json.dumps([{"error": "no"}, GOOD.json()]))
+    assert [verdict.key for verdict in back] == [GOOD.key]
 
 
 def test_a_csv_of_veristat() -> None:
@@ -68,4 +80,6 @@ def test_comparison() -> None:
     ]  # fmt: skip
     assert verdicts.compare([GOOD], [])[0].is_worse
     assert verdicts.compare([GOOD], [GOOD._replace(verdict="failure")])[0].is_worse
+    assert not verdicts.compare([GOOD], [GOOD._replace(verdict="unknown")])[0].is_worse
+    assert not verdicts.compare([GOOD._replace(verdict="unknown")], [BAD])[0].is_worse
     assert found[1].json() == {"old": None, "new": new.json()}
