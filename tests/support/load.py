@@ -17,14 +17,31 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Union
 
-_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331, "ppc64le": 319}
+_SYS_BPF = {
+    "x86_64": 321,
+    "i386": 357,
+    "arm": 386,
+    "aarch64": 280,
+    "riscv64": 280,
+    "s390x": 351,
+    "ppc64le": 361,
+}
+_SYS_PERF_EVENT_OPEN = {
+    "x86_64": 298,
+    "i386": 336,
+    "arm": 364,
+    "aarch64": 241,
+    "riscv64": 241,
+    "s390x": 331,
+    "ppc64le": 319,
+}
 
 
 def _numbered(words: str) -> dict[str, int]:
@@ -144,6 +161,8 @@ AnyFd = Union[int, Fd]
 
 def _syscall(table: dict[str, int]) -> int:
     machine = platform.machine()
+    if sys.maxsize < 1 << 32:
+        machine = {"x86_64": "i386", "i686": "i386", "aarch64": "arm"}.get(machine, machine)
     if machine not in table:
         raise KernelRefusal(errno.ENOSYS, "no system call number known for %s" % machine)
     return table[machine]
