@@ -74,8 +74,10 @@ def _directories() -> list[str]:
     """Where the dynamic linker looks, in its order."""
     paths = posix.environ.get(b"LD_LIBRARY_PATH", b"").decode("utf-8", "surrogateescape")
     given = [path for path in paths.split(":") if path]
-    triplet = f"{posix.uname().machine}-linux-gnu"
-    roots = ("/usr/local/lib", f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib64", "/usr/lib64")
+    # What this Python can load: one of 32 bits runs on a 64-bit kernel, too.
+    triplet = getattr(sys.implementation, "_multiarch", f"{posix.uname().machine}-linux-gnu")
+    wide = ["/lib64", "/usr/lib64"] if sys.maxsize > 1 << 32 else []
+    roots = ("/usr/local/lib", f"/lib/{triplet}", f"/usr/lib/{triplet}", *wide)
     return [*given, *roots, "/lib", "/usr/lib"]
 
 

@@ -49,6 +49,15 @@ def test_libbpf_by_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert run("version").text.splitlines()[2] == "using libbpf v1.7"
 
 
+def test_where_a_32_bit_python_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "maxsize", (1 << 31) - 1)
+    monkeypatch.setattr(sys.implementation, "_multiarch", "i386-linux-gnu", raising=False)
+    directories = version._directories()
+    assert "/usr/lib/i386-linux-gnu" in directories
+    assert "/lib64" not in directories
+    assert "/usr/lib/x86_64-linux-gnu" not in directories
+
+
 def test_no_libbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version, "_directories", list)
     monkeypatch.setattr(libbpf, "_library", None)
