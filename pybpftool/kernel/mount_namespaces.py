@@ -40,7 +40,8 @@ class Elsewhere:
         seen = set()
         try:
             seen.add(posix.stat("/proc/self/ns/mnt").st_ino)
-            self._unseen("/proc/self")
+            for _ in self._unseen("/proc/self", ""):
+                pass  # ours are no others
         except OSError:
             return
         for pid, task in tasks():
@@ -48,52 +49,48 @@ class Elsewhere:
                 inode = posix.stat(f"{task}/ns/mnt").st_ino
                 if inode in seen:
                     continue
-                mounts = self._unseen(task)
+                paths = list(self._unseen(task, f"{task}/root"))
             except OSError as error:
                 self._note(error)
                 continue
             seen.add(inode)
-            if not mounts:
-                continue
-            comm = comm_of(task)
-            for device, point in mounts:
-                path = f"{task}/root" + path_text(point).rstrip("/")
-                try:
-                    # Another mount may lie over it, or it has gone meanwhile.
-                    if posix.stat(path).st_dev != device:
-                        continue
-                except OSError as error:
-                    self._note(error)
-                    continue
-                except ValueError:
-                    continue  # a null byte in it
+            comm = comm_of(task) if paths else ""
+            for path in paths:
                 for name, way in self._below(path):
                     yield pid, comm, name, way
 
     def _note(self, error: OSError) -> None:
         self.is_refused |= error.errno in _REFUSED
 
-    def _unseen(self, task: str) -> list[tuple[int, bytes]]:
-        """(device, mount point) of a task's bpf file systems that no namespace before has."""
+    def _unseen(self, task: str, root: str) -> Iterator[str]:
+        """Where bpf file systems are, below ``root``, that a task sees and none before it did."""
         with open(f"{task}/mountinfo", "rb") as stream:
             lines = (stream.read() or b"").split(b"\n")
-        found = []
         for line in lines:
             fields, _, rest = line.partition(b" - ")
             if not rest.startswith(b"bpf "):
                 continue
             try:
-                _, _, device, root, point = fields.split(b" ")[:5]
+                _, _, device, top, point = fields.split(b" ")[:5]
                 major, minor = map(int, device.split(b":"))
                 number = posix.makedev(major, minor)
             except (ValueError, OverflowError):
                 continue  # not the kernel's words
             known = self._mounts.setdefault(device, [])
-            if any(root == each or root.startswith(each.rstrip(b"/") + b"/") for each in known):
+            if any(top == each or top.startswith(each.rstrip(b"/") + b"/") for each in known):
                 continue
-            known.append(root)
-            found.append((number, unescape(point)))
-        return found
+            path = root + path_text(unescape(point)).rstrip("/")
+            try:
+                # Another mount may lie over it, or it has gone meanwhile.
+                if posix.stat(path or "/").st_dev != number:
+                    continue
+            except OSError as error:
+                self._note(error)
+                continue
+            except ValueError:
+                continue  # a null byte in it
+            known.append(top)
+            yield path
 
     def _below(self, directory: str) -> Iterator[tuple[str, str]]:
         """The files below a directory that have not been seen by another way."""

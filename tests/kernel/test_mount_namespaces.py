@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import posix
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -24,21 +27,49 @@ def task(tmp_path: Path, name: str, mounts: bytes) -> str:
     return str(tmp_path / name)
 
 
-def test_mounts_that_no_namespace_before_has(tmp_path: Path) -> None:
+class Status(NamedTuple):
+    st_dev: int
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Path -> the device of what is seen there, a number below 0:0."""
+    seen: dict[str, int] = {}
+
+    def stat(path: str) -> Status:
+        try:
+            return Status(os.makedev(0, seen[path]))
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, path) from None
+
+    monkeypatch.setattr(posix, "stat", stat)
+    return seen
+
+
+def test_mounts_that_no_namespace_before_has(tmp_path: Path, devices: dict[str, int]) -> None:
     elsewhere = Elsewhere()
-    first = elsewhere._unseen(task(tmp_path, "1", MOUNTS))
-    assert first == [
-        (os.makedev(0, 40), b"/sys/fs/bpf"),
-        (os.makedev(0, 41), b"/with blank"),
-    ]
+    devices.update({"/sys/fs/bpf": 40, "/with blank": 41, "/part": 41, "/not": 42})
+    first = list(elsewhere._unseen(task(tmp_path, "1", MOUNTS), ""))
+    assert first == ["/sys/fs/bpf", "/with blank"]
     # A copy, a part of what is known; a brother of it with a longer name, and the whole of it.
     again = MOUNTS + b"33 1 0:41 /sub/part /part rw - bpf bpf rw\n"
-    assert elsewhere._unseen(task(tmp_path, "2", again)) == []
+    assert list(elsewhere._unseen(task(tmp_path, "2", again), "")) == []
     more = b"34 1 0:41 /sub2 /brother rw - bpf bpf rw\n35 1 0:41 / /whole rw - bpf bpf rw\n"
-    assert [point for _, point in elsewhere._unseen(task(tmp_path, "3", more))] == [
-        b"/brother",
-        b"/whole",
-    ]
+    devices.update({"/r/brother": 41, "/r/whole": 41})
+    found = list(elsewhere._unseen(task(tmp_path, "3", more), "/r"))
+    assert found == ["/r/brother", "/r/whole"]
+
+
+def test_what_another_mount_covers_may_be_seen_elsewhere(
+    tmp_path: Path, devices: dict[str, int]
+) -> None:
+    elsewhere = Elsewhere()
+    both = MOUNTS + b"40 30 0:50 / /sys/fs/bpf rw - bpf bpf rw\n"
+    devices.update({"/sys/fs/bpf": 50, "/r/sys/fs/bpf": 40})
+    ours = list(elsewhere._unseen(task(tmp_path, "self", both), ""))
+    assert ours == ["/sys/fs/bpf"]  # the upper one
+    theirs = list(elsewhere._unseen(task(tmp_path, "1", MOUNTS), "/r"))
+    assert theirs == ["/r/sys/fs/bpf"]
 
 
 def test_each_file_comes_once_and_links_are_not_followed(tmp_path: Path) -> None:
@@ -75,4 +106,5 @@ def test_lines_that_are_not_the_kernels(tmp_path: Path) -> None:
         b"30 1 " + device + b" / /x rw - bpf bpf rw\n"
         for device in (b"0", b"x:1", b"0:1:2", b"0:" + b"9" * 40)
     )
-    assert Elsewhere()._unseen(task(tmp_path, "1", b"- bpf \n30 - bpf x\n" + odd)) == []
+    lines = b"- bpf \n30 - bpf x\n" + odd
+    assert list(Elsewhere()._unseen(task(tmp_path, "1", lines), "")) == []
