@@ -17,6 +17,7 @@ from pybpftool.uapi.btf import (
     PTR,
     RESTRICT,
     STRUCT,
+    TYPE_TAG,
     TYPEDEF,
     UNION,
     VAR,
@@ -51,15 +52,16 @@ class _Unprintable(Exception):
     """The type has no text, or one that is too long."""
 
 
-def prototype(btf: Btf, type_id: int) -> str:
+def prototype(btf: Btf, type_id: int, has_tags: bool = False) -> str:
     """The declaration of a type, of a function for the most part.
 
     Empty where upstream prints none: for void-like kinds (tags, unknown ones)
-    anywhere in it and for texts of 1024 bytes and more.
+    anywhere in it and for texts of 1024 bytes and more. With ``has_tags`` those
+    of types are attributes, as in C.
     """
     try:
         parts: list[str] = []
-        _type(btf, type_id, parts, 0)
+        _type(btf, type_id, parts, 0, has_tags)
         text = "".join(parts)
     except (_Unprintable, FormatError):
         return ""
@@ -73,7 +75,7 @@ def signature(btf: Btf, type_id: int) -> str | None:
         words, at = btf.at(type_id)
         if words[at] >> 24 & 0x7F != FUNC_PROTO:
             return None
-        _function(btf, type_id, None, parts, 0)
+        _function(btf, type_id, None, parts, 0, False)
     except (_Unprintable, FormatError):
         return None
     text = "".join(parts)
@@ -84,7 +86,7 @@ def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
 
 
-def _type(btf: Btf, type_id: int, parts: list[str], depth: int) -> None:
+def _type(btf: Btf, type_id: int, parts: list[str], depth: int, has_tags: bool) -> None:
     if depth > _DEPTH or len(parts) > LIMIT * 2:
         raise _Unprintable
     if not type_id:
@@ -102,34 +104,42 @@ def _type(btf: Btf, type_id: int, parts: list[str], depth: int) -> None:
             type_id = words[at + 1]
             words, at = btf.at(type_id)
             kind = words[at] >> 24 & 0x7F
-        _type(btf, type_id, parts, depth + 1)
+        _type(btf, type_id, parts, depth + 1, has_tags)
         parts.append("* " * stars)
     elif kind in _QUALIFIERS:
         parts.append(_QUALIFIERS[kind])
-        _type(btf, words[at + 1], parts, depth + 1)
+        _type(btf, words[at + 1], parts, depth + 1, has_tags)
     elif kind == ARRAY:
-        _type(btf, words[at + 2], parts, depth + 1)
+        _type(btf, words[at + 2], parts, depth + 1, has_tags)
         parts.append(f"[{words[at + 4]}]")
     elif kind == FWD:
         parts.append(f"{'union' if info >> 31 else 'struct'} {btf.names[words[at - 1]]} ")
     elif kind == FUNC_PROTO:
-        _function(btf, type_id, None, parts, depth + 1)
+        _function(btf, type_id, None, parts, depth + 1, has_tags)
     elif kind == FUNC:
-        _function(btf, words[at + 1], btf.names[words[at - 1]], parts, depth + 1)
+        _function(btf, words[at + 1], btf.names[words[at - 1]], parts, depth + 1, has_tags)
     elif kind == VAR:
         if words[at + 2] == 0:
             parts.append("static ")
-        _type(btf, words[at + 1], parts, depth + 1)
+        _type(btf, words[at + 1], parts, depth + 1, has_tags)
         parts.append(f" {btf.names[words[at - 1]]}")
     elif kind == DATASEC:
         parts.append(f'section ("{btf.names[words[at - 1]]}") ')
+    elif kind == TYPE_TAG and has_tags:
+        from pybpftool.btf.c.declare import type_tag
+
+        _type(btf, words[at + 1], parts, depth + 1, has_tags)
+        mark = type_tag(btf.names[words[at - 1]], bool(info >> 31))
+        parts.append(f"{mark[1:]} " if mark else "")
     else:
         raise _Unprintable
 
 
-def _function(btf: Btf, proto_id: int, name: str | None, parts: list[str], depth: int) -> None:
+def _function(
+    btf: Btf, proto_id: int, name: str | None, parts: list[str], depth: int, has_tags: bool
+) -> None:
     words, at = btf.at(proto_id)
-    _type(btf, words[at + 1], parts, depth)
+    _type(btf, words[at + 1], parts, depth, has_tags)
     parts.append("(" if name is None else f"{name}(")
     params = words[at] & 0xFFFFFF
     if params > LIMIT:
@@ -142,7 +152,7 @@ def _function(btf: Btf, proto_id: int, name: str | None, parts: list[str], depth
         if not param_id:
             parts.append("...")
             continue
-        _type(btf, param_id, parts, depth + 1)
+        _type(btf, param_id, parts, depth + 1, has_tags)
         if words[element]:
             parts.append(btf.names[words[element]])
         elif parts[-1].endswith(" "):

@@ -69,7 +69,7 @@ def _of(btf: Btf, start: int, module: str | None) -> list[Kfunc]:
         if type.kind == DECL_TAG and type.name == _MARK:
             function = btf.type(type.size_or_type)
             if function.kind == FUNC:
-                text = prototype(btf, type.size_or_type)
+                text = prototype(btf, type.size_or_type, has_tags=True)
                 # bpftool's signatures leave it out; a compiler takes this line as a declaration.
                 found[function.name] = f"{text[:-1]}void)" if text.endswith("()") else text
     return [Kfunc(name, found[name], module) for name in sorted(found)]

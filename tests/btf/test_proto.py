@@ -47,6 +47,21 @@ def test_forms() -> None:
     assert signature(btf, 999) is None
 
 
+def test_tags_of_types() -> None:
+    """As attributes of C where they are asked for, which upstream's dumps are not."""
+    b = BtfBuilder()
+    space = b.add_ptr(b.add_type_tag("address_space(1)", 0, kflag=True))
+    user = b.add_ptr(b.add_type_tag("user", b.add_int("char", 1)))
+    odd = b.add_ptr(b.add_type_tag("odd;", 0, kflag=True))
+    func = b.add_func("work", b.add_func_proto(space, [("u", user), ("o", odd)]))
+    btf = Btf.from_bytes(b.build())
+    assert prototype(btf, func) == ""
+    assert prototype(btf, func, has_tags=True) == (
+        "void __attribute__((address_space(1))) * work("
+        'char __attribute__((btf_type_tag("user"))) * u, void * o)'
+    )
+
+
 def test_limits() -> None:
     b = BtfBuilder()
     number = b.add_int("n" * 100, 4)

@@ -213,12 +213,16 @@ class TestListBuiltins:
         proto = btf.add_func_proto(number, [("a", number)])
         function = btf.add_func("bpf_two", proto)
         btf.add_decl_tag("bpf_kfunc", function)
+        far = btf.add_ptr(btf.add_type_tag("address_space(1)", 0, kflag=True))
+        btf.add_decl_tag("bpf_kfunc", btf.add_func("bpf_far", btf.add_func_proto(far)))
         btf.add_decl_tag("other", btf.add_func("hidden", proto))
         kernel.files["/sys/kernel/btf/vmlinux"] = btf.build()
         result = run("feature", "list_builtins", "kfuncs", kernel=kernel)
-        assert result.text == "int bpf_two(int a);\n"
+        far_text = "void __attribute__((address_space(1))) * bpf_far(void)"
+        assert result.text == f"{far_text};\nint bpf_two(int a);\n"
         assert run("-j", "feature", "list_builtins", "k", kernel=kernel).json == [
-            {"name": "bpf_two", "prototype": "int bpf_two(int a)"}
+            {"name": "bpf_far", "prototype": far_text},
+            {"name": "bpf_two", "prototype": "int bpf_two(int a)"},
         ]
 
     def test_kfuncs_of_modules(self, kernel: FeatureKernel) -> None:
