@@ -9,6 +9,7 @@ from __future__ import annotations
 from pybpftool.btf.core.compat import essential
 from pybpftool.btf.core.resolve import Resolver, Targets, unsafe_resize
 from pybpftool.btf.core.spec import KINDS, CoreError
+from pybpftool.gen.bpf_object import INSN_BYTES
 from pybpftool.gen.description import btf_ext
 from pybpftool.records import Record
 from pybpftool.uapi.btf import FUNC, STRUCT, TYPEDEF, VAR
@@ -31,13 +32,15 @@ _TARGETS = {
     "lsm": (FUNC, "bpf_lsm_"),
     "lsm_cgroup": (FUNC, "bpf_lsm_"),
 }
+_JUMPS = (5, 6)  # BPF_JMP, BPF_JMP32
+_CALL = 0x85
 
 
 class Finding(Record):
     """Something that the kernel lacks; ``insn`` is None where it is not an instruction.
 
-    ``is_fatal``: whether the object cannot be loaded. Otherwise the program is refused if it
-    gets to that instruction, which code that asks first does not.
+    ``is_fatal``: whether the object cannot be loaded, whatever its programs ask. Otherwise the
+    program is refused if it can get to that instruction, which code that asks first cannot.
     """
 
     program: str
@@ -102,6 +105,7 @@ def check(path: str, obj: BpfObject, targets: Targets) -> Report:
     count = 0
     if obj.btf is not None and ext is not None:
         resolver = Resolver(obj.btf, targets)
+        ends: dict[str, int] = {}
         relocations = ext.relocations
         btf = obj.btf
         targets.expect({btf.name(row.type_id) for rows in relocations.values() for row in rows})
@@ -116,17 +120,33 @@ def check(path: str, obj: BpfObject, targets: Targets) -> Report:
                 try:
                     resolved = resolver.resolve(row)
                 except CoreError as error:
-                    findings.append(Finding(name, number, source, "CO-RE", str(error), True))
+                    fatal = program is None or program.autoload
+                    findings.append(Finding(name, number, source, "CO-RE", str(error), fatal))
                     continue
                 reason = _reason(resolved, program, number)
                 if reason:
                     what = f"{KINDS[row.kind]} {resolved.local.text()}"
-                    findings.append(Finding(name, number, source, what, reason, False))
+                    if name not in ends:
+                        ends[name] = 0 if program is None else _straight(program)
+                    fatal = number < ends[name]
+                    findings.append(Finding(name, number, source, what, reason, fatal))
     findings += _externs(obj, targets)
     for program in obj.programs:
         findings += _target(program, targets)
     findings += _struct_ops(obj, targets)
     return Report(path, count, findings)
+
+
+def _straight(program: Program) -> int:
+    """How many of a program's first instructions always run, if it is to be loaded at all."""
+    if program.is_subprog or not program.autoload:
+        return 0
+    data = program.data
+    for number, (opcode, registers) in enumerate(zip(data[::INSN_BYTES], data[1::INSN_BYTES])):
+        # Helpers return, which functions and kfuncs need not.
+        if opcode & 7 in _JUMPS and (opcode != _CALL or registers):
+            return number + 1
+    return program.count
 
 
 def _reason(resolved: Resolved, program: Program | None, number: int) -> str:

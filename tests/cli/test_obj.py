@@ -112,7 +112,7 @@ def test_check(tmp_path: Path) -> None:
     assert result.status == 1
     assert "first: insn 0 `return t->gone;`: byte_off struct task.gone: not there" in result.text
     reports = run("-j", "obj", "check", "--against", kernel, bad).json
-    assert [one["is_fatal"] for one in reports[0]["findings"]] == [False]
+    assert [one["is_fatal"] for one in reports[0]["findings"]] == [True]
 
 
 def test_check_of_targets(tmp_path: Path, path: str) -> None:

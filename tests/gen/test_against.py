@@ -83,6 +83,30 @@ def test_modules(tmp_path: Path) -> None:
     }
 
 
+def test_what_keeps_an_object_from_being_loaded(tmp_path: Path) -> None:
+    """An instruction that always runs; not one behind a question, nor of an optional program."""
+    source = """
+    struct of_kernel { int a; int gone; } __attribute__((preserve_access_index));
+    #define EXISTS(field) __builtin_preserve_field_info(field, 2)
+    static long (*help)(void) = (void *)5;
+    SEC("tc") int always(struct of_kernel *one) { help(); return one->gone; }
+    SEC("?tc") int optional(struct of_kernel *one) { return one->gone; }
+    SEC("tc") int asks(struct of_kernel *one) { return EXISTS(one->gone) ? one->gone : 0; }
+    __attribute__((noinline)) int other(struct of_kernel *one) { return one ? one->gone : 0; }
+    SEC("tc") int calls(struct of_kernel *one) { return other(one) + one->gone; }
+    """
+    base = Btf.from_bytes(blobs()[0])
+    obj = open_file(compile_object(tmp_path, source))
+    report = check("t.o", obj, Targets(base))
+    assert sorted({(one.program, one.is_fatal) for one in report.findings}) == [
+        ("always", True),
+        ("asks", False),
+        ("calls", False),
+        ("optional", False),
+        ("other", False),
+    ]
+
+
 class WithModule(FakeKernel):
     def btf_name(self, id: int) -> str:
         return {1: "vmlinux", 2: "module"}.get(id, "")
