@@ -13,7 +13,6 @@ from pybpftool.kernel.interface import (
     BTF_INFO,
     PROG_ARRAYS,
     PROG_INFO,
-    Batch,
     BpfObject,
     Kernel,
     Listing,
@@ -200,7 +199,8 @@ class LiveKernel(Kernel):
                 asked.value = fd
                 length.value = size
                 if get_info(*info_args) < 0:
-                    refused = self._describe(kind, fd, current)
+                    what = f"{_LONG_NAMES[kind]} {current}"
+                    refused = self._describe(kind, fd, what, current)
                     refused.fdinfo = texts.get(current)
                     yield refused
                 else:
@@ -228,7 +228,7 @@ class LiveKernel(Kernel):
         fd = bpf(_FD_BY_ID[kind], attr.address, 12)
         if fd < 0:
             raise _opening_error(kind, id, -fd)
-        return self._described_or_closed(kind, fd, id)
+        return self._described_or_closed(kind, fd, f"{_LONG_NAMES[kind]} {id}", id)
 
     def open_pinned(self, path: str) -> BpfObject:
         fd = self._open_path(path)
@@ -241,7 +241,7 @@ class LiveKernel(Kernel):
         if kind is None:
             posix.close(fd)
             raise BpfError(f"'{path}' is pinned, but is not a program, map or link")
-        return self._described_or_closed(kind, fd, 0)
+        return self._described_or_closed(kind, fd, f"the {_LONG_NAMES[kind]} pinned at '{path}'")
 
     def _open_path(self, path: str, flags: int = 0) -> int:
         raw = path_bytes(path)
@@ -254,22 +254,23 @@ class LiveKernel(Kernel):
         _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
         return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
 
-    def _described_or_closed(self, kind: str, fd: int, id: int) -> BpfObject:
+    def _described_or_closed(self, kind: str, fd: int, what: str, id: int = 0) -> BpfObject:
         try:
-            obj = self._describe(kind, fd, id)
+            obj = self._describe(kind, fd, what, id)
         except BpfError:
             posix.close(fd)
             raise
         self._open.add(fd)
         return obj
 
-    def _describe(self, kind: str, fd: int, id: int) -> BpfObject:
+    def _describe(self, kind: str, fd: int, what: str, id: int = 0) -> BpfObject:
+        """An open object, which a refusal calls ``what``; ``id`` is 0 where it is not known yet."""
         info = self._info
         info.data[:] = self._no_info
         length = self._get_info(fd, info, _INFO_SIZE)
         if length < 0:
             if length != -ENODEV:
-                raise KernelError.of(f"cannot get the info of {_LONG_NAMES[kind]} {id}", -length)
+                raise KernelError.of(f"cannot get the info of {what}", -length)
             # The device it was bound to is gone and the kernel tells nothing more.
             blank = bytearray(PROG_INFO.size)
             _U32.pack_into(blank, 4, id)
@@ -429,7 +430,7 @@ class LiveKernel(Kernel):
             try:
                 kind = _fd_kind(fd)
                 if kind is not None:
-                    found.append((kind, self._describe(kind, fd, 0).id, path, pid, comm))
+                    found.append((kind, self._describe(kind, fd, path).id, path, pid, comm))
             except KernelError:
                 continue
             finally:
@@ -728,7 +729,7 @@ class LiveListing(Listing):
     and the fdinfo of programs and maps. Reading it again would take as long as the rest.
     """
 
-    __slots__ = ("_expires", "_infos", "_kernel", "_texts")
+    __slots__ = ("_expires", "_infos", "_texts")
 
     _kernel: LiveKernel
 

@@ -230,6 +230,14 @@ class TestPinned:
         assert obj.id == 8
         kernel.close(obj)
 
+    def test_an_info_that_is_refused(
+        self, script: ScriptedBpf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script.infos = [errno.EFAULT]
+        monkeypatch.setattr(live, "_fd_kind", lambda fd: "prog")
+        with pytest.raises(KernelError, match="cannot get the info of the program pinned at '/p'"):
+            LiveKernel().open_pinned("/p")
+
     @pytest.mark.parametrize(
         ("number", "file_system", "part"),
         [

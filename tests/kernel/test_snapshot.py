@@ -253,6 +253,7 @@ class TestRecording:
         recording = RecordingKernel(kernel)
         recording.close(recording.open("map", 2))
         recording.close(recording.open_pinned("/pin"))
+        assert recording._answers == {}
         recording.pinned("map")
         assert next(iter(recording.objects("prog"))).id == 1
         assert kernel.opened == 0
