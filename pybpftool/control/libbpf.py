@@ -184,7 +184,8 @@ class Libbpf:
         free.restype = None
 
         def hear(level: int, format: int, arguments: int) -> int:
-            # A va_list reaches us as one pointer-sized word on every Linux architecture.
+            # A va_list reaches us as one pointer-sized word on all that have a JIT of BPF;
+            # alpha's is a struct of two.
             text = _Pointer()
             size: int = vasprintf(byref(text), format, arguments)
             if size >= 0 and text.value:

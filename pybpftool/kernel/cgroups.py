@@ -1,4 +1,4 @@
-"""Programs attached to cgroups: queries over whole hierarchies, attaching and detaching."""
+"""Programs attached to cgroups: of one of them and of whole hierarchies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about links that need more than one request: names, addresses, detaching."""
+"""Questions about links that need more than one request: names, addresses, cookies."""
 
 from __future__ import annotations
 

@@ -244,9 +244,10 @@ EXIT_0 = _INSN.pack(MOV_K, 0, 0, 0) + EXIT
 
 
 def printing(offset: int, size: int, base: int = 10) -> tuple[tuple[object, ...], ...]:
-    """Print ``size`` bytes of the stack to the iterator's file; r6 is the context.
+    """Write ``size`` bytes as they are to the iterator's file; r6 is the context.
 
-    With ``base``, another register, of what that points to.
+    They begin ``offset`` bytes behind where the register ``base`` points: the end of the stack,
+    if it is not another one.
     """
     return (
         (LDX_DW, 1, 6, _META),
