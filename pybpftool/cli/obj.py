@@ -107,6 +107,7 @@ def _dis(ctx: Context, args: Args) -> None:
     if ctx.json is not None:
         ctx.json.value([one.json() for one in functions])
     else:
+        ctx.out.escape()  # source lines are whatever the file says
         ctx.out.write("\n".join([one.text() for one in functions]))
 
 

@@ -79,6 +79,7 @@ class JoinedDump(Dump):
             from pybpftool.joined.text import write_text
 
             width = 0
+            self._ctx.out.escape()  # source lines are whatever the program's BTF says
             if self._ctx.out.is_terminal:
                 from pybpftool.cli.terminal import terminal_width
 

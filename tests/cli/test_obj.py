@@ -83,6 +83,13 @@ def test_dis(path: str) -> None:
     assert_one_sentence(run("obj", "dis", path, "name", "none"), "no function 'none'")
 
 
+def test_control_characters_of_sources_do_not_reach_a_pager(path: str) -> None:
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data.replace(b"return sub(pair.a)", b"return sub(pa\x1b[2J)"))
+    text = run("obj", "dis", path).text
+    assert "\x1b" not in text and "return sub(pa\\x1b[2J)" in text
+
+
 def test_relocs(tmp_path: Path, path: str) -> None:
     text = run("obj", "relocs", path).text
     assert "packets: insn" in text and ": map flows\n" in text

@@ -12,6 +12,7 @@ import pytest
 from tests.support import asm
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
+from tests.support.fakeprogs import add_described
 from tests.support.jited import TARGET
 from tests.support.recorded import Recorded, programs
 
@@ -246,6 +247,13 @@ class TestJoined:
         assert result.status == 0
         assert "; if (!seen) [file:/src/ports.bpf.c" in result.text
         assert " | " in result.text
+
+    def test_control_characters_of_sources_do_not_reach_a_pager(self) -> None:
+        kernel = FakeKernel()
+        add_described(kernel, 1)
+        kernel.btfs[9] = kernel.btfs[9].replace(b"return x + 1;", b"return\x1b[2J+1;")
+        result = run("prog", "dump", "joined", "id", "1", kernel=kernel)
+        assert b"\x1b" not in result.out and b"return\\x1b[2J+1;" in result.out
 
     def test_json(self, kernel: FakeKernel) -> None:
         result = run("-j", "prog", "dump", "joined", "id", "1", kernel=kernel)
