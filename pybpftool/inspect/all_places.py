@@ -28,7 +28,7 @@ class Places:
         self._inventory = inventory
         self.by_prog: dict[int, list[Place]] = {}
         self._by_link: dict[int, Place] = {}
-        found = Attachments(inventory, of_loaded=True, symbols=False)
+        found = Attachments(inventory, of_loaded=True, names=False)
         self.unseen = found.unseen
         for row in found.rows:
             if not row.is_detached:

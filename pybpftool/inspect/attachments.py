@@ -43,8 +43,8 @@ class Attachments(ShownNames):
 
     ``unseen`` holds a sentence for each part that could not be asked for. ``of_loaded``: ask
     only where programs of the types may hang that the kernel lists, which costs thousands of
-    cgroups a third, and misses programs that something hides from listings. ``symbols``: find
-    what stands at the places in files, which reads these files.
+    cgroups a third, and misses programs that something hides from listings. ``names``: find those
+    of programs, and of what stands at the places in files, which reads these files.
     """
 
     __slots__ = (
@@ -61,11 +61,11 @@ class Attachments(ShownNames):
         ),
     )
 
-    def __init__(self, inventory: Items, of_loaded: bool = False, symbols: bool = True) -> None:
+    def __init__(self, inventory: Items, of_loaded: bool = False, names: bool = True) -> None:
         super().__init__(inventory)
         # A recording is asked for all that it has.
         self._types = self._loaded_types() if of_loaded and inventory.kernel.is_live else None
-        self._symbols = FileSymbols(inventory.kernel) if symbols else None
+        self._symbols = FileSymbols(inventory.kernel) if names else None
         self.unseen: list[str] = []
         self.rows: list[Attachment] = []
         self.implementations: dict[int, Implementation] = {}
@@ -114,7 +114,7 @@ class Attachments(ShownNames):
 
     def _loaded_types(self) -> set[str] | None:
         try:
-            return {item.type for item in self._inventory.items("prog").values()}
+            return set(self._inventory.prog_types().values())
         except BpfError:
             return None
 
@@ -131,7 +131,9 @@ class Attachments(ShownNames):
     def _add(self, row: Attachment, *keys: tuple[object, ...]) -> None:
         for key in keys:
             self._open.setdefault(key, []).append(len(self.rows))
-        self.rows.append(row if row.prog_name else row._replace(prog_name=self.name(row.prog_id)))
+        if not row.prog_name and self._symbols is not None:
+            row = row._replace(prog_name=self.name(row.prog_id))
+        self.rows.append(row)
 
     def _take(self, keys: Iterable[tuple[object, ...]]) -> int | None:
         """The first row under one of these keys that no link has claimed yet."""
@@ -174,10 +176,10 @@ class Attachments(ShownNames):
         """Namespaces that a mount or a descriptor keeps, where a program may hang in one."""
         there = {row.prog_id for row in self.rows}
         try:
-            items = self._inventory.items("prog").values()
+            types = self._inventory.prog_types()
         except BpfError:
             return  # nothing tells that one is missing
-        if all(item.type not in _OF_NETWORKS or item.id in there for item in items):
+        if all(type not in _OF_NETWORKS or id in there for id, type in types.items()):
             return
         for each in kept_namespaces(self._inventory.kernel):
             self._named(reader, each, "kept by")
@@ -258,8 +260,9 @@ class Attachments(ShownNames):
                 symbol = prog.attach_btf_name or ""
                 at = hook, symbol
                 position = counts[at] = counts.get(at, 0) + 1
-                row = Attachment(hook, "cgroup", path, prog.id, self.name(prog.id), 0, 0, "",
-                                 position, prog.flags_text, symbol, (), (), False)  # fmt: skip
+                name = self.name(prog.id) if self._symbols is not None else ""
+                row = Attachment(hook, "cgroup", path, prog.id, name, 0, 0, "", position,
+                                 prog.flags_text, symbol, (), (), False)  # fmt: skip
                 self._add(row, (hook, path, prog.id), (hook, prog.id))
 
     def _cgroup_paths(self) -> dict[int, str]:

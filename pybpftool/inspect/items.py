@@ -12,7 +12,7 @@ from pybpftool.inspect.unknown import Hidden
 from pybpftool.objects.attach_target import AttachTargets
 from pybpftool.objects.map import MapReader
 from pybpftool.objects.prog import ProgramReader
-from pybpftool.uapi.bpf import BPF_PROG_INFO
+from pybpftool.uapi.bpf import BPF_PROG_INFO, PROG_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Items(Names):
         self.reader = ProgramReader(kernel)
         self.targets = AttachTargets(kernel)
         self._items: dict[str, dict[int, Item]] = {}
+        self._prog_types: dict[int, str] | None = None
         self._keys: dict[int, int] = {}
 
     # --- objects ---
@@ -137,6 +138,20 @@ class Items(Names):
                 continue
             type = link.type if isinstance(link.type, str) else f"type {link.type}"
             yield Item(self, "link", obj, link, "", type)
+
+    def prog_types(self) -> dict[int, str]:
+        """The types of all programs by their ids, of which nothing else is read."""
+        if "prog" in self._items:
+            return {id: item.type for id, item in self._items["prog"].items()}
+        if self._prog_types is None:
+            order: Any = "little" if self.kernel.byteorder == "<" else "big"
+            types = {}
+            for obj in self.kernel.objects("prog"):
+                number = int.from_bytes(obj.info[:4], order)
+                known = number < len(PROG_TYPES)
+                types[obj.id] = PROG_TYPES[number] if known else f"type {number}"
+            self._prog_types = types
+        return self._prog_types
 
     # --- names ---
 

@@ -12,6 +12,7 @@ from pybpftool.inspect.all_places import Places
 from pybpftool.inspect.inventory import Inventory
 from pybpftool.inspect.places import KEYS, Place
 from pybpftool.kernel.snapshot import SnapshotKernel
+from pybpftool.objects.prog import ProgramReader
 from tests.support.cli import run
 from tests.support.fakeattached import attribute, link_message, number, tc_message, text
 from tests.support.fakeprogs import add_prog
@@ -177,6 +178,17 @@ def test_only_what_loaded_programs_can_hang_at_is_asked() -> None:
     places = Inventory(kernel).places
     assert (places.unseen, asked) == ([], [])
     assert "objects map" not in kernel.asked
+
+
+def test_places_of_links_read_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of programs the types are looked at, to know where it is worth asking."""
+    kernel = host()
+    kernel.is_live = True
+    inventory = Inventory(kernel)
+    monkeypatch.setattr(ProgramReader, "read", lambda *_: pytest.fail("a program is read"))
+    place = inventory.places.of_link(20)
+    assert place is not None and place.text() == "tcx/ingress dev eth0"
+    assert inventory.prog_types() == {1: "socket_filter", 2: "sched_cls", 3: "xdp"}
 
 
 @pytest.mark.parametrize("name", ["debian-6.1", "debian-6.12"])
