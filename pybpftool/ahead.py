@@ -1,4 +1,4 @@
-"""Items of an iterator, made by a thread a little before they are wanted.
+"""Items of an iterator, or a value, made by a thread a little before they are wanted.
 
 Worth it where the kernel or a C library makes them, during which the interpreter is free
 for something else; for what Python itself computes see :mod:`pybpftool.worker`.
@@ -11,10 +11,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any, TypeVar
 
     Item = TypeVar("Item")
+    Value = TypeVar("Value")
 
 # Items that are made before there is a thread: on a busy machine it may be waited for longer
 # than a short iterator takes.
@@ -41,37 +42,89 @@ def ahead(items: Iterator[Item], is_worth: bool = True) -> Generator[Item, None,
         maker.stop()
 
 
+def meanwhile(make: Callable[[], Value]) -> Callable[[], Value]:
+    """Let a thread make a value: what is returned waits for it, and raises what ``make`` raised.
+
+    Raises RuntimeError where no thread can be started.
+    """
+    from _thread import allocate_lock
+
+    made: list[Value] = []
+    failures: list[BaseException] = []
+    is_made = allocate_lock()  # held until then
+    is_made.acquire()
+
+    def work() -> None:
+        try:
+            made.append(make())
+        except BaseException as error:
+            failures.append(error)
+        is_made.release()
+
+    def result() -> Value:
+        while not is_made.acquire(timeout=_PATIENCE):
+            if worker.takes_over():
+                work()
+        is_made.release()
+        if failures:
+            raise failures[0]
+        return made[0]
+
+    worker = _Worker(work)
+    return result
+
+
+class _Worker:
+    """A thread that does some work, if nobody else has begun it."""
+
+    __slots__ = ("_right", "_work")
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        """Raises RuntimeError where no thread can be started."""
+        from _thread import allocate_lock, start_new_thread
+
+        self._right = allocate_lock()  # held by whoever does it
+        self._work = work
+        start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        if self.takes_over():
+            self._work()
+
+    def takes_over(self) -> bool:
+        """Whether the work had not begun: it is the caller's now.
+
+        A thread that gets no memory ends before its first line, and says so to nobody. It has
+        begun within :data:`_PATIENCE`, or hardly ever will.
+        """
+        return self._right.acquire(False)
+
+
 class _Maker:
     """The thread's end and ours of what passes between them."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         from _queue import SimpleQueue  # queue itself imports threading and others
-        from _thread import allocate_lock
 
         self._items = items
         # Items, at the end an exception without one.
         self._made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._wanted: SimpleQueue[None] = SimpleQueue()
-        self._right = allocate_lock()  # held by whoever makes the items
         self._is_over = False
         self._is_done = True
 
     def start(self) -> bool:
         """Start the thread; whether that went well."""
-        from _thread import start_new_thread
-
         # Always one more than is worked on: to be told to go on, a thread needs the interpreter.
         self._wanted.put(None)
         try:
-            start_new_thread(self._make, ())
+            self._worker = _Worker(self._make)
         except RuntimeError:
             return False
         self._is_done = False
         return True
 
     def _make(self) -> None:
-        if not self._right.acquire(False):
-            return
         ending: BaseException = StopIteration()
         try:
             for item in self._items:
@@ -91,9 +144,8 @@ class _Maker:
             try:
                 item, ending = self._made.get(timeout=_PATIENCE)
             except Empty:
-                if not self._right.acquire(False):
+                if not self._worker.takes_over():
                     continue
-                # A thread that gets no memory ends before its first line, and says so to nobody.
                 self._is_done = True
                 yield from self._items
                 return

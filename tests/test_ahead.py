@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pybpftool import ahead as module
-from pybpftool.ahead import ahead
+from pybpftool.ahead import ahead, meanwhile
 
 SECONDS = 20.0  # for what takes a moment
 FEW = 2  # items that need no thread
@@ -153,3 +153,57 @@ def test_a_slow_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
             yield number
 
     assert list(ahead(slow())) == list(range(5))
+
+
+class TestMeanwhile:
+    def test_a_thread_makes_it(self) -> None:
+        may_end = threading.Event()
+        result = meanwhile(lambda: may_end.wait(SECONDS) and threading.get_ident())
+        may_end.set()
+        assert result() == result() != threading.get_ident()
+
+    def test_what_it_raises(self) -> None:
+        def fail() -> int:
+            raise KeyError("that one")
+
+        result = meanwhile(fail)
+        for _ in range(2):
+            with pytest.raises(KeyError, match="that one"):
+                result()
+
+    @pytest.mark.parametrize("failure", (None, KeyError("that one")))
+    def test_a_thread_that_never_begins(
+        self, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
+    ) -> None:
+        """One that gets no memory for its first frame."""
+        started = []
+        monkeypatch.setattr(_thread, "start_new_thread", lambda run, _: started.append(run))
+        monkeypatch.setattr(module, "_PATIENCE", 0.01)
+        calls: list[None] = []
+
+        def make() -> int:
+            calls.append(None)
+            if failure is not None:
+                raise failure
+            return 5
+
+        result = meanwhile(make)
+        if failure is None:
+            assert result() == 5
+        else:
+            with pytest.raises(KeyError, match="that one"):
+                result()
+        started[0]()  # too late
+        assert len(calls) == 1
+
+    def test_a_slow_one_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_PATIENCE", 0.001)
+        assert meanwhile(lambda: threading.Event().wait(0.05) or 5)() == 5
+
+    def test_no_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> int:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(_thread, "start_new_thread", fail)
+        with pytest.raises(RuntimeError):
+            meanwhile(list)

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "cfg": {"btf", "insn", "output.jsontext", "uapi"},
     "joined": {"adapters", "cfg", "insn", "jit", "output"},
     "objects": {
+        "ahead",
         "btf",
         "elf",
         "insn",

@@ -30,7 +30,7 @@ class SymbolSource:
     def __init__(self, kernel: Kernel, say: Callable[[str], object] = silent) -> None:
         self._kernel = kernel
         self._say = say
-        self._ahead: _ReadAhead | None = None
+        self._ahead: Callable[[], bytes] | None = None
         self._is_read = False
         self._symbols: KernelSymbols | None = None
 
@@ -40,8 +40,11 @@ class SymbolSource:
         Worth it where all of them are needed and there is much else to do.
         """
         if self._kernel.is_live and not self._is_read and self._ahead is None:
+            from pybpftool.ahead import meanwhile
+
+            kernel = self._kernel
             try:
-                self._ahead = _ReadAhead(self._kernel)
+                self._ahead = meanwhile(lambda: kernel.file_in_background(KALLSYMS))
             except RuntimeError:
                 pass  # no thread can be started: read when they are asked for
 
@@ -57,7 +60,7 @@ class SymbolSource:
         kernel = self._kernel
         try:
             if self._ahead is not None:
-                symbols = KernelSymbols(self._ahead.result())
+                symbols = KernelSymbols(self._ahead())
             else:
                 read = kernel.stream(KALLSYMS)
                 if kernel.symbol_names([], False) is not None:
@@ -98,43 +101,6 @@ class AskedSymbols:
     def address(self, name: str) -> int:
         """The address of a symbol of the kernel; 0 where the list must be asked."""
         return self._kernel.symbol_address(name)
-
-
-_PATIENCE = 1.0  # seconds within which a thread that was started does begin
-
-
-class _ReadAhead:
-    """Reads /proc/kallsyms in another thread."""
-
-    __slots__ = ("_answer", "_done", "_has_begun", "_kernel")
-
-    def __init__(self, kernel: Kernel) -> None:
-        import _thread
-
-        self._kernel = kernel
-        self._answer: bytes | KernelError | None = None
-        self._has_begun = False
-        self._done = _thread.allocate_lock()
-        self._done.acquire()
-        _thread.start_new_thread(self._run, ())
-
-    def _run(self) -> None:
-        self._has_begun = True
-        try:
-            self._answer = self._kernel.file_in_background(KALLSYMS)
-        except KernelError as error:
-            self._answer = error
-        finally:
-            self._done.release()
-
-    def result(self) -> bytes:
-        """The file's content; waits until it is read. Raises KernelError."""
-        # A thread that gets no memory ends before its first line, and says so to nobody.
-        while not self._done.acquire(timeout=_PATIENCE) and self._has_begun:
-            pass
-        if isinstance(self._answer, KernelError):
-            raise self._answer
-        return self._kernel.file(KALLSYMS) if self._answer is None else self._answer
 
 
 def sysctl(kernel: Kernel, name: str) -> str:

@@ -105,16 +105,3 @@ def test_symbols_are_asked_for_once_and_walked_for_twice() -> None:
     assert symbols.names([100, 5]) == {5: "f5"}
     assert asked == [([1, 100], True), ([5, 100], False)]
     assert symbols.address("four") == 4
-
-
-def test_a_thread_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that gets no memory for its first frame: the file is read without it."""
-    import _thread
-
-    from pybpftool.objects import kernel_symbols
-
-    monkeypatch.setattr(_thread, "start_new_thread", lambda *_: 1)
-    monkeypatch.setattr(kernel_symbols, "_PATIENCE", 0.01)
-    kernel = FakeKernel()
-    kernel.files[kernel_symbols.KALLSYMS] = b"ffffffff81000000 T _stext\n"
-    assert kernel_symbols._ReadAhead(kernel).result() == b"ffffffff81000000 T _stext\n"
