@@ -44,6 +44,7 @@ SYSFS = "/sys/kernel/btf/"
 # BTF above this size that has not come from the kernel is still read as a whole;
 # a file claiming more is refused rather than pulled into memory.
 _MAX_FILE = 1 << 30
+_EM_NONE, _EM_BPF = 0, 247
 _SECTIONS = (".BTF", ".BTF.base")
 
 
@@ -56,7 +57,10 @@ def from_file(path: str, base: Btf | None = None) -> Btf:
     """
     data = _read(path)
     if data[:4] == b"\x7fELF":
-        return _from_elf(path, base)
+        btf = _from_elf(path, base)
+        machine = int.from_bytes(data[18:20], "big" if data[5:6] == b"\2" else "little")
+        btf.is_of_machine = machine not in (_EM_NONE, _EM_BPF)
+        return btf
     try:
         return Btf(data, base, path == VMLINUX)
     except FormatError as error:

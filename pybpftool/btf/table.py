@@ -97,13 +97,15 @@ class Btf(TypeSection):
     ids and names that the data does not have.
     """
 
-    __slots__ = ("_aligns", "_by_name", "_pointer_size")
+    __slots__ = ("_aligns", "_by_name", "_pointer_size", "is_of_machine")
 
     base: Btf | None
 
     def __init__(self, data: bytes | mmap, base: Btf | None, is_trusted: bool) -> None:
         super().__init__(data, base)
         self._pointer_size = 0
+        self.is_of_machine = False
+        """Whether an ELF file tells that it is of another machine than BPF."""
         self._aligns: dict[int, int] = {}
         self._by_name: dict[str, list[int]] | None = None
         if not is_trusted:

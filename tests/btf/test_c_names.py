@@ -13,6 +13,7 @@ from pybpftool.btf.table import Btf
 from tests.support.bpfc import find_clang
 from tests.support.btfbuild import SIGNED, BtfBuilder, Member
 from tests.support.cli import run
+from tests.support.elffile import object_file
 
 NAMES = [
     "Option<core::num::NonZero<u32>>",
@@ -182,3 +183,24 @@ def test_numbers_of_other_languages(tmp_path: Path) -> None:
     assert "\tdouble m12;\n" in text
     assert "typedef struct __number12 x87;\n" in text
     assert "typedef unsigned int twice;\n" in text
+
+
+def test_numbers_of_other_machines(tmp_path: Path) -> None:
+    """An ELF file of one tells that C is for its compilers; else C is for BPF."""
+    btf = BtfBuilder()
+    long, quad = btf.add_int("long double", 16), btf.add_int("_Float128", 16)
+    half, other = btf.add_float("_Float16", 2), btf.add_int("long double", 8)
+    members: list[Member] = [("a", long, 0), ("b", quad, 128), ("c", half, 256)]
+    btf.add_struct("all", 48, members)
+    btf.add_struct("one", 8, [("d", other, 0)])
+    path = tmp_path / "numbers.o"
+    for machine in (62, 247):
+        data = bytearray(object_file({".BTF": btf.build()}))
+        data[18:20] = machine.to_bytes(2, "little")
+        path.write_bytes(data)
+        text = run("btf", "dump", "file", str(path), "format", "c").text
+        if machine != 247:
+            assert "\tlong double a;\n\t_Float128 b;\n\t_Float16 c;\n" in text
+        else:
+            assert "\tunsigned __int128 a;\n\tunsigned __int128 b;\n\tunsigned short c;\n" in text
+        assert "typedef" not in text

@@ -18,6 +18,24 @@ _ALIASES = {
     "__Poly64_t": "unsigned long long",
     "__Poly128_t": "unsigned __int128",
 }
+# Numbers that BPF has not, or of another size, as gcc or clang have them for other machines.
+_OF_MACHINES = {
+    "long double": 16,
+    "__bf16": 2,
+    "__float128": 16,
+    "__float80": 16,
+    "__fp16": 2,
+    "__ibm128": 16,
+    "_Decimal32": 4,
+    "_Decimal64": 8,
+    "_Decimal128": 16,
+    "_Float16": 2,
+    "_Float32": 4,
+    "_Float32x": 8,
+    "_Float64": 8,
+    "_Float64x": 16,
+    "_Float128": 16,
+}
 _INTEGERS = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
 # BPF has no numbers of 2 and 16 bytes with a fraction.
 _FLOATS = {2: "unsigned short", 4: "float", 8: "double", 16: "__int128"}
@@ -30,7 +48,9 @@ class Numbers(dict[int, str]):
     that cannot be, C's type of this size stands in place of the name.
     """
 
-    __slots__ = ("_definitions", "_names", "_offsets", "_words", "_written", "may_define")
+    __slots__ = (
+        "_definitions", "_names", "_offsets", "_words", "_written", "are_of_machine", "may_define",
+    )  # fmt: skip
 
     def __init__(self, words: memoryview, offsets: Sequence[int], names: Identifiers) -> None:
         super().__init__()
@@ -41,13 +61,15 @@ class Numbers(dict[int, str]):
         self._written: set[str] = set()
         self.may_define = True
         """Whether there is a place for definitions."""
+        self.are_of_machine = False
+        """Whether the C is for another machine than BPF, whose compilers have more numbers."""
 
     def __missing__(self, type_id: int) -> str:
         words = self._words
         at = self._offsets[type_id]
         name = self._names.true[words[at - 1]]
         size = words[at + 1]
-        if is_number(name, size):
+        if is_number(name, size) or (self.are_of_machine and _OF_MACHINES.get(name) == size):
             found = name
         elif name in _ALIASES:
             found = name
@@ -69,7 +91,9 @@ class Numbers(dict[int, str]):
             spelling = f"struct {tag}"
             definition = f"{body % f'{tag} '};\n\n"
         found = spelling
-        if self.may_define and is_identifier(name) and self._names.is_only(name):
+        # What one compiler has, it does not let be defined for others.
+        is_free = is_identifier(name) and name not in _OF_MACHINES
+        if self.may_define and is_free and self._names.is_only(name):
             definition += f"typedef {spelling} {name};\n\n"
             found = name
         if definition:

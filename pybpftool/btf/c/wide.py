@@ -77,6 +77,7 @@ class ExactTexts(EnumTexts):
         self, btf: Btf, words: memoryview, offsets: Sequence[int], names: Identifiers
     ) -> None:
         super().__init__(words, offsets, names)
+        self.numbers.are_of_machine = btf.is_of_machine
         self.sizes = Sizes(btf)
         self.wide = Wide(self)
         self.aligns = Aligns(btf, words, offsets, self.wide)
