@@ -8,7 +8,7 @@ from errno import ESTALE
 _FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 LONG = 1000
 """Characters of a path, of up to four bytes each; all shorter ones are below PATH_MAX."""
-_OPEN = 16  # directories that stay open, besides the first
+_OPEN = 8  # directories that stay open, besides the first
 
 
 class Descent:

@@ -36,7 +36,7 @@ def test_files_of_a_deep_tree(tmp_path: Path, depth: int, name: str) -> None:
             found.append(path)
         expected = [f"{tmp_path}{f'/{name}' * level}/file" for level in range(1, depth + 1)]
         assert sorted(found) == sorted(expected)
-    assert most < before + 25
+    assert most < before + 15
     assert len(descriptors()) == before
 
 
@@ -62,7 +62,7 @@ def test_cgroups_of_a_deep_tree(
     for path, *_ in rows:
         assert os.path.dirname(path) in seen or path == str(tmp_path)
         seen.add(path)
-    assert max(programs[0][1] for _, _, programs, _ in rows) < before + 25
+    assert max(programs[0][1] for _, _, programs, _ in rows) < before + 15
     assert len(descriptors()) == before
 
 
