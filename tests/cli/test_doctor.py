@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -257,6 +260,23 @@ def test_hidden_from_kallsyms_or_only_there() -> None:
     assert "bpf_prog_" + "0f" * 8 + "_ghost: a compiled program in kallsyms" in text
     assert "prog 41: compiled, and kallsyms has no symbol of it" in text
     assert text.endswith("2 findings; 5 programs, 2 maps, 1 link\n")
+
+
+@pytest.mark.parametrize("digest", [hashlib.sha1, hashlib.sha256])
+def test_the_callback_that_the_verifier_adds_is_no_hidden_program(
+    digest: Callable[[bytes], Any],
+) -> None:
+    """Of a program that throws; the kernel counts it among no program's functions."""
+    kernel = well()
+    add_prog(kernel, 40, b"", name=b"throws", type=6, tag=b"\1" * 8, jited_prog_len=9)
+    kernel.held["prog"][40] = [(50, "agent")]
+    tag = digest(asm.mov64(asm.R0, asm.R1) + asm.exit_()).hexdigest()[:16]
+    kernel.files["/proc/kallsyms"] = (
+        b"ffffffffc0000000 t bpf_prog_" + b"01" * 8 + b"_throws\t[bpf]\n"
+        b"ffffffffc0000100 t bpf_prog_" + tag.encode() + b"_F\t[bpf]\n"
+    )
+    result = doctor(kernel, "hidden")
+    assert result.status == 0, result.text
 
 
 def test_symbols_of_programs_that_came_or_went_meanwhile() -> None:
