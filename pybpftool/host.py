@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.cgroup import Cgroup
     from pybpftool.objects.net import Network
+    from pybpftool.objects.open_map import OpenMap
     from pybpftool.objects.perf import TaskEvent
     from pybpftool.objects.portable_code import PortableReader
     from pybpftool.objects.prog_code import CodeReader
@@ -58,6 +59,24 @@ class Host:
         self._resolve = resolve
         self._code: CodeReader | None = None
         self._portable: PortableReader | None = None
+        self.open_maps: dict[int, OpenMap] = {}
+        """The maps that records keep open, by the ids of these Python objects: oldest use first."""
+
+    def close(self) -> None:
+        """Give back what is open: maps of which elements were read, the file of a recording.
+
+        Closing twice is harmless. The running kernel answers afterwards as well; what a recording
+        has read by then stays, the rest raises BpfError.
+        """
+        while self.open_maps:
+            self.open_maps.popitem()[1].close()
+        self.kernel.release_files()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         what = "live" if self.kernel.is_live else "recorded"

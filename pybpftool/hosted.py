@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject
     from pybpftool.objects.btf import BtfObject
     from pybpftool.objects.map import Map
-    from pybpftool.objects.open_map import OpenMap
+    from pybpftool.objects.open_map import Forms, OpenMap
 
     T = TypeVar("T")
+
+_MOST_OPEN = 8  # maps that records of one host keep open: programs may have few descriptors
 
 
 def plain(value: object) -> Any:
@@ -252,15 +254,17 @@ class HostMap(_Window, Mapping["Any", "Any"]):
     Keys and values are Python values by the map's BTF, as of
     :class:`pybpftool.OpenMap`; ``raw`` is the same in bytes. What the kernel says of the map
     is in :attr:`info`, and every field of it is an attribute here: ``flows.max_entries``. The
-    map is opened when an element is first asked for, and closed with the object.
+    map is opened when an element is asked for; a host keeps the few open that were looked at
+    last, until :meth:`close`, the end of ``with`` or the object's own. What is being read stays
+    open until it is read.
     """
 
-    __slots__ = ("_opened",)
+    __slots__ = ("_forms",)
 
     info: Map
 
     def __init__(self, host: Host, info: Map) -> None:
-        self._opened: OpenMap | None = None
+        self._forms: Forms | None = None
         super().__init__(host, info)
 
     def __repr__(self) -> str:
@@ -269,12 +273,19 @@ class HostMap(_Window, Mapping["Any", "Any"]):
 
     @property
     def opened(self) -> OpenMap:
-        """The open map."""
-        if self._opened is None:
+        """The open map; it stays open as long as somebody refers to it, or until ``close()``."""
+        kept = self.host.open_maps
+        map = kept.pop(id(self), None)
+        if map is None:
             from pybpftool.objects.open_map import OpenMap
 
-            self._opened = OpenMap.by_id(self.info.id, self.host.kernel)
-        return self._opened
+            # One that is in use, as by an iteration, closes when that ends.
+            while len(kept) >= _MOST_OPEN:
+                del kept[next(iter(kept))]
+            map = OpenMap.again(self.info.id, self.host.kernel, self._forms)
+            self._forms = map.forms
+        kept[id(self)] = map  # as the last that was looked at
+        return map
 
     @property
     def raw(self) -> Any:
@@ -283,12 +294,12 @@ class HostMap(_Window, Mapping["Any", "Any"]):
 
     def close(self) -> None:
         """Give the map back; another look at its elements opens it again."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        map = self.host.open_maps.pop(id(self), None)
+        if map is not None:
+            map.close()
 
     def __del__(self) -> None:
-        self.close()
+        self.host.open_maps.pop(id(self), None)
 
     def __enter__(self) -> HostMap:
         return self

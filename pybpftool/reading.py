@@ -33,6 +33,27 @@ def read_some(fd: int, most: int = _PIECE) -> bytes:
             select.select([fd], [], [])
 
 
+class Stream:
+    """A file that is read in blocks, and closed with the last reference. Raises OSError.
+
+    Buffered: a raw read() of a file in /proc returns a page at a time, whatever it is asked for.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - closed as said above
+
+    def read(self, most: int) -> bytes:
+        """The next bytes, at most so many; nothing at the end."""
+        return self._file.read(most)
+
+    def __del__(self) -> None:
+        # A file that nobody closes does so itself, but not without a ResourceWarning.
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
 def contents(path: str, most: int | None = None) -> bytes:
     """A file as :func:`read_all` gives it. Raises OSError, ValueError for an impossible name."""
     with open(path, "rb", buffering=0) as file:

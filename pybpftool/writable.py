@@ -23,11 +23,17 @@ class WritableMap(OpenMap):
     ...     del limits[{"pid": 12}]
     """
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_elements",)
 
     def __init__(self, kernel: Kernel, obj: BpfObject) -> None:
-        self._writer = MapWriter(kernel, obj)
+        self._elements = MapWriter(kernel, obj)
         super().__init__(kernel, obj)
+
+    @property
+    def _writer(self) -> MapWriter:
+        """What changes the open map, by a descriptor that is another's when the map is closed."""
+        _ = self.raw.obj
+        return self._elements
 
     @classmethod
     def by_id(cls, id: int, kernel: Kernel) -> WritableMap:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,26 @@ def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     runner.run(examples, out=told.append, clear_globs=False)
     assert not runner.failures, "".join(told)
+
+
+def test_a_type_checker_takes_the_examples(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    text = re.sub(r"^```(python)?$", "", PAGE.read_text(), flags=re.MULTILINE)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    sources = [example.source for example in doctest.DocTestParser().get_examples(text)]
+    sources += [block for block in blocks if ">>>" not in block]
+    (tmp_path / "examples.py").write_text("".join(sources))
+    words = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    words += ["--follow-imports", "silent", "examples.py"]
+    result = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )
+    assert not result.returncode, result.stdout + result.stderr
 
 
 def test_examples_that_are_not_run_name_what_there_is() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +35,47 @@ def kernel() -> FakeKernel:
     kernel.held["prog"] = {1: [(70, "felix")], 3: [(71, "systemd"), (72, "felix")]}
     kernel.pins["prog"] = {2: ["/sys/fs/bpf/out"]}
     return kernel
+
+
+class TestClosing:
+    def test_with(self, kernel: FakeKernel) -> None:
+        kernel.elems[5] = {bytes(4): bytes(4)}
+        with bpf.Host(kernel) as host:
+            map = host.map(id=5)
+            opened = map.opened
+            assert len(map) == len(opened) == 1 and kernel.opened == 1
+        assert kernel.opened == 0
+        with pytest.raises(bpf.BpfError, match="map 5 is closed"):
+            len(opened)
+        assert len(map) == 1  # opened again
+        host.close()
+        host.close()
+        assert kernel.opened == 0
+
+    def test_a_recording(self) -> None:
+        with bpf.load(SNAPSHOT) as host:
+            assert len(host.programs()) == 2
+        with pytest.raises(bpf.BpfError, match=r"the snapshot '.*/snapshot.zip' is closed"):
+            for prog in host.programs():
+                prog.xlated  # noqa: B018
+        host.close()
+
+    def test_a_recording_is_closed_with_the_host(self) -> None:
+        """Without the collector of cycles, which may come late."""
+        gc.disable()
+        try:
+            before = sorted(os.listdir("/proc/self/fd"))
+            for _ in range(3):
+                host = bpf.load(SNAPSHOT)
+                for prog in host.programs():
+                    assert prog.xlated and prog.jited and prog.cfg()
+                    assert prog.calls is not None
+                    assert prog.maps
+                assert [list(map.items()) for map in host.maps()]
+                del host, prog
+            assert sorted(os.listdir("/proc/self/fd")) == before
+        finally:
+            gc.enable()
 
 
 class TestMisspelt:

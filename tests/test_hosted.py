@@ -76,6 +76,41 @@ class TestMaps:
         flows.close()
         flows.close()
 
+    def test_few_stay_open(self) -> None:
+        kernel = FakeKernel()
+        for id in range(1, 31):
+            kernel.map(id, type=1, key_size=4, value_size=4, max_entries=9)
+            kernel.elems[id] = {bytes([n, 0, 0, 0]): bytes([id, 0, 0, 0]) for n in range(5)}
+        host = bpf.Host(kernel)
+        maps = host.maps()
+        assert kernel.opened == 0
+        items = iter(maps[0].items())
+        next(items)
+        for map in maps:
+            for _ in range(2):
+                assert len(map) == 5
+        assert kernel.opened == 8 + 1  # that which is half read
+        assert len(list(items)) == 4
+        del items
+        assert kernel.opened == 8
+        kernel.asked.clear()
+        for map in maps[-8:]:
+            assert map[bytes(4)] == bytes([map.id, 0, 0, 0])
+        assert not kernel.asked.count("open")
+        assert [len(map) for map in maps] == [5] * 30  # opened again
+        del map, maps
+        assert kernel.opened == 0
+        assert list(host.map(id=3).values()) == [bytes([3, 0, 0, 0])] * 5
+        assert kernel.opened == 0
+
+    def test_types_are_parsed_once(self) -> None:
+        flows = bpf.load(SNAPSHOT).map("flows")
+        first = flows.opened.forms.types()
+        assert first is not None
+        flows.close()
+        assert flows.opened.forms.types() is first
+        assert len(list(flows.items())) == 2
+
     def test_the_record_stands_behind(self, host: bpf.Host) -> None:
         flows = host.map("flows")
         assert (flows.id, flows.type_name, flows.max_entries) == (30038, "hash", 64)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpftool.reading import read_all, read_some
+from pybpftool.reading import Stream, read_all, read_some
 from tests.support.cli import run
 
 
@@ -28,6 +28,20 @@ def test_a_file_is_read_as_a_whole(tmp_path: Path) -> None:
             read_all(folder)
     finally:
         os.close(folder)
+
+
+def test_a_stream_is_closed_with_the_last_reference(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "f").write_bytes(b"abcd")
+    before = os.listdir("/proc/self/fd")
+    read = Stream(f"{tmp_path}/f").read
+    assert [read(3), read(3), read(3)] == [b"abc", b"d", b""]
+    del read
+    assert os.listdir("/proc/self/fd") == before
+    assert not recwarn.list
+    with pytest.raises(FileNotFoundError):
+        Stream(f"{tmp_path}/none")
 
 
 def test_a_pipe_that_does_not_block_is_waited_for() -> None:

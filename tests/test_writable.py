@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -45,6 +46,28 @@ def test_elements_are_set_and_deleted() -> None:
         opened.freeze()
         with pytest.raises(BpfError, match="Operation not permitted"):
             opened[2] = [1, 2]
+
+
+@pytest.mark.live
+def test_a_closed_map_changes_no_other_that_took_its_descriptor() -> None:
+    kernel = LiveKernel()
+    with load.map_create("hash", 4, 4, 2) as fd, load.map_create("hash", 4, 4, 2) as other:
+        with WritableMap.by_id(load.object_id(fd, "map"), kernel) as opened:
+            opened[1] = 1
+        with WritableMap.by_id(load.object_id(other, "map"), kernel) as second:
+            second[1] = 2
+            changes: list[Callable[[], object]] = [
+                lambda: opened.update(1, 3),
+                opened.pop,
+                lambda: opened.push(3),
+                opened.freeze,
+                lambda: opened.__delitem__(1),
+                lambda: len(opened),
+            ]
+            for change in changes:
+                with pytest.raises(BpfError, match=r"^map \d+ is closed$"):
+                    change()
+            assert second[1] == struct.pack("=i", 2)
 
 
 @pytest.mark.live

@@ -63,6 +63,7 @@ class Archive:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._is_closed = False
         try:
             self._members = Folder(path) if os.path.isdir(path) else ZipFile(path)
         except (OSError, ValueError) as error:
@@ -71,11 +72,18 @@ class Archive:
         except BadZip:
             raise FormatError(f"'{path}' is not a snapshot, or a truncated one") from None
 
+    def close(self) -> None:
+        """Close the file: it has no more members."""
+        self._members.close()
+        self._is_closed = True
+
     def _damaged(self, why: str) -> FormatError:
         return FormatError(f"the snapshot '{self._path}' is damaged: {why}")
 
     def member(self, name: str) -> bytes:
         """The content of one member."""
+        if self._is_closed:
+            raise BpfError(f"the snapshot '{self._path}' is closed")
         try:
             return self._members.read(name, _MAX_MEMBER)
         except KeyError:

@@ -25,9 +25,13 @@ class Folder:
         self._fds: dict[str, int] = {}
         self._fds[""] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
 
+    def close(self) -> None:
+        """Close the folder, of which nothing can be read any more; twice is harmless."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
     def __del__(self) -> None:
-        for fd in self._fds.values():
-            os.close(fd)
+        self.close()
 
     def read(self, name: str, most: int) -> bytes:
         """A file of at most so many bytes; KeyError where there is none."""

@@ -215,6 +215,9 @@ class Kernel:
         """Close an object that :meth:`open` or :meth:`open_pinned` returned."""
         raise NotImplementedError
 
+    def release_files(self) -> None:
+        """Close what is open for questions to come; objects that are open stay so."""
+
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
         """Arrays of a program (names from :data:`PROG_ARRAYS`) and the info that goes with them.
 

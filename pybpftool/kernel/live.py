@@ -120,13 +120,17 @@ class LiveKernel(Kernel):
         self._open: set[int] = set()
         self._asked: tuple[BpfObject, MapElements] | None = None
 
-    def __del__(self) -> None:
-        # A command ends without this; whoever asks many kernels in one process has few files.
+    def release_files(self) -> None:
         if self._fdinfo >= 0:
             try:
                 posix.close(self._fdinfo)
             except OSError:
                 pass  # closed all the same, and nobody to tell
+            self._fdinfo, self._fdinfo_of = -1, (-1, -1)
+
+    def __del__(self) -> None:
+        # A command ends without this; whoever asks many kernels in one process has few files.
+        self.release_files()
 
     def objects(self, kind: str) -> Iterator[BpfObject]:
         return self.objects_after(kind, 0)
@@ -525,10 +529,10 @@ class LiveKernel(Kernel):
             posix.close(fd)
 
     def stream(self, path: str) -> Callable[[int], bytes]:
+        from pybpftool.reading import Stream
+
         try:
-            # Closed with the last reference to its read(). Buffered: a raw read() of a file
-            # in /proc returns a page at a time, whatever size it is asked for.
-            return open(path, "rb").read  # noqa: SIM115 - closed as said above
+            return Stream(path).read  # with the last reference to that it is closed
         except OSError as error:
             raise KernelError.of(f"cannot open {path}", error.errno or 0) from None
 

@@ -70,6 +70,10 @@ class SnapshotKernel(Kernel):
     def close(self, obj: BpfObject) -> None:
         pass
 
+    def release_files(self) -> None:
+        """Close the file; answers that lie in it still are refused from now on."""
+        self._archive.close()
+
     def prog_arrays(self, prog: BpfObject, names: tuple[str, ...]) -> dict[str, Any]:
         key = question("prog_arrays", (prog,))
         kept = self._answers.get(key)

@@ -41,9 +41,14 @@ class ZipFile:
         self._moved = 0
         self._entries = self._directory()
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Close the file, which cannot be read any more; closing twice is harmless."""
         if self._fd >= 0:
             os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def _at(self, offset: int, length: int) -> bytes:
         data = os.pread(self._fd, length, offset)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from pybpftool.kernel.interface import BpfObject, Kernel
+    from pybpftool.kernel.interface import Batch, BpfObject, Kernel
     from pybpftool.objects.map import ValueTypes
 
     Self = TypeVar("Self", bound="OpenMap")
@@ -25,20 +25,45 @@ if TYPE_CHECKING:
 class RawElements(Mapping[bytes, "RawValue"]):
     """The elements of an open map as bytes.
 
-    A per-CPU value is a list of bytes, one for each possible CPU.
+    A per-CPU value is a list of bytes, one for each possible CPU. With :attr:`is_owner`, the map
+    is closed with the last reference to this.
     """
 
-    __slots__ = ("_info", "_kernel", "_obj", "_step", "_stride")
+    __slots__ = ("_info", "_kernel", "_obj", "_step", "_stride", "is_owner")
 
     def __init__(self, kernel: Kernel, obj: BpfObject, info: Map) -> None:
+        self.is_owner = False
+        """Whether nobody else closes the map."""
         self._kernel = kernel
-        self._obj = obj
+        self._obj: BpfObject | None = obj
         self._info = info
         # Bytes from one CPU's value to the next, and from one element's value to the next.
         self._step = self._stride = info.value_size
         if info.is_per_cpu:
             self._step = (info.value_size + 7) // 8 * 8
             self._stride = self._step * kernel.possible_cpus()
+
+    def close(self) -> None:
+        """Give the map back; closing twice is harmless."""
+        if self._obj is not None:
+            self._kernel.close(self._obj)
+            self._obj = None
+
+    def __del__(self) -> None:
+        if self.is_owner:
+            self.close()
+
+    @property
+    def obj(self) -> BpfObject:
+        """The open map. Raises BpfError when it is closed."""
+        if self._obj is None:
+            raise BpfError(f"map {self._info.id} is closed")
+        return self._obj
+
+    def _batches(self) -> Iterator[Batch]:
+        for batch in self._kernel.elements(self.obj):
+            yield batch
+            _ = self.obj  # if it was closed meanwhile, its descriptor may be another map's now
 
     def _value(self, data: bytes) -> RawValue:
         if not self._info.is_per_cpu:
@@ -49,7 +74,7 @@ class RawElements(Mapping[bytes, "RawValue"]):
     def __getitem__(self, key: bytes) -> RawValue:
         """The value at ``key``; KeyError where there is none."""
         try:
-            return self._value(self._kernel.lookup(self._obj, key))
+            return self._value(self._kernel.lookup(self.obj, key))
         except KernelError as error:
             if error.errno == ENOENT:
                 raise KeyError(key) from None
@@ -63,7 +88,7 @@ class RawElements(Mapping[bytes, "RawValue"]):
         """
         key_size, stride = self._info.key_size, self._stride
         one_each = not self._info.is_per_cpu
-        for batch in self._kernel.elements(self._obj):
+        for batch in self._batches():
             if batch.values is None:
                 continue
             keys, data = batch.keys, batch.values
@@ -77,13 +102,13 @@ class RawElements(Mapping[bytes, "RawValue"]):
     def __iter__(self) -> Iterator[bytes]:
         """All keys, those included whose value cannot be read."""
         key_size = self._info.key_size
-        for batch in self._kernel.elements(self._obj):
+        for batch in self._batches():
             for at in range(0, batch.count * key_size, key_size):
                 yield batch.keys[at : at + key_size]
 
     def __len__(self) -> int:
         """How many elements there are; all keys are read to count them, but for an array's."""
-        return sum(batch.count for batch in self._kernel.elements(self._obj))
+        return sum(batch.count for batch in self._batches())
 
     def items(self) -> ItemsView[bytes, RawValue]:
         """All (key, value) pairs; see :meth:`batches`."""
@@ -105,25 +130,34 @@ class OpenMap(Mapping["Any", "Any"]):
     Without BTF they are bytes; the values of maps of maps, and of programs, are ids. A
     per-CPU value is a list with an item for each possible CPU. A key to look up may be
     given as such a value or as bytes; members left out are zero. :attr:`raw` is the same
-    mapping in bytes. All raise :class:`pybpftool.errors.BpfError`.
+    mapping in bytes. All raise :class:`pybpftool.errors.BpfError`, also when the map is closed.
+
+    The map stays open until :meth:`close` or the end of ``with``, or until the last reference
+    to this, to :attr:`raw` and to their views is gone; one made of an open ``obj`` leaves that
+    to whoever opened it.
     """
 
-    __slots__ = ("_decoders", "_kernel", "_obj", "_types", "info", "raw")
+    __slots__ = ("forms", "info", "raw")
 
-    def __init__(self, kernel: Kernel, obj: BpfObject) -> None:
-        self._kernel = kernel
-        self._obj = obj
+    def __init__(self, kernel: Kernel, obj: BpfObject, forms: Forms | None = None) -> None:
         self.info = read(kernel, obj)
         """What the kernel says of the map."""
         self.raw = RawElements(kernel, obj, self.info)
         """The elements as bytes."""
-        self._types: ValueTypes | bool | None = False
-        self._decoders: tuple[Decoder, Decoder] | None = None
+        self.forms = Forms(kernel, self.info) if forms is None else forms
+        """How keys and values are read, by types that are parsed when they are first needed."""
 
     @classmethod
     def by_id(cls: type[Self], id: int, kernel: Kernel) -> Self:
         """Open the map with this id."""
         return cls._owning(kernel, kernel.open("map", id))
+
+    @classmethod
+    def again(cls: type[Self], id: int, kernel: Kernel, forms: Forms | None) -> Self:
+        """Open a map whose :attr:`forms` are known already, if they are."""
+        map = cls.by_id(id, kernel)
+        map.forms = forms or map.forms
+        return map
 
     @classmethod
     def pinned(cls: type[Self], path: str, kernel: Kernel) -> Self:
@@ -133,14 +167,16 @@ class OpenMap(Mapping["Any", "Any"]):
     @classmethod
     def _owning(cls: type[Self], kernel: Kernel, obj: BpfObject) -> Self:
         try:
-            return cls(kernel, obj)
+            map = cls(kernel, obj)
         except BaseException:
             kernel.close(obj)
             raise
+        map.raw.is_owner = True
+        return map
 
     def close(self) -> None:
         """Give the map back; closing twice is harmless."""
-        self._kernel.close(self._obj)
+        self.raw.close()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -168,7 +204,7 @@ class OpenMap(Mapping["Any", "Any"]):
         return self._raw_key(key) in self.raw
 
     def __iter__(self) -> Iterator[Any]:
-        decode = self._both()[0]
+        decode = self.forms.both()[0]
         for key in self.raw:
             yield decode(key)
 
@@ -190,7 +226,7 @@ class OpenMap(Mapping["Any", "Any"]):
 
     def batches(self) -> Iterator[tuple[list[Any], list[Any]]]:
         """As :meth:`RawElements.batches`, as Python values."""
-        decode_key, decode_value = self._both()
+        decode_key, decode_value = self.forms.both()
         for keys, values in self.raw.batches():
             decoded = [
                 [decode_value(one) for one in each]
@@ -202,20 +238,20 @@ class OpenMap(Mapping["Any", "Any"]):
 
     def decode(self, data: bytes) -> Any:
         """One value of one CPU as a Python value."""
-        return self._both()[1](data)
+        return self.forms.both()[1](data)
 
     def decode_key(self, data: bytes) -> Any:
         """A key as a Python value."""
-        return self._both()[0](data)
+        return self.forms.both()[0](data)
 
     def encode_key(self, key: object) -> bytes:
         """The bytes of a key: a Python value, or a C initializer like ``"{.pid = 1}"``."""
-        types = self._value_types()
+        types = self.forms.types()
         return _encoded(types, types.key_id if types else 0, key, self.info.key_size, self)
 
     def encode_value(self, value: object) -> bytes:
         """The bytes of a value, given as for :meth:`encode_key`."""
-        types = self._value_types()
+        types = self.forms.types()
         return _encoded(types, types.value_id if types else 0, value, self.info.value_size, self)
 
     def pattern(self, text: str, is_key: bool = False) -> tuple[int, int]:
@@ -224,7 +260,7 @@ class OpenMap(Mapping["Any", "Any"]):
         The mask has the bits that it names. Without BTF the text is hexadecimal bytes or, as
         everywhere, a number.
         """
-        types = self._value_types()
+        types = self.forms.types()
         size = self.info.key_size if is_key else self.info.value_size
         type_id = 0
         if types is not None:
@@ -243,35 +279,51 @@ class OpenMap(Mapping["Any", "Any"]):
         return self.encode_key(key)
 
     def _decode(self, value: RawValue) -> Any:
-        decode = self._both()[1]
+        decode = self.forms.both()[1]
         if isinstance(value, list):
             return [decode(one) for one in value]
         return decode(value)
 
-    def _value_types(self) -> ValueTypes | None:
+    @property
+    def byteorder(self) -> Any:
+        """``little`` or ``big``: that of the kernel."""
+        return self.forms.byteorder
+
+
+class Forms:
+    """How a map's keys and values are read and written; holds nothing open.
+
+    Types are parsed when they are first needed, once.
+    """
+
+    __slots__ = ("_decoders", "_info", "_kernel", "_types", "byteorder")
+
+    def __init__(self, kernel: Kernel, info: Map) -> None:
+        self._kernel = kernel
+        self._info = info
+        self._types: ValueTypes | bool | None = False
+        self._decoders: tuple[Decoder, Decoder] | None = None
+        self.byteorder: Any = "little" if kernel.byteorder == "<" else "big"
+        """``little`` or ``big``: that of the kernel."""
+
+    def types(self) -> ValueTypes | None:
+        """The types of keys and values, None where the map has no BTF."""
         if self._types is False:
-            self._types = value_types(self._kernel, self.info)
+            self._types = value_types(self._kernel, self._info)
         return self._types  # type: ignore[return-value]  # not False any more
 
-    def _both(self) -> tuple[Decoder, Decoder]:
+    def both(self) -> tuple[Decoder, Decoder]:
         """What makes Python values of keys and of values."""
         if self._decoders is None:
-            types = self._value_types()
+            info, types = self._info, self.types()
             key = _decoder(types, types.key_id if types else 0)
-            if self.info.traits.holds and self.info.value_size == 4:
-                value: Decoder = self._number
+            if info.traits.holds and info.value_size == 4:
+                order = self.byteorder
+                value: Decoder = lambda data: int.from_bytes(data, order)  # noqa: E731
             else:
                 value = _decoder(types, types.value_id if types else 0)
             self._decoders = key, value
         return self._decoders
-
-    def _number(self, data: bytes) -> int:
-        return int.from_bytes(data, self.byteorder)
-
-    @property
-    def byteorder(self) -> Any:
-        """``little`` or ``big``: that of the kernel."""
-        return "little" if self._kernel.byteorder == "<" else "big"
 
 
 class _Items(ItemsView["Any", "Any"]):

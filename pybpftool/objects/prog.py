@@ -310,8 +310,8 @@ class ProgramReader:
         if self._metadata is None:
             from pybpftool.objects.prog_metadata import MetadataReader
 
-            self._metadata = MetadataReader(self._kernel, self.btf)
-        return self._metadata.read(map_ids)
+            self._metadata = MetadataReader(self._kernel)
+        return self._metadata.read(map_ids, self.btf)
 
     def btf(self, id: int) -> Btf:
         """The parsed BTF object ``id``; raises KernelError or FormatError."""

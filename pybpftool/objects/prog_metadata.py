@@ -66,18 +66,20 @@ def values(variables: Iterable[Variable]) -> dict[str, object]:
 
 
 class MetadataReader:
-    """Reads variables of one kernel; keeps which maps can hold them. ``btf`` reads BTF by id."""
+    """Reads variables of one kernel; keeps which maps can hold them."""
 
-    __slots__ = ("_btf", "_kernel", "_maps", "_with_metadata")
+    __slots__ = ("_kernel", "_maps", "_with_metadata")
 
-    def __init__(self, kernel: Kernel, btf: Callable[[int], Btf]) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._btf = btf
         self._maps: dict[int, dict[str, Any] | None] = {}
         self._with_metadata: dict[int, bool] = {}
 
-    def read(self, map_ids: Iterable[int]) -> Sequence[Variable]:
-        """The variables of a program that uses these maps."""
+    def read(self, map_ids: Iterable[int], btf_of: Callable[[int], Btf]) -> Sequence[Variable]:
+        """The variables of a program that uses these maps; ``btf_of`` reads BTF by its id.
+
+        That is a method of our owner, which we would keep alive for good.
+        """
         variables: list[Variable] = []
         try:
             id, info = self._rodata_map(map_ids)
@@ -89,7 +91,7 @@ class MetadataReader:
             finally:
                 self._kernel.close(obj)
             section = info["btf_value_type_id"]
-            btf = self._btf(info["btf_id"])
+            btf = btf_of(info["btf_id"])
             if btf.kind(section) != _BTF_KIND_DATASEC:
                 return variables
             for var, offset, _ in btf.secinfos(section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -167,6 +167,50 @@ def test_what_is_pinned_must_be_a_map() -> None:
     with pytest.raises(BpfError, match="is a prog, not a map"):
         OpenMap.pinned("/sys/fs/bpf/prog", kernel)
     assert kernel.opened == 0
+
+
+def test_a_closed_map_says_so() -> None:
+    kernel = Kept({u32(n): u32(n) for n in range(6)})
+    kernel.map(5, type=HASH, key_size=4, value_size=4, max_entries=9)
+    map = OpenMap.by_id(5, kernel)
+    raw, items, halfway = map.raw, map.items(), iter(map.items())
+    assert next(halfway) == (u32(0), u32(0)) == next(iter(items))
+    map.close()
+    map.close()
+    assert kernel.opened == 0
+    looks: list[Callable[[], object]] = [
+        lambda: map[1],
+        lambda: 1 in map,
+        lambda: len(map),
+        lambda: list(map),
+        lambda: list(items),
+        lambda: raw[u32(1)],
+        lambda: list(raw.values()),
+        lambda: list(halfway),
+    ]
+    for look in looks:
+        with pytest.raises(BpfError, match=r"^map 5 is closed$"):
+            look()
+    assert map.info.id == 5 and map.decode(u32(7)) == u32(7)
+
+
+def test_a_map_closes_with_the_last_reference() -> None:
+    kernel = Kept({u32(n): u32(n) for n in range(6)})
+    kernel.map(5, type=HASH, key_size=4, value_size=4, max_entries=9)
+    views: list[Callable[[OpenMap], object]] = [
+        lambda map: map[u32(1)] and map.raw,
+        iter,
+        lambda map: iter(map.raw.values()),
+        lambda map: map.items(),
+    ]
+    for view in views:
+        seen = view(OpenMap.by_id(5, kernel))
+        assert kernel.opened == 1
+        del seen
+        assert kernel.opened == 0
+    borrowed = OpenMap(kernel, kernel.open("map", 5))
+    del borrowed
+    assert kernel.opened == 1  # of who opened it
 
 
 @pytest.mark.live

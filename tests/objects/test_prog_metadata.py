@@ -64,9 +64,13 @@ def test_maps_are_read_where_names_promise_something(prefix: str) -> None:
             id, type=2, key_size=4, value_size=4, max_entries=1, name=name, btf_id=9,
             btf_value_type_id=section,
         )  # fmt: skip
-    reader = MetadataReader(kernel, lambda id: Btf.from_bytes(btf.build()))
-    found = [(each.name, each.json()) for each in reader.read([3, 4])]
+    reader = MetadataReader(kernel)
+
+    def btf_of(id: int) -> Btf:
+        return Btf.from_bytes(btf.build())
+
+    found = [(each.name, each.json()) for each in reader.read([3, 4], btf_of)]
     is_there = prefix == "bpf_metadata_"
     assert found == ([("version", 17)] if is_there else [])
     assert values_read == ([4] if is_there else [])
-    assert not reader.read([3]) and not reader.read([])
+    assert not reader.read([3], btf_of) and not reader.read([], btf_of)
