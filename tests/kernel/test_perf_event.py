@@ -15,13 +15,15 @@ from pybpftool.kernel import perf_event
 from pybpftool.kernel.perf_event import enable, event_attr, flag, set_prog
 from tests.support.abi import Headers, headers
 
+_FLAGS = [(f"flag_{number}", ctypes.c_uint64, 1) for number in range(64)]
+
 
 class _LittleFlags(ctypes.LittleEndianStructure):
-    _fields_ = [(f"flag_{number}", ctypes.c_uint64, 1) for number in range(64)]
+    _fields_ = _FLAGS
 
 
 class _BigFlags(ctypes.BigEndianStructure):
-    _fields_ = _LittleFlags._fields_
+    _fields_ = _FLAGS
 
 
 @pytest.mark.parametrize("row", headers(), ids=lambda row: row.machine)
