@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage: pybpftool cgroup { show | list } CGROUP [effective]
-       pybpftool cgroup tree [CGROUP_ROOT] [effective]
+       pybpftool cgroup tree [CGROUP [effective]]
        pybpftool cgroup attach CGROUP ATTACH_TYPE PROG [multi | override]
        pybpftool cgroup detach CGROUP ATTACH_TYPE PROG
        pybpftool cgroup help
@@ -66,7 +66,7 @@ def _show(ctx: Context, args: Args) -> None:
 
 
 def _tree(ctx: Context, args: Args) -> None:
-    """``cgroup tree [CGROUP_ROOT] [effective]``"""
+    """``cgroup tree [CGROUP [effective]]``"""
     kernel, json = ctx.kernel, ctx.json
     if args:
         root = args.take("the path of a cgroup")

@@ -112,13 +112,27 @@ class Program:
             )
         return link
 
-    def attach_xdp(self, ifindex: int) -> Link:
-        """Attach an XDP program to the network device of this number. Raises BpfError."""
-        return self._attached_to("bpf_program__attach_xdp", ifindex)
+    def attach_xdp(self, device: int | str) -> Link:
+        """Attach an XDP program to a network device: its index or its name. Raises BpfError."""
+        if isinstance(device, str):
+            from pybpftool.kernel.live import LiveKernel
 
-    def attach_cgroup(self, fd: int) -> Link:
-        """Attach it to the cgroup whose directory is open as ``fd``. Raises BpfError."""
-        return self._attached_to("bpf_program__attach_cgroup", fd)
+            device = LiveKernel().device_index(device, "")
+        return self._attached_to("bpf_program__attach_xdp", device)
+
+    def attach_cgroup(self, cgroup: int | str | os.PathLike[str]) -> Link:
+        """Attach it to a cgroup: a descriptor of its directory, or its path. Raises BpfError."""
+        if isinstance(cgroup, int):
+            return self._attached_to("bpf_program__attach_cgroup", cgroup)
+        try:
+            fd = os.open(cgroup, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "impossible name"
+            raise BpfError(f"cannot open the cgroup '{cgroup}': {reason}") from None
+        try:
+            return self._attached_to("bpf_program__attach_cgroup", fd)
+        finally:
+            os.close(fd)
 
     def run(self, data: bytes | None = None, ctx: bytes | None = None, repeat: int = 1) -> Outcome:
         """Run it on a packet or context in the kernel, ``repeat`` times. Raises BpfError."""
@@ -131,6 +145,8 @@ class Program:
         return run_program(LiveKernel(), prog, data, ctx, repeat)
 
     def _attached_to(self, function: str, place: int) -> Link:
+        if not isinstance(place, int):
+            raise TypeError(f"a place to attach to is a number or a name, not {place!r}")
         link = self._attached(function, place)
         if link is None:
             raise BpfError(f"the program '{self.name}' cannot be attached there")

@@ -280,6 +280,21 @@ def test_attaching_to_a_device_and_a_cgroup(tmp_path: Path) -> None:
         # Again: the link before is given back.
         again = skel.progs.pass_all.attach_cgroup(cgroup)
         assert again.fd > 0 and skel.progs.pass_all.link is again
+        skel.progs.pass_xdp.attach_xdp("lo")
+        for group_path in (path, Path(path)):
+            found_again = skel.progs.pass_all.attach_cgroup(group_path)
+            assert run("link", "show", "id", str(load.object_id(found_again.fd, "link"))).out
+        for attach, nowhere in (
+            (skel.progs.pass_xdp.attach_xdp, "nonesuch"),
+            (skel.progs.pass_all.attach_cgroup, "/nonesuch"),
+            (skel.progs.pass_all.attach_cgroup, "/etc/passwd"),
+            (skel.progs.pass_all.attach_cgroup, "a\0b"),
+        ):
+            with pytest.raises(BpfError, match=r"nonesuch|passwd|impossible name"):
+                attach(nowhere)
+        for attach in (skel.progs.pass_xdp.attach_xdp, skel.progs.pass_all.attach_cgroup):
+            with pytest.raises(TypeError):
+                attach(None)
         wrong: list[tuple[Any, int]] = [
             (skel.progs.pass_xdp.attach_xdp, 9999),
             (skel.progs.pass_all.attach_xdp, 1),
