@@ -11,6 +11,7 @@ import pytest
 
 from pybpftool.btf import rawdump
 from pybpftool.btf.c import dump as cdump
+from pybpftool.btf.c.text import Texts
 from pybpftool.btf.load import VMLINUX
 from pybpftool.btf.table import Btf
 from pybpftool.errors import FormatError
@@ -239,6 +240,31 @@ def test_endless_definitions(kind: str, tmp_path: Path) -> None:
     for words in ((), ("unsorted",), ("root_id", str(Btf.from_bytes(_doubling(kind)).count - 1))):
         result = run("btf", "dump", "file", str(path), "format", "c", *words)
         assert_one_sentence(result, "endless length")
+
+
+@pytest.mark.parametrize("kind", ["array", "function"])
+def test_deep_declarations_are_written_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = BtfBuilder()
+    inner = number = builder.add_int("int", 4, SIGNED)
+    for _ in range(300):
+        if kind == "array":
+            inner = builder.add_array(inner, number, 1)
+        else:
+            inner = builder.add_ptr(builder.add_func_proto(inner))
+    builder.add_typedef("deep", inner)
+    asked = []
+    chain = Texts.chain
+
+    def counted(texts: Texts, type_id: int, name: str, level: int) -> str:
+        asked.append(type_id)
+        return chain(texts, type_id, name, level)
+
+    monkeypatch.setattr(Texts, "chain", counted)
+    text = "".join(cdump.blocks(Btf.from_bytes(builder.build())))
+    assert asked == [inner]
+    function = f"{'(* ' * 299}(*deep)(void){')(void)' * 299}"
+    declared = "deep" + "[1]" * 300 if kind == "array" else function
+    assert f"typedef int {declared};\n" in text
 
 
 def test_names_that_occur_again() -> None:

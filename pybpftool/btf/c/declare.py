@@ -7,7 +7,6 @@ twice are numbered in the order in which they are first written.
 from __future__ import annotations
 
 from pybpftool.btf.c.numbers import Numbers
-from pybpftool.btf.c.sizes import MAX_NESTING
 from pybpftool.errors import FormatError
 from pybpftool.uapi.btf import (
     ARRAY,
@@ -41,6 +40,7 @@ _PLAIN = INLINE | NUMBERS | {TYPEDEF}
 _PTR_INFO, _ARRAY_INFO, _CONST_INFO = PTR << 24, ARRAY << 24, CONST << 24
 _DERIVED = frozenset((_PTR_INFO, _ARRAY_INFO, _CONST_INFO))
 MAX_CHAIN = 1 << 14
+_MOST_LINKS = 32
 # Definitions of more characters than this are the work of types that nest again and again.
 MAX_TEXT = 1 << 20
 # Where a member's name goes; no C name contains it.
@@ -55,6 +55,10 @@ class Inline(Exception):
 
 class Early(Exception):
     """A text that cannot be written before its turn."""
+
+
+class _Deep(Exception):
+    """A declaration of more links than are put together from those of its parts."""
 
 
 class TooLong(FormatError):
@@ -115,11 +119,17 @@ class Formats(dict[int, str]):
         if not found and info == _PTR_INFO:
             target = words[at + 1]
             found = self._struct(words, texts.offsets[target], target, "*")
-        if not found and info in _DERIVED and self._depth < MAX_NESTING:
+        if not found and info in _DERIVED:
             # One lookup leads to the next without a Python call that is counted.
+            if self._depth >= _MOST_LINKS:
+                raise _Deep
             self._depth += 1
             try:
                 found = self._derived(info, words, at)
+            except _Deep:
+                if self._depth > 1:
+                    raise
+                # What is that deep is written once, link by link.
             finally:
                 self._depth -= 1
         found = found or texts.format(type_id)
