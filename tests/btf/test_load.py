@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pybpftool.btf import load
 from pybpftool.btf.table import Btf
 from pybpftool.errors import BpfError, FormatError
 from tests.support.btfbuild import SIGNED, BtfBuilder
+from tests.support.elffile import object_file
 from tests.support.fakeattached import AttachedKernel
 
 PADDING = "long enough that names of split BTF lead out of a shorter base"
@@ -40,6 +42,15 @@ def test_one_file(files: tuple[str, str]) -> None:
     assert btf.find("int") == 1
     with pytest.raises(FormatError, match=r"cannot read BTF from '.*split.btf': "):
         load.from_file(files[1])
+
+
+def test_types_of_a_file_whose_other_sections_lie_beyond_its_end(tmp_path: Path) -> None:
+    data = bytearray(object_file({".BTF": base().build(), ".BTF.ext": bytes(8)}))
+    (table,) = struct.unpack_from("<Q", data, 40)  # e_shoff
+    struct.pack_into("<Q", data, table + 2 * 64 + 32, 1 << 20)  # sh_size
+    path = tmp_path / "cut.o"
+    path.write_bytes(data)
+    assert load.from_file(str(path)).find("int") == 1
 
 
 def test_split_btf_goes_on_top_of_the_file_before_it(files: tuple[str, str]) -> None:
