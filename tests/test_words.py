@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from pybpftool.cli.main import OBJECTS
+from pybpftool.uapi.prog_sections import PROG_SECTIONS
 
 ROOT = Path(__file__).parent.parent
 COMPLETION = ROOT / "pybpftool" / "data" / "pybpftool"
@@ -78,20 +80,21 @@ def synopsis(word: str) -> set[str]:
     return found
 
 
-def completed(*words: str) -> set[str]:
-    """What bash offers after these words."""
+def completed(*words: str, begun: str = "", path: str = "") -> set[str]:
+    """What bash offers after these words, where the next is begun; ``path`` has the commands."""
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash")
     script = (
-        'source "$1"; shift; COMP_WORDS=("$@" ""); COMP_CWORD=$#; _pybpftool;'
-        ' printf "%s\\n" "${COMPREPLY[@]}"'
+        'source "$1"; begun=$2; shift 2; COMP_WORDS=("$@" "$begun"); COMP_CWORD=$#;'
+        ' _pybpftool pybpftool; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(
-        [bash, "-c", script, "bash", str(COMPLETION), "pybpftool", *words],
+        [bash, "-c", script, "bash", str(COMPLETION), begun, "pybpftool", *words],
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"},
     )
     assert done.stderr == ""
     return set(done.stdout.split())
@@ -152,7 +155,8 @@ def test_objects_are_completed() -> None:
         ("net show", "dev netns all"),
         ("net attach", "xdp xdpgeneric xdpdrv xdpoffload tcx_ingress tcx_egress"),
         ("net attach xdp id 5", "dev"),
-        ("net attach xdp id 5 dev lo", "overwrite prepend"),
+        ("net attach xdp id 5 dev lo", "overwrite"),
+        ("net attach tcx_egress id 5 dev lo", "prepend"),
         ("cgroup attach /sys/fs/cgroup", "cgroup_inet_egress cgroup_sysctl cgroup_unix_connect"),
         ("cgroup attach /sys/fs/cgroup cgroup_device id 5", "multi override"),
         ("map lookup id 5", "key"),
@@ -161,7 +165,106 @@ def test_objects_are_completed() -> None:
         ("btf dump id 5", "format root_id"),
         ("btf dump id 5 format", "raw c"),
         ("btf dump map id 5", "key value kv all format"),
+        ("prog load a.o /sys/fs/bpf/p", "type map pinmaps autoattach kernel_btf"),
+        ("prog load a.o /sys/fs/bpf/p map idx 0", "id name pinned"),
     ],
 )
 def test_words_in_their_places(words: str, some: str) -> None:
     assert set(some.split()) <= completed(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "others"),
+    [
+        ("prog load a.o /sys/fs/bpf/p", "id name pinned"),
+        ("prog load a.o /sys/fs/bpf/p type xdp", "type"),
+        ("map create /sys/fs/bpf/m type hash key 4", "type key"),
+        ("map event_pipe id 5 cpu 0", "cpu"),
+        ("prog profile id 5 cycles", "cycles duration"),
+    ],
+)
+def test_words_that_have_no_place_any_more(words: str, others: str) -> None:
+    assert not set(others.split()) & completed(*words.split())
+
+
+def test_options_with_one_letter() -> None:
+    assert {"-i", "-k", "--json"} <= completed(begun="-")
+
+
+def test_types_of_programs_are_sections() -> None:
+    offered = completed("prog", "load", "a.o", "/sys/fs/bpf/p", "type")
+    sections = {name.rstrip("+") for name, *_ in PROG_SECTIONS}
+    assert offered <= sections
+    assert {name for name in sections if name.startswith("cgroup/")} <= offered
+
+
+NAMES = {"prog": "one_prog", "map": "one.map", "struct_ops": "one_ops"}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with a ``pybpftool`` that lists one object of a kind, and one of a bad name."""
+    path = tmp_path_factory.mktemp("commands") / "pybpftool"
+    cases = "".join(
+        f"""'-j {kind} show') echo '[{{"id":{len(kind)},"type":"x","name":"{name}","tag":"ab12",\
+"map_ids":[7]}},{{"id":99,"name":"$(rm x)"}}]';;\n"""
+        for kind, name in {**NAMES, "link": "no", "btf": "no"}.items()
+    )
+    path.write_text(
+        f'#!/bin/sh\ncase "$*" in\n{cases}'
+        "'feature list_builtins map_types') printf 'unspec\\nhash\\narray\\n';;\nesac\n"
+    )
+    path.chmod(0o755)
+    return str(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("prog show", "prog"),
+        ("prog dump xlated", "prog"),
+        ("prog load a.o /sys/fs/bpf/p map", "map"),
+        ("prog load a.o /sys/fs/bpf/p map name m", "map"),
+        ("prog attach", "prog"),
+        ("prog attach id 5 sk_msg_verdict", "map"),
+        ("map show", "map"),
+        ("map update id 5", "map"),
+        ("map create /sys/fs/bpf/m type hash_of_maps inner_map", "map"),
+        ("iter pin a.o /sys/fs/bpf/i map", "map"),
+        ("btf dump prog", "prog"),
+        ("btf dump map", "map"),
+        ("cgroup attach /sys/fs/cgroup cgroup_device", "prog"),
+        ("net attach xdp", "prog"),
+        ("struct_ops dump", "struct_ops"),
+        ("why map", "map"),
+    ],
+)
+def test_names_and_ids_of_objects(words: str, kind: str, commands: str) -> None:
+    assert completed(*words.split(), "name", path=commands) == {NAMES[kind]}
+    assert completed(*words.split(), "id", path=commands) == {str(len(kind)), "99"}
+
+
+def test_what_a_name_is_of(commands: str) -> None:
+    assert completed("prog", "show", "tag", path=commands) == {"ab12"}
+    assert completed("link", "show", "id", path=commands) == {"4", "99"}
+    assert completed("map", "create", "/m", "name", path=commands) == set()
+    assert completed("map", "create", "/m", "type", path=commands) == {"hash", "array"}
+    both = completed("map", "update", "id", "1", "value", "name", path=commands)
+    assert both == {NAMES["prog"], NAMES["map"]}
+
+
+@pytest.mark.parametrize("name", ["pybpftool", "bpftool"])
+def test_a_link_completes_a_command_of_its_name(tmp_path: Path, name: str) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    (tmp_path / name).symlink_to(COMPLETION)
+    script = 'source "$1" && complete -p'
+    done = subprocess.run(
+        [bash, "-c", script, "bash", str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {line.split()[-1] for line in done.stdout.splitlines()}
+    assert found == {"pybpftool", name}
