@@ -10,7 +10,7 @@ import struct
 from pybpftool.cli.refs import one_map
 from pybpftool.control.elements import MapWriter
 from pybpftool.errors import BpfError, KernelError, UsageError
-from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing
+from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, OutputRing
 from pybpftool.objects.map import read
 from pybpftool.output.hexrows import hex_text
 
@@ -31,11 +31,11 @@ class _Pipe:
     def __init__(self, ctx: Context, elements: MapWriter) -> None:
         self._ctx = ctx
         self._elements = elements
-        self._rings: dict[int, PerfRing] = {}
+        self._rings: dict[int, OutputRing] = {}
 
     def open(self, cpu: int, index: int) -> None:
         """Put a CPU's ring into a slot."""
-        ring = PerfRing(cpu)
+        ring = OutputRing(cpu)
         try:
             self._elements.update(struct.pack("=I", index), struct.pack("=i", ring.fd))
             # From here on samples arrive: close() takes the ring out again.

@@ -6,13 +6,12 @@ include/uapi/linux/perf_event.h), one ring for each CPU.
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from errno import EACCES, EINVAL, EPERM
 
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel import perf_event
+from pybpftool.kernel.rings import HEADER, PerfRing
 from pybpftool.kernel.syscall import perf_event_open
 from pybpftool.records import Record
 
@@ -35,11 +34,9 @@ _FLAGS = (
     | perf_event.BPF_EVENT
 )
 
-_HEAD, _TAIL = 128, 129  # words of struct perf_event_mmap_page
-_HEADER = struct.Struct("=IHH")  # type, misc, size
 _TRAILER = struct.Struct("=IIQ")  # pid, tid, time: of every record (sample_id_all)
 _EVENT = struct.Struct("=HHI8s")  # type, flags, id, tag
-_MOST_BYTES, _FEWEST_BYTES = 1 << 20, 1 << 15  # of a ring: pages have 4 KiB to 64 KiB
+_MOST_BYTES = 1 << 20  # of a ring
 _MOST_SYMBOLS = 1024  # kept of what belongs to no program
 _PREFIX = "bpf_prog_"
 
@@ -103,7 +100,7 @@ class BpfEvents:
         """What has arrived by now on all CPUs, in the order of time."""
         found: list[ProgEvent | LostEvents | CommEvent] = []
         for ring in self._rings:
-            found += ring.records()
+            found += ring.events()
         found.sort(key=lambda event: event[0])
         return found
 
@@ -114,60 +111,24 @@ class BpfEvents:
         self._rings.clear()
 
 
-class _Ring:
+class _Ring(PerfRing):
     """The ring of one CPU."""
 
+    __slots__ = ("_symbols",)
+
     def __init__(self, cpu: int) -> None:
-        self.cpu = cpu
-        self.fd = _open(cpu)
+        super().__init__(_open(cpu), cpu, _MOST_BYTES)
         self._symbols: list[str] = []
-        size = _MOST_BYTES
-        while True:
-            try:
-                self._area = mmap.mmap(self.fd, mmap.PAGESIZE + size, mmap.MAP_SHARED)
-                break
-            except OSError as error:
-                # As much as an unprivileged user may lock (kernel.perf_event_mlock_kb).
-                if error.errno == EPERM and size > max(_FEWEST_BYTES, mmap.PAGESIZE):
-                    size //= 2
-                    continue
-                os.close(self.fd)
-                raise KernelError.of(
-                    f"cannot map the perf ring of CPU {cpu}", error.errno or 0
-                ) from None
-        self._words = memoryview(self._area).cast("Q")
-        self._data = memoryview(self._area)[mmap.PAGESIZE :]
-        self._mask = size - 1
 
-    def close(self) -> None:
-        self._words.release()
-        self._data.release()
-        self._area.close()
-        os.close(self.fd)
-
-    def records(self) -> Iterator[ProgEvent | LostEvents | CommEvent]:
+    def events(self) -> Iterator[ProgEvent | LostEvents | CommEvent]:
         """What has arrived; symbols are kept for the program that follows them."""
-        words = self._words
-        tail, head = words[_TAIL], words[_HEAD]
-        while tail < head:
-            type, _, size = _HEADER.unpack(self._bytes(tail, _HEADER.size))
-            if size < _HEADER.size:
-                words[_TAIL] = head
-                return  # no record is that small: the ring is not to be trusted
-            record = self._bytes(tail, size)
-            tail += size
+        for type, record in self.records():
             event = self._event(type, record)
             if event is not None:
                 yield event
-        words[_TAIL] = tail
-
-    def _bytes(self, position: int, size: int) -> bytes:
-        at = position & self._mask
-        part = bytes(self._data[at : at + size])
-        return part if len(part) == size else part + bytes(self._data[: size - len(part)])
 
     def _event(self, type: int, record: bytes) -> ProgEvent | LostEvents | CommEvent | None:
-        at = _HEADER.size
+        at = HEADER.size
         end = len(record) - _TRAILER.size
         if end < at:
             return None

@@ -1,7 +1,7 @@
-"""Perf ring buffers behind a ``perf_event_array`` (perf_event_open(2), ``linux/perf_event.h``).
+"""Perf ring buffers (perf_event_open(2), ``linux/perf_event.h``).
 
-A ring receives what programs hand to ``bpf_perf_event_output()`` for the array's slot
-that its event is put into.
+That of a ``perf_event_array`` receives what programs hand to ``bpf_perf_event_output()`` for the
+array's slot that its event is put into.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from errno import EPERM
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.perf_event import (
@@ -29,9 +30,11 @@ RECORD_SAMPLE = 9
 
 _COUNT_SW_BPF_OUTPUT = 10
 _DATA_PAGES = 16
+_FEWEST_BYTES = 1 << 15  # of a ring: pages have 4 KiB to 64 KiB
 # struct perf_event_mmap_page, in 64-bit words.
 _HEAD, _TAIL = 128, 129
-_HEADER = struct.Struct("=IHH")  # type, misc, size
+HEADER = struct.Struct("=IHH")
+"""What a record begins with: type, misc, size of all of it."""
 _SAMPLE = struct.Struct("=QI")  # time, size of the raw data that follows
 _LOST = struct.Struct("=QQ")  # id, number
 
@@ -51,28 +54,31 @@ class Event:
 
 
 class PerfRing:
-    """The ring of one CPU; samples arrive once its descriptor is in the map."""
+    """The ring of one CPU's event ``fd``, which it closes, of ``size`` bytes: a power of two.
+
+    It is smaller where the kernel lets us lock less memory (kernel.perf_event_mlock_kb).
+    """
 
     __slots__ = ("_area", "_data", "_mask", "_words", "cpu", "fd")
 
-    def __init__(self, cpu: int) -> None:
+    def __init__(self, fd: int, cpu: int, size: int) -> None:
         self.cpu = cpu
-        self.fd = _open_event(cpu)
-        page = mmap.PAGESIZE
-        try:
-            self._area = mmap.mmap(self.fd, (_DATA_PAGES + 1) * page, mmap.MAP_SHARED)
-        except OSError as error:
-            os.close(self.fd)
-            raise KernelError.of(
-                f"cannot map the perf ring of CPU {cpu}", error.errno or 0
-            ) from None
+        self.fd = fd
+        while True:
+            try:
+                self._area = mmap.mmap(fd, mmap.PAGESIZE + size, mmap.MAP_SHARED)
+                break
+            except OSError as error:
+                if error.errno == EPERM and size > max(_FEWEST_BYTES, mmap.PAGESIZE):
+                    size //= 2
+                    continue
+                os.close(fd)
+                raise KernelError.of(
+                    f"cannot map the perf ring of CPU {cpu}", error.errno or 0
+                ) from None
         self._words = memoryview(self._area).cast("Q")
-        self._data = memoryview(self._area)[page:]
-        self._mask = _DATA_PAGES * page - 1
-
-    def enable(self) -> None:
-        """Let samples in (``PERF_EVENT_IOC_ENABLE``)."""
-        enable(self.fd, f"cannot enable the perf event of CPU {self.cpu}")
+        self._data = memoryview(self._area)[mmap.PAGESIZE :]
+        self._mask = size - 1
 
     def close(self) -> None:
         """Give back the memory and the event."""
@@ -81,36 +87,55 @@ class PerfRing:
         self._area.close()
         os.close(self.fd)
 
-    def events(self) -> Iterator[Event]:
-        """What has arrived by now; a record's room is the kernel's again after it was taken."""
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """The type and all bytes of what has arrived by now.
+
+        A record's room is the kernel's again after it was taken.
+        """
         words = self._words
-        tail = words[_TAIL]
-        head = words[_HEAD]
+        tail, head = words[_TAIL], words[_HEAD]
         while tail < head:
-            type, _, size = _HEADER.unpack(self._bytes(tail, _HEADER.size))
+            type, _, size = HEADER.unpack(self._bytes(tail, HEADER.size))
+            if size < HEADER.size:
+                words[_TAIL] = head
+                return  # no record is that small: the ring is not to be trusted
             record = self._bytes(tail, size)
             tail += size
             words[_TAIL] = tail
-            if size < _HEADER.size:
-                return  # no record is that small: the ring is not to be trusted
-            yield _event(type, record)
+            yield type, record
 
     def _bytes(self, position: int, size: int) -> bytes:
         at = position & self._mask
         part = bytes(self._data[at : at + size])
-        if len(part) < size:
-            part += bytes(self._data[: size - len(part)])
-        return part
+        return part if len(part) == size else part + bytes(self._data[: size - len(part)])
+
+
+class OutputRing(PerfRing):
+    """A ring for one CPU's samples, which arrive once its descriptor is in the map."""
+
+    __slots__ = ()
+
+    def __init__(self, cpu: int) -> None:
+        super().__init__(_open_event(cpu), cpu, _DATA_PAGES * mmap.PAGESIZE)
+
+    def enable(self) -> None:
+        """Let samples in (``PERF_EVENT_IOC_ENABLE``)."""
+        enable(self.fd, f"cannot enable the perf event of CPU {self.cpu}")
+
+    def events(self) -> Iterator[Event]:
+        """What has arrived by now."""
+        for type, record in self.records():
+            yield _event(type, record)
 
 
 def _event(type: int, record: bytes) -> Event:
     event = Event(type, len(record))
-    if type == RECORD_SAMPLE and len(record) >= _HEADER.size + _SAMPLE.size:
-        event.time, size = _SAMPLE.unpack_from(record, _HEADER.size)
-        start = _HEADER.size + _SAMPLE.size
+    if type == RECORD_SAMPLE and len(record) >= HEADER.size + _SAMPLE.size:
+        event.time, size = _SAMPLE.unpack_from(record, HEADER.size)
+        start = HEADER.size + _SAMPLE.size
         event.data = record[start : start + size]
-    elif type == RECORD_LOST and len(record) >= _HEADER.size + _LOST.size:
-        event.id, event.lost = _LOST.unpack_from(record, _HEADER.size)
+    elif type == RECORD_LOST and len(record) >= HEADER.size + _LOST.size:
+        event.id, event.lost = _LOST.unpack_from(record, HEADER.size)
     return event
 
 

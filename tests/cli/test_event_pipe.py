@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, PerfRing, _event
+from pybpftool.kernel.rings import RECORD_LOST, RECORD_SAMPLE, OutputRing, _event
 from tests.support import asm, load
 from tests.support.cli import assert_one_sentence, run
 from tests.support.descriptors import descriptors
@@ -256,7 +256,7 @@ def test_refusals(words: str, part: str) -> None:
         assert len(descriptors()) == before
 
 
-class _FakeRing(PerfRing):
+class _FakeRing(OutputRing):
     """A ring whose memory a test writes."""
 
     def __init__(self, records: bytes, start: int, size: int = 4096) -> None:

@@ -50,18 +50,18 @@ def test_loads_with_their_names() -> None:
     )
     for at in (0, 4000, 4090):
         ring = Ring(data, at)
-        assert list(ring.records()) == [
+        assert list(ring.events()) == [
             ProgEvent(99, True, 5, tag, ("main_prog", "sub"), 7, 8),
             ProgEvent(99, False, 6, tag, (), 7, 8),
         ]
-        assert list(ring.records()) == []  # their room is the kernel's again
+        assert list(ring.events()) == []  # their room is the kernel's again
 
 
 def test_a_symbol_may_come_long_before_its_program() -> None:
     ring = Ring(ksymbol(b"bpf_prog_0011223344556677"))
-    assert list(ring.records()) == []
+    assert list(ring.events()) == []
     ring = Ring(ksymbol(b"bpf_prog_0011223344556677") + event(1))
-    (found,) = ring.records()
+    (found,) = ring.events()
     assert isinstance(found, ProgEvent) and found.symbols == ()  # it has no name
 
 
@@ -72,7 +72,7 @@ def test_lost_records_and_names_of_tasks() -> None:
         + record(3, struct.pack("=II", 100, 101) + b"agent\xff\0")
         + record(77, b"what is this")
     )
-    assert list(Ring(data).records()) == [
+    assert list(Ring(data).events()) == [
         LostEvents(99, 3, 42),
         LostEvents(99, 3, 8),
         CommEvent(99, 100, 101, "agent\udcff"),
@@ -80,6 +80,6 @@ def test_lost_records_and_names_of_tasks() -> None:
 
 
 def test_damaged_rings_end() -> None:
-    assert list(Ring(struct.pack("=IHH", 18, 0, 3) + bytes(64)).records()) == []
-    (found,) = Ring(struct.pack("=IHH", 18, 0, 8) + event(2)).records()
+    assert list(Ring(struct.pack("=IHH", 18, 0, 3) + bytes(64)).events()) == []
+    (found,) = Ring(struct.pack("=IHH", 18, 0, 8) + event(2)).events()
     assert isinstance(found, ProgEvent) and found.id == 5
