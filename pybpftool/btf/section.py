@@ -206,35 +206,46 @@ class TypeSection:
 
     def _scan(self, until: int) -> None:
         """Find where types begin, as far as the own type number ``until`` (from 0)."""
+        end = len(self.words) + 1
+        if self._position >= end:
+            return
+        offsets = self._offsets
+        known = len(offsets)
+        try:
+            self._position = self._scanned(until)
+        except IndexError:
+            position = offsets.pop()
+            if position != end:
+                last = self.start_id + len(offsets) - 1
+                del offsets[known:]  # who asks again is refused again
+                raise FormatError(f"the BTF's type [{last}] is cut off") from None
+            self._position = position
+
+    def _scanned(self, until: int) -> int:
+        """The place behind the types that are scanned; IndexError behind the last place found.
+
+        A function of its own: where memory is short in a ``try`` of one as long as this, CPython
+        3.11 wants memory to leave it, and does so for good.
+        """
         offsets = self._offsets
         position = self._position
-        end = len(self.words) + 1
-        if position == end or position > end:
-            return
         words = self.words
         sizes = self.sizes
         append = offsets.append
-        try:
-            if until - len(offsets) > 1 << 20:
-                while True:
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-                    append(position)
-                    position += sizes[words[position]]
-            for _ in range(until + 1 - len(offsets)):
+        if until - len(offsets) > 1 << 20:
+            while True:
                 append(position)
                 position += sizes[words[position]]
-        except IndexError:
-            offsets.pop()
-            if position != end:
-                raise FormatError(
-                    f"the BTF's type [{self.start_id + len(offsets) - 1}] is cut off"
-                ) from None
-        self._position = position
+                append(position)
+                position += sizes[words[position]]
+                append(position)
+                position += sizes[words[position]]
+                append(position)
+                position += sizes[words[position]]
+        for _ in range(until + 1 - len(offsets)):
+            append(position)
+            position += sizes[words[position]]
+        return position
 
     def places_of(self, word: int) -> Iterator[int]:
         """Indexes into :attr:`words` at which there is this number, ascending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 import sys
+from errno import ENOMEM
 
 from pybpftool.cli.context import Context
 from pybpftool.cli.grammar import Args, select
@@ -50,15 +51,7 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
     ctx = Context(options, out, kernel)
     try:
         try:
-            if isinstance(stop, HelpWanted):
-                if not (stop.words and show_help(ctx, stop.words)):
-                    dispatch(ctx, ["help"])
-            elif stop is not None:
-                raise stop
-            else:
-                if options.base_btf:
-                    _ = ctx.base_btf
-                dispatch(ctx, words)
+            _obey(ctx, stop, words)
         except BpfError as error:
             if out.failure:
                 raise
@@ -70,14 +63,17 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
         except ClosedPipe:
             raise
         except Exception as error:
-            if options.debug or not is_last_resort:
+            if isinstance(error, OSError) and error.errno == ENOMEM:
+                is_short = True
+            elif options.debug or not is_last_resort:
                 raise
-            ctx.error(_own_fault(error))
+            else:
+                ctx.error(_own_fault(error))
         except KeyboardInterrupt:
             _finish(ctx)
             return EXIT_INTERRUPTED
         if is_short:
-            ctx.error("there is not enough memory for this")
+            _tell_shortage(ctx)
         # Upstream quirk: what -h answers as JSON ends without a newline.
         _finish(ctx, "" if isinstance(stop, HelpWanted) else "\n")
     except ClosedPipe:
@@ -88,6 +84,19 @@ def main(argv: Sequence[str], kernel: Kernel | None = None, *, is_last_resort: b
         out.discard()
         ctx.error(error)
     return ctx.failure_status if ctx.failed else ctx.status
+
+
+def _obey(ctx: Context, stop: Exception | None, words: list[str]) -> None:
+    """Run the command, show the help that was asked for, or raise what is wrong with options."""
+    if isinstance(stop, HelpWanted):
+        if not (stop.words and show_help(ctx, stop.words)):
+            dispatch(ctx, ["help"])
+        return
+    if stop is not None:
+        raise stop
+    if ctx.options.base_btf:
+        _ = ctx.base_btf
+    dispatch(ctx, words)
 
 
 def dispatch(ctx: Context, words: Sequence[str]) -> None:
@@ -125,6 +134,16 @@ def show_help(ctx: Context, words: Sequence[str]) -> bool:
 
     show_usage(ctx, word, text, words[1:])
     return True
+
+
+def _tell_shortage(ctx: Context) -> None:
+    """Say that memory is short; what was to be printed needs some, too, and may have to go."""
+    try:
+        ctx.out.flush()
+    except MemoryError:
+        ctx.out.discard()
+        ctx.json = None  # what is left of the document is none
+    ctx.error("there is not enough memory for this")
 
 
 def _own_fault(error: Exception) -> str:

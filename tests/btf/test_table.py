@@ -167,6 +167,20 @@ def test_references_out_of_range(what: str) -> None:
     assert trusted.count > 1
 
 
+def test_a_type_that_is_cut_off_is_refused_again_and_again() -> None:
+    builder = BtfBuilder()
+    builder.add_int("int", 4)
+    builder.add_struct("s", 8, [("a", 1, 0), ("b", 1, 32)])
+    blob = bytearray(builder.build())
+    (types_len,) = struct.unpack_from("<I", blob, 12)
+    struct.pack_into("<I", blob, 12, types_len - 4)
+    btf = Btf.from_bytes(bytes(blob), None, is_trusted=True)
+    for _ in range(3):
+        with pytest.raises(FormatError, match=r"type \[2\] is cut off"):
+            _ = btf.count
+    assert btf.kind(1) == 1
+
+
 def test_self_reference_ends() -> None:
     builder = BtfBuilder()
     builder.add_typedef("loop", 1)

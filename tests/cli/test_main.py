@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import posix
+import resource
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from pybpftool.cli import options as options_module
 from pybpftool.cli.context import Context
 from pybpftool.cli.options import Options
 from pybpftool.errors import BpfError, UsageError
+from pybpftool.output.stream import Output
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakekernel import FakeKernel
 
@@ -242,12 +244,36 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("error", "sentence"),
-        [(RecursionError(), "nested too deeply"), (MemoryError(), "not enough memory")],
+        [
+            (RecursionError(), "nested too deeply"),
+            (MemoryError(), "not enough memory"),
+            (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
+        ],
     )
     def test_exhaustion(self, error: Exception, sentence: str) -> None:
         with mock.patch.object(entry, "dispatch", side_effect=error):
             assert_one_sentence(run("version"), sentence)
             assert sentence in run("-j", "version").json["error"]
+
+    @pytest.mark.parametrize("mode", [(), ("-j",)])
+    def test_output_that_there_is_no_memory_to_write(
+        self, mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def short(ctx: Context, words: object) -> None:
+            if ctx.json is not None:
+                ctx.json.begin_array()
+            monkeypatch.setattr(Output, "flush", flush)
+            ctx.out.write("begun")
+            raise MemoryError
+
+        def flush(out: Output) -> None:
+            if out._pieces:
+                raise MemoryError
+
+        with mock.patch.object(entry, "dispatch", short):
+            result = run(*mode, "version")
+        assert_one_sentence(result, "not enough memory")
+        assert result.out == b""
 
     @pytest.mark.parametrize(
         ("error", "sentence"),
@@ -517,3 +543,29 @@ class TestRun:
         )  # fmt: skip
         assert done.stderr == b"0 True []\n"
         assert done.stdout
+
+
+def limited(mib: float, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """What a command comes to in an address space of this size; it may not take forever."""
+    size = int(mib * (1 << 20))
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "utf8", "-c",
+         "import sys; sys.path.insert(0, '.'); from pybpftool.cli.main import run; run()", *words],
+        capture_output=True, check=False, timeout=30,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/btf/vmlinux").exists(), reason="the kernel has no BTF")
+@pytest.mark.parametrize("form", ["raw", "c"])
+def test_a_shortage_of_memory_ends_in_a_sentence(form: str) -> None:
+    """Wherever it comes, which the size decides; CPython 3.11 could go on forever."""
+    least = next(mib for mib in range(8, 512, 2) if not limited(mib, "version").returncode)
+    seen = set()
+    for more in range(2, 16):
+        words = ("btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", form)
+        result = limited(least + 0.7 * more, *words)
+        assert result.returncode in (0, 255), result.stderr
+        assert result.stderr.count(b"\n") == (1 if result.returncode else 0), result.stderr
+        seen.add(result.returncode)
+    assert 255 in seen
