@@ -42,7 +42,7 @@ from pybpftool.control.assembly import (
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.perf_event import TYPE_TRACEPOINT, enable, event_attr, set_prog
-from pybpftool.kernel.syscall import Buffer, bpf, checked, perf_event_open
+from pybpftool.kernel.syscall import ELEM_ATTR, Buffer, bpf, checked, perf_event_open
 from pybpftool.records import Record
 from pybpftool.uapi import bpf as uapi
 
@@ -72,7 +72,6 @@ _MOST_CALLS = 4096  # that are under way at a time
 _RING_BYTES = 1 << 22
 _BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1  # BPF_RINGBUF_*_BIT
 _LOAD = struct.Struct("=IIQQIIQII16s")
-_ELEM = struct.Struct("=I4xQQQ")
 _NO_COMMAND = 0x7FFF7079  # which no kernel knows: by its record we learn who we are
 
 
@@ -228,14 +227,14 @@ class BpfCalls:
 
     def _change_settings(self, value: bytes) -> None:
         key, data = Buffer(4), Buffer.of(value)
-        attr = Buffer.of(_ELEM.pack(self._settings, key.address, data.address, 0))
-        result = bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, _ELEM.size)
+        attr = Buffer.of(ELEM_ATTR.pack(self._settings, key.address, data.address, 0))
+        result = bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, ELEM_ATTR.size)
         checked("cannot tell a program who we are", result)
 
     def _settings_value(self) -> bytearray:
         key, data = Buffer(4), Buffer(16)
-        attr = Buffer.of(_ELEM.pack(self._settings, key.address, data.address, 0))
-        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, _ELEM.size)
+        attr = Buffer.of(ELEM_ATTR.pack(self._settings, key.address, data.address, 0))
+        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, ELEM_ATTR.size)
         checked("cannot read what was lost", result)
         return data.data
 

@@ -7,7 +7,7 @@ import struct
 from pybpftool.control.libbpf import Messages, library
 from pybpftool.control.refusal import check_file, refused
 from pybpftool.errors import KernelError
-from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.kernel.syscall import F_SLEEPABLE, INFO_ATTR, Buffer, bpf
 from pybpftool.uapi.bpf import BPF_OBJ_GET_INFO_BY_FD, MAP_TYPES
 
 TYPE_CHECKING = False
@@ -29,11 +29,8 @@ LOG_ALL = 1 | 2 | LOG_STATISTICS
 F_LINK = 1 << 13
 """BPF_F_LINK (v6.4): a map of struct_ops takes effect through a link."""
 
-F_SLEEPABLE = 1 << 4
-"""BPF_F_SLEEPABLE of BPF_PROG_LOAD."""
 
 _STRUCT_OPS = MAP_TYPES.index("struct_ops")
-_INFO = struct.Struct("=IIQ")  # union bpf_attr: bpf_fd, info_len, info
 
 
 class Program:
@@ -189,11 +186,11 @@ def name_of(path: str) -> str:
 def object_info(fd: int, size: int = 64) -> bytes:
     """The first bytes of what the kernel tells of an open program, map or link."""
     info = Buffer(size)
-    attr = Buffer.of(_INFO.pack(fd, len(info.data), info.address))
+    attr = Buffer.of(INFO_ATTR.pack(fd, len(info.data), info.address))
     result = bpf(BPF_OBJ_GET_INFO_BY_FD, attr.address, len(attr.data))
     if result < 0:
         raise KernelError.of("cannot ask the kernel what was loaded", -result)
-    return bytes(info.data[: _INFO.unpack(attr.data)[1]])
+    return bytes(info.data[: INFO_ATTR.unpack(attr.data)[1]])
 
 
 def object_id(fd: int) -> int:

@@ -8,7 +8,6 @@ from errno import EINVAL
 from pybpftool.control import require_live
 from pybpftool.control.apart import apart
 from pybpftool.control.bpf_object import (
-    F_SLEEPABLE,
     LOG_ALL,
     LOG_WHOLE,
     BpfObjectFile,
@@ -19,7 +18,7 @@ from pybpftool.control.pin import PinSet, is_there
 from pybpftool.control.refusal import logs
 from pybpftool.elf import prog_sections
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.syscall import path_bytes
+from pybpftool.kernel.syscall import F_SLEEPABLE, path_bytes
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import MAP_TYPES, PROG_TYPES
 from pybpftool.uapi.prog_sections import ATTACH_BTF, SLEEPABLE, XDP_FRAGS

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posix
-import struct
 from errno import EEXIST
 
 from pybpftool.control import require_live
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.pins import is_bpffs
-from pybpftool.kernel.syscall import Buffer, bpf, path_bytes
+from pybpftool.kernel.syscall import PATH_ATTR, Buffer, bpf, path_bytes
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from pybpftool.kernel.interface import Kernel
 
-_PIN_ATTR = struct.Struct("=QII")  # union bpf_attr: pathname, bpf_fd, file_flags
 _PIN, _DIRECTORY, _MOUNTS = range(3)  # what was made
 _NOTHING = -1  # all was taken back
 
@@ -145,7 +143,7 @@ def pin_object(fd: int, path: str) -> None:
     if b"\0" in raw:
         raise BpfError("a path cannot contain a null byte")
     name = Buffer.of(raw + b"\0")
-    attr = Buffer.of(_PIN_ATTR.pack(name.address, fd, 0))
+    attr = Buffer.of(PATH_ATTR.pack(name.address, fd, 0))
     result = bpf(uapi.BPF_OBJ_PIN, attr.address, len(attr.data))
     if result == -EEXIST:
         raise KernelError(

@@ -34,6 +34,7 @@ from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import PROG_INFO
 from pybpftool.kernel.perf_event import DISABLED, EXCLUDE_USER, enable, event_attr
 from pybpftool.kernel.syscall import (
+    ELEM_ATTR,
     ENOTSUPP,
     Buffer,
     bpf,
@@ -146,7 +147,6 @@ _LOAD_SIZE, _LOG_AT, _NAME_AT, _ATTACH_TYPE_AT, _TARGET_AT = 116, 24, 48, 68, 10
 _LOG_BYTES = 1 << 16
 _NO_TRAMPOLINES = "this kernel has no BPF trampolines, by which programs are attached to programs"
 _TRACING = uapi.PROG_TYPES.index("tracing")
-_UPDATE = struct.Struct("=I4xQQQ")  # map_fd, key, value, flags
 _OPEN = struct.Struct("=QI4x")  # name, prog_fd
 
 
@@ -339,15 +339,15 @@ class _Meter:
 
     def _put(self, index: int, event: int) -> None:
         key, value = Buffer.of(_WORD_32.pack(index)), Buffer.of(_WORD_32.pack(event))
-        attr = Buffer.of(_UPDATE.pack(self._events, key.address, value.address, 0))
+        attr = Buffer.of(ELEM_ATTR.pack(self._events, key.address, value.address, 0))
         what = "cannot put a perf event into a map"
-        checked(what, bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, _UPDATE.size))
+        checked(what, bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, ELEM_ATTR.size))
 
     def sums(self) -> Profile:
         """What has been added up on all CPUs."""
         key, values = Buffer(4), Buffer(self._size * self._cpus)
-        attr = Buffer.of(_UPDATE.pack(self._sum, key.address, values.address, 0))
-        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, _UPDATE.size)
+        attr = Buffer.of(ELEM_ATTR.pack(self._sum, key.address, values.address, 0))
+        result = bpf(uapi.BPF_MAP_LOOKUP_ELEM, attr.address, ELEM_ATTR.size)
         checked("cannot read what was counted", result)
         count = self._size // _WORD
         words = struct.unpack(f"={count * self._cpus}Q", values.data)

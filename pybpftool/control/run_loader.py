@@ -10,7 +10,7 @@ from pybpftool.control import require_live
 from pybpftool.control.bpf_object import LOG_ALL
 from pybpftool.control.refusal import by_verifier
 from pybpftool.errors import LoadError
-from pybpftool.kernel.syscall import Buffer, bpf
+from pybpftool.kernel.syscall import ELEM_ATTR, F_SLEEPABLE, INFO_ATTR, Buffer, bpf
 from pybpftool.uapi import bpf as uapi
 
 TYPE_CHECKING = False
@@ -27,10 +27,6 @@ _LOG_SIZE = (1 << 24) - 1
 # excl_prog_hash, excl_prog_hash_size (v6.18); the rest stays zero.
 _CREATE = struct.Struct("=4I12x16s36xQI4x")
 _CREATE_SIZE, _CREATE_OLD_SIZE = 92, 48
-# BPF_MAP_UPDATE_ELEM: map_fd, key, value, flags
-_UPDATE = struct.Struct("=I4xQQQ")
-# BPF_OBJ_GET_INFO_BY_FD: bpf_fd, info_len, info
-_INFO = struct.Struct("=IIQ")
 _HASH_SIZE = 32
 _MAP_INFO_HASH = 88  # struct bpf_map_info: hash, hash_size (v6.18), at this offset
 # BPF_PROG_LOAD: prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, prog_flags,
@@ -44,7 +40,6 @@ _CONTEXT = struct.Struct("=4IQ")
 # Room for what the loader says of its maps and programs: no more than libbpf has in one (64 of 16
 # bytes, 32 of 4).
 _DESCRIPTORS = 64 * 16 + 32 * 4
-_F_SLEEPABLE = 1 << 4
 
 
 def run(
@@ -121,7 +116,7 @@ def _data_map(loader: Loader, what: str, signature: Signature | None, opened: li
         raise LoadError(f"{what}: signed programs need Linux 6.18 or newer", E2BIG)
     opened.append(_done(what, "its data", fd))
     key, value = Buffer(4), Buffer.of(loader.data)
-    attr = Buffer.of(_UPDATE.pack(fd, key.address, value.address, 0))
+    attr = Buffer.of(ELEM_ATTR.pack(fd, key.address, value.address, 0))
     _done(what, "its data", bpf(uapi.BPF_MAP_UPDATE_ELEM, attr.address, len(attr.data)))
     attr = Buffer.of(struct.pack("=I", fd))
     _done(what, "its data", bpf(uapi.BPF_MAP_FREEZE, attr.address, len(attr.data)))
@@ -130,7 +125,7 @@ def _data_map(loader: Loader, what: str, signature: Signature | None, opened: li
         hash = Buffer(_HASH_SIZE)
         info = Buffer(_MAP_INFO_HASH + 16)
         struct.pack_into("=QI", info.data, _MAP_INFO_HASH, hash.address, _HASH_SIZE)
-        attr = Buffer.of(_INFO.pack(fd, len(info.data), info.address))
+        attr = Buffer.of(INFO_ATTR.pack(fd, len(info.data), info.address))
         _done(what, "a hash", bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, len(attr.data)))
     return fd
 
@@ -151,7 +146,7 @@ def _load(
             uapi.PROG_TYPES.index("syscall"), len(loader.insns) // _INSN_SIZE,
             insns.address, licence.address,
             level if log else 0, len(log.data) if log else 0, log.address if log else 0,
-            _F_SLEEPABLE, b"__loader.prog", fds.address,
+            F_SLEEPABLE, b"__loader.prog", fds.address,
             signed.address if signed else 0, len(signed.data) if signed else 0,
             signature.keyring if signature is not None else 0,
         )

@@ -8,7 +8,7 @@ from errno import ENOSPC
 
 from pybpftool.errors import KernelError
 from pybpftool.kernel.interface import BpfObject
-from pybpftool.kernel.syscall import Buffer, bpf, pidfd_getfd, repeated_call
+from pybpftool.kernel.syscall import INFO_ATTR, Buffer, bpf, pidfd_getfd, repeated_call
 from pybpftool.uapi import bpf as uapi
 
 # Offset of the cookie in the arm of each kind of perf event link.
@@ -30,7 +30,6 @@ _hidden: dict[int, int] = {}  # link id -> cookie, as the last walk found them
 _walked = 0  # the newest link that this walk can have met
 _NO_LINK_IS_NEWER = 1 << 32
 _NAME_FIELDS = struct.Struct("=QI")
-_INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 
 
 def link_details(link: BpfObject, uses_iterators: bool = False) -> dict[str, bytes]:
@@ -133,12 +132,12 @@ def _c_bytes() -> bytes:
 
 
 def _request(link: BpfObject) -> bytes:
-    _INFO_ATTR.pack_into(_attr.data, 0, link.fd, _INFO_SIZE, _info.address)
+    INFO_ATTR.pack_into(_attr.data, 0, link.fd, _INFO_SIZE, _info.address)
     result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, 16)
     # ENOSPC tells of a name that was cut, as of any other name too long for a page.
     if result < 0 and result != -ENOSPC:
         raise KernelError.of(f"cannot get the details of link {link.id}", -result)
-    _, length, _ = _INFO_ATTR.unpack(_attr.data)
+    _, length, _ = INFO_ATTR.unpack(_attr.data)
     return bytes(_info.data[:length])
 
 
@@ -156,9 +155,9 @@ def held_infos(pid: int, numbers: list[int]) -> dict[int, bytes] | None:
     infos: dict[int, bytes] = {}
     try:
         request, arguments = repeated_call(
-            uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, _INFO_ATTR.size
+            uapi.BPF_OBJ_GET_INFO_BY_FD, _attr.address, INFO_ATTR.size
         )
-        _INFO_ATTR.pack_into(_attr.data, 0, 0, 0, _info.address)
+        INFO_ATTR.pack_into(_attr.data, 0, 0, 0, _info.address)
         asked, length, id = _attr.number(0), _attr.number(4), _info.number(4)
         data, close = _info.data, posix.close
         copy = pidfd_getfd(pidfd)

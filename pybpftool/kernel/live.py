@@ -19,6 +19,9 @@ from pybpftool.kernel.interface import (
 )
 from pybpftool.kernel.syscall import (
     ELEM_ATTR,
+    INFO_ATTR,
+    PATH_ATTR,
+    PATH_MAX,
     Buffer,
     bpf,
     if_indextoname,
@@ -85,9 +88,6 @@ _NULL = bytes(8)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 _ID_ATTR = struct.Struct("=III")  # start_id or id, next_id, open_flags
-_INFO_ATTR = struct.Struct("=IIQ")  # bpf_fd, info_len, info
-_PATH_ATTR = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
-_PATH_MAX = 4096  # include/uapi/linux/limits.h: the zero byte included
 
 # Larger than any struct bpf_*_info known today; a kernel fills what it knows and
 # refuses only a tail that is not zero (bpf_check_uarg_tail_zero()).
@@ -115,7 +115,7 @@ class LiveKernel(Kernel):
         self._attr = Buffer(128)
         self._info = Buffer(_INFO_SIZE)
         self._no_info = bytes(_INFO_SIZE)
-        self._path = Buffer(_PATH_MAX)
+        self._path = Buffer(PATH_MAX)
         self._fdinfo_of = (-1, -1)
         self._open: set[int] = set()
         self._asked: tuple[BpfObject, MapElements] | None = None
@@ -149,14 +149,14 @@ class LiveKernel(Kernel):
         Both are emptied by others when they have become too old.
         """
         # Failed calls are made again, to learn their errno.
-        next_attr, id_attr, info_attr = Buffer(8), Buffer(12), Buffer(_INFO_ATTR.size)
+        next_attr, id_attr, info_attr = Buffer(8), Buffer(12), Buffer(INFO_ATTR.size)
         next_id, next_args = repeated_call(_NEXT_ID[kind], next_attr.address, 8)
         by_id, id_args = repeated_call(_FD_BY_ID[kind], id_attr.address, 12)
         get_info, info_args = repeated_call(
-            uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, _INFO_ATTR.size
+            uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, INFO_ATTR.size
         )
         _ID_ATTR.pack_into(id_attr.data, 0, 0, 0, _OPEN_FLAGS.get(kind, 0))
-        _INFO_ATTR.pack_into(info_attr.data, 0, 0, 0, self._info.address)
+        INFO_ATTR.pack_into(info_attr.data, 0, 0, 0, self._info.address)
         start, following = next_attr.number(0), next_attr.number(4)
         wanted, asked, length = id_attr.number(0), info_attr.number(0), info_attr.number(4)
         answer, blank, size = memoryview(self._info.data), self._no_info, _INFO_SIZE
@@ -251,12 +251,12 @@ class LiveKernel(Kernel):
         raw = path_bytes(path)
         if b"\0" in raw:
             return -EINVAL
-        if len(raw) >= _PATH_MAX:
+        if len(raw) >= PATH_MAX:
             return -ENAMETOOLONG
         name = self._path
         name.data[: len(raw) + 1] = raw + b"\0"
-        _PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
-        return bpf(uapi.BPF_OBJ_GET, self._attr.address, _PATH_ATTR.size)
+        PATH_ATTR.pack_into(self._attr.data, 0, name.address, 0, flags)
+        return bpf(uapi.BPF_OBJ_GET, self._attr.address, PATH_ATTR.size)
 
     def _described_or_closed(self, kind: str, fd: int, what: str, id: int = 0) -> BpfObject:
         try:
@@ -285,7 +285,7 @@ class LiveKernel(Kernel):
     def _get_info(self, fd: int, buffer: Buffer, size: int) -> int:
         """BPF_OBJ_GET_INFO_BY_FD into ``buffer``: the length that was filled, or -errno."""
         attr = self._attr
-        _INFO_ATTR.pack_into(attr.data, 0, fd, size, buffer.address)
+        INFO_ATTR.pack_into(attr.data, 0, fd, size, buffer.address)
         result = bpf(uapi.BPF_OBJ_GET_INFO_BY_FD, attr.address, 16)
         if result < 0:
             return result

@@ -12,7 +12,7 @@ import posix
 import sys
 from struct import Struct
 
-from pybpftool.kernel.syscall import ELEM_ATTR, Buffer, bpf
+from pybpftool.kernel.syscall import ELEM_ATTR, F_SLEEPABLE, INFO_ATTR, Buffer, bpf
 from pybpftool.kernel.typefind import KernelTypes, mapped, opened
 from pybpftool.uapi import bpf as uapi
 
@@ -25,7 +25,6 @@ PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR, _SEQ_WRITE = 113, 115, 127
 _BTF_FIND_BY_NAME_KIND = 167  # v5.14, 3d78417b60fb
 _KIND_FUNC = 12
 _PROG_TYPE_TRACING, PROG_TYPE_SYSCALL = 26, 31
-_F_SLEEPABLE = 1 << 4
 _BPF_TRACE_ITER = 28
 
 _INSN = Struct("<BBhi")
@@ -65,12 +64,11 @@ def copied_types() -> KernelTypes | None:
     try:
         fd = own.keep(call(uapi.BPF_BTF_GET_FD_BY_ID, Struct("=I").pack(1)))
         info = Buffer(32)  # struct bpf_btf_info
-        request = Struct("=IIQ")
-        call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        call(uapi.BPF_OBJ_GET_INFO_BY_FD, INFO_ATTR.pack(fd, 32, info.address))
         size = int.from_bytes(info.data[8:12], sys.byteorder)
         data = Buffer(size)
         info.data[:] = Struct("=QIIQII").pack(data.address, size, 0, 0, 0, 0)
-        call(uapi.BPF_OBJ_GET_INFO_BY_FD, request.pack(fd, 32, info.address))
+        call(uapi.BPF_OBJ_GET_INFO_BY_FD, INFO_ATTR.pack(fd, 32, info.address))
         return KernelTypes(data.data)
     except (Refused, ValueError):
         return opened()
@@ -116,7 +114,7 @@ def loaded(code: bytes, own: Descriptors, type: int, target: int = 0) -> int:
         word.pack_into(attr, _EXPECTED_ATTACH_TYPE, _BPF_TRACE_ITER)
         word.pack_into(attr, _ATTACH_BTF_ID, target)
     else:
-        word.pack_into(attr, _PROG_FLAGS, _F_SLEEPABLE)
+        word.pack_into(attr, _PROG_FLAGS, F_SLEEPABLE)
     return own.keep(call(uapi.BPF_PROG_LOAD, bytes(attr)))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import posix
 from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
-from struct import Struct
 
 from pybpftool.cdata import get_errno
 from pybpftool.errors import KernelError
 from pybpftool.kernel.descent import LONG, Descent
 from pybpftool.kernel.syscall import (
+    INFO_ATTR,
+    PATH_ATTR,
+    PATH_MAX,
     Buffer,
     file_system_type,
     path_bytes,
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
-_PATH_MAX = 4096  # include/uapi/linux/limits.h: the zero byte included
-_PATH_ATTR = Struct("=QII")  # pathname, bpf_fd, file_flags
-_INFO_ATTR = Struct("=IIQ")  # bpf_fd, info_len, info
 # Type and id, with which struct bpf_prog_info, bpf_map_info and bpf_link_info begin.
 _HEAD_SIZE = 8
 
@@ -167,14 +166,14 @@ def pinned_objects(links: tuple[str, ...]) -> Iterator[tuple[int, str]]:
         numbers = posix.open("/proc/self/fd", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:
         return
-    name, attr = Buffer(_PATH_MAX), Buffer(_PATH_ATTR.size)
-    info, info_attr = Buffer(_HEAD_SIZE), Buffer(_INFO_ATTR.size)
-    _PATH_ATTR.pack_into(attr.data, 0, name.address, 0, 0)
-    open_it, arguments = repeated_call(uapi.BPF_OBJ_GET, attr.address, _PATH_ATTR.size)
+    name, attr = Buffer(PATH_MAX), Buffer(PATH_ATTR.size)
+    info, info_attr = Buffer(_HEAD_SIZE), Buffer(INFO_ATTR.size)
+    PATH_ATTR.pack_into(attr.data, 0, name.address, 0, 0)
+    open_it, arguments = repeated_call(uapi.BPF_OBJ_GET, attr.address, PATH_ATTR.size)
     get_info, info_arguments = repeated_call(
-        uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, _INFO_ATTR.size
+        uapi.BPF_OBJ_GET_INFO_BY_FD, info_attr.address, INFO_ATTR.size
     )
-    fill, data, id = _INFO_ATTR.pack_into, name.data, info.number(4)
+    fill, data, id = INFO_ATTR.pack_into, name.data, info.number(4)
     readlink, close = posix.readlink, posix.close
     try:
         for path, way in pinned_files():

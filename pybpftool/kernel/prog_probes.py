@@ -11,7 +11,7 @@ import posix
 from errno import EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP, EPERM
 from struct import Struct
 
-from pybpftool.kernel.syscall import ENOTSUPP, Buffer, bpf, errno_field, repeated_call
+from pybpftool.kernel.syscall import ENOTSUPP, F_SLEEPABLE, Buffer, bpf, errno_field, repeated_call
 from pybpftool.uapi import bpf as uapi
 
 _INSN = Struct("=BBhi")
@@ -29,7 +29,6 @@ _ATTACH_BTF_ID = 108
 _LOG_BYTES = 4096
 # BPF_LOG_STATS, include/linux/bpf_verifier.h: errors without the states that lead to them.
 _LOG_STATS = 4
-_F_SLEEPABLE = 1 << 4
 
 _PROG = {name: number for number, name in enumerate(uapi.PROG_TYPES)}
 _ATTACH = {name: number for number, name in enumerate(uapi.ATTACH_TYPES)}
@@ -185,7 +184,7 @@ class ProgProbe:
         log = (self._log_level, _LOG_BYTES, self._log.address) if with_log else (0, 0, 0)
         self._log.data[0] = 0
         version = kernel_version() if name == "kprobe" else 0
-        _LOG.pack_into(attr, 24, *log, version, _F_SLEEPABLE if name == "syscall" else 0)
+        _LOG.pack_into(attr, 24, *log, version, F_SLEEPABLE if name == "syscall" else 0)
         expected = _ATTACH.get(_EXPECTED_ATTACH.get(name, ""), 0)
         _TARGET.pack_into(attr, 64, self.ifindex, expected)
         if name in _REFUSED_BECAUSE:

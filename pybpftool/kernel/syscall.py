@@ -90,6 +90,14 @@ KCMP_FILES = 2
 _SHORT_STATFS = "s390", "alpha"
 ELEM_ATTR = Struct("=IxxxxQQQ")
 """``union bpf_attr`` of commands on a map's elements: map_fd, key, value or next_key, flags."""
+INFO_ATTR = Struct("=IIQ")
+"""The same of BPF_OBJ_GET_INFO_BY_FD: bpf_fd, info_len, info."""
+PATH_ATTR = Struct("=QII")
+"""The same of BPF_OBJ_PIN and BPF_OBJ_GET: pathname, bpf_fd, file_flags."""
+PATH_MAX = 4096
+"""Bytes of a path with its zero (include/uapi/linux/limits.h)."""
+F_SLEEPABLE = 1 << 4
+"""BPF_F_SLEEPABLE of BPF_PROG_LOAD."""
 
 _bpf = c_function("syscall")
 _bpf.argtypes = (c_long, c_int, c_void_p, c_uint)
