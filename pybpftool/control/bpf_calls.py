@@ -16,31 +16,33 @@ from errno import EACCES, EINVAL, ENOENT, EPERM
 
 from pybpftool.control import require_live
 from pybpftool.control.assembly import (
-    ADD_K,
-    CALL,
     END,
-    INSN_SIZE,
-    JEQ,
-    JEQ_K,
     JLE_K,
-    JNE_K,
-    LDX_DW,
-    LDX_W,
     MAP_LOOKUP_ELEM,
-    MOV,
-    MOV_K,
     RSH_K,
-    ST_DW,
-    ST_W,
-    STX_DW,
-    STX_W,
     XADD_DW,
     assembled,
     map_in,
     only_value,
-)  # fmt: skip
+)
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
+from pybpftool.kernel.own_programs import (
+    ADD_K,
+    CALL,
+    INSN_SIZE,
+    JEQ,
+    JEQ_K,
+    JNE_K,
+    LDX_DW,
+    LDX_W,
+    MOV,
+    MOV_K,
+    ST_DW,
+    ST_W,
+    STX_DW,
+    STX_W,
+)
 from pybpftool.kernel.perf_event import TYPE_TRACEPOINT, enable, event_attr, set_prog
 from pybpftool.kernel.syscall import ELEM_ATTR, Buffer, bpf, checked, perf_event_open
 from pybpftool.records import Record
@@ -282,7 +284,7 @@ class BpfCalls:
             (ADD_K, 2, 0, 0, -16),
             (MOV, 3, 8, 0, 0),
             (MOV_K, 4, 0, 0, 0),
-            *map_in(1, self._pending),
+            map_in(1, self._pending),
             (CALL, 0, 0, 0, _UPDATE),
             (JEQ_K, 0, 0, END, 0),
             (MOV_K, 1, 0, 0, 1),
@@ -316,7 +318,7 @@ class BpfCalls:
             (CALL, 0, 0, 0, _PID_TGID),
             (STX_DW, 10, 0, -16, 0),
             *of_task,
-            *map_in(1, self._pending),
+            map_in(1, self._pending),
             (CALL, 0, 0, 0, MAP_LOOKUP_ELEM),
             (JEQ_K, 0, 0, END, 0),
             (LDX_DW, 1, 6, _ARG_RESULT, 0),
@@ -324,11 +326,11 @@ class BpfCalls:
             (MOV, 2, 0, 0, 0),
             (MOV_K, 3, 0, 0, _SIZE),
             (MOV_K, 4, 0, 0, 0),
-            *map_in(1, self.fd),
+            map_in(1, self.fd),
             (CALL, 0, 0, 0, _RINGBUF_OUTPUT),
             (MOV, 8, 0, 0, 0),
             *of_task,
-            *map_in(1, self._pending),
+            map_in(1, self._pending),
             (CALL, 0, 0, 0, _DELETE),
             (JEQ_K, 8, 0, END, 0),
             *only_value(self._settings),

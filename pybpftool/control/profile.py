@@ -14,16 +14,7 @@ from errno import EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 from pybpftool.control import require_live
 from pybpftool.control.assembly import (
     ADD,
-    ADD_K,
-    CALL,
     END,
-    INSN_SIZE,
-    JNE_K,
-    LDX_DW,
-    MOV,
-    MOV_K,
-    ST_DW,
-    STX_DW,
     SUB,
     assembled,
     map_in,
@@ -32,6 +23,17 @@ from pybpftool.control.assembly import (
 from pybpftool.control.create import NewMap, create_map
 from pybpftool.errors import BpfError, KernelError
 from pybpftool.kernel.interface import PROG_INFO
+from pybpftool.kernel.own_programs import (
+    ADD_K,
+    CALL,
+    INSN_SIZE,
+    JNE_K,
+    LDX_DW,
+    MOV,
+    MOV_K,
+    ST_DW,
+    STX_DW,
+)
 from pybpftool.kernel.perf_event import DISABLED, EXCLUDE_USER, enable, event_attr
 from pybpftool.kernel.syscall import (
     ELEM_ATTR,
@@ -276,7 +278,7 @@ class _Meter:
     def _read(self, at: int, base: int, offset: int) -> list[Insn]:
         """Read the event of metric ``at`` on this CPU, whose number is in r6, into memory."""
         return [
-            *map_in(1, self._events),
+            map_in(1, self._events),
             (MOV, 2, 6, 0, 0),
             (ADD_K, 2, 0, 0, at * self._cpus),
             (MOV, 3, base, 0, 0),

@@ -27,7 +27,9 @@ _KIND_FUNC = 12
 _PROG_TYPE_TRACING, PROG_TYPE_SYSCALL = 26, 31
 _BPF_TRACE_ITER = 28
 
-_INSN = Struct("<BBhi")
+_INSN = Struct("=BBhi")
+INSN_SIZE = _INSN.size
+_SWAPS = sys.byteorder == "big"  # the two registers share a byte in the order of the machine
 # Opcodes: include/uapi/linux/bpf.h, bpf_common.h.
 LDX_DW, LDX_W, STX_DW, STX_W, ST_DW, ST_W = 0x79, 0x61, 0x7B, 0x63, 0x7A, 0x62
 MOV, MOV_K, ADD_K, CALL, _EXIT = 0xBF, 0xB7, 0x07, 0x85, 0x95
@@ -44,7 +46,7 @@ _TEST_RUN_SIZE = 80
 _LINK_CREATE = Struct("=IIIIQI")  # prog_fd, target_fd, attach_type, flags, iter_info, its length
 _MAP_CREATE = Struct("=5I")  # map_type, key_size, value_size, max_entries, map_flags
 _MAP_TYPE_ARRAY = 2
-MAP_VALUE = 2 << 4  # BPF_PSEUDO_MAP_VALUE, as the source register of LD_IMM64
+MAP_FD, MAP_VALUE = 1 << 4, 2 << 4  # BPF_PSEUDO_MAP_… as the source register of LD_IMM64
 _BLOCK = 1 << 15  # more is not read at once (bpf_seq_read(), kernel/bpf/bpf_iter.c)
 _ITER_INFO_SIZE = 12  # union bpf_iter_link_info: task.tid, task.pid, task.pid_fd
 
@@ -258,7 +260,7 @@ def printing(offset: int, size: int, base: int = 10) -> tuple[tuple[object, ...]
 
 
 def assembled(*code: object) -> bytes:
-    """Instructions (opcode, dst, src, off, imm) as bytes.
+    """Instructions (opcode, dst, src, off, imm) as bytes; LD_IMM64 has its number as src.
 
     A str alone is a label, as ``off`` it is a jump there; "end" is behind all of them.
     """
@@ -283,9 +285,13 @@ def _encoded(code: tuple[object, ...], places: dict[object, int]) -> Iterator[by
         if opcode == LD_IMM64:
             at += 1
             low, high = src & 0xFFFFFFFF, src >> 32
-            yield _INSN.pack(opcode, dst, 0, low - (low >> 31 << 32))
+            yield _INSN.pack(opcode, _registers(dst), 0, low - (low >> 31 << 32))
             yield _INSN.pack(0, 0, 0, high - (high >> 31 << 32))
             continue
         if isinstance(off, str):
             off = places[off] - at
-        yield _INSN.pack(opcode, dst | src << 4, off, imm)
+        yield _INSN.pack(opcode, _registers(dst | src << 4), off, imm)
+
+
+def _registers(both: int) -> int:
+    return both << 4 & 0xF0 | both >> 4 if _SWAPS else both
