@@ -95,17 +95,15 @@ def _sockets(ctx: Context, args: Args) -> None:
         ctx.json.value(rows)
     from pybpftool.inspect.owners import processes_hidden
 
+    hidden = processes_hidden(ctx.kernel)
     if refused:
         from pybpftool.inspect.wording import counted
 
-        ctx.say(
-            f"the sockets of {counted(refused, 'process', 'processes')} could not be looked at:"
-            " this needs the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
-        )
-    else:
-        hidden = processes_hidden(ctx.kernel)
-        if hidden:  # by hidepid= of /proc: none of them is even counted
-            ctx.say(hidden)
+        whose = f"the sockets of {counted(refused, 'process', 'processes')}"
+        reason = f": {hidden}" if hidden else ", which Linux lets nobody look into here"
+        ctx.say(f"cannot look at {whose}{reason}")
+    elif hidden:  # by hidepid= of /proc: none of them is even counted
+        ctx.say(hidden)
 
 
 def _seccomp(ctx: Context, args: Args) -> None:

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pybpftool.cli.context import Context
     from pybpftool.cli.grammar import Args
-    from pybpftool.kernel.interface import BpfObject
+    from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.map import Map
     from pybpftool.objects.stacks import Counted, Frame, StackReader
 
@@ -42,6 +42,8 @@ def dump(ctx: Context, args: Args, objects: list[BpfObject]) -> None:
                 form = word
                 if word == "svg" and args and args.peek() not in ("counts", "pid"):
                     path = args.take("a file")
+        if pid:
+            _check_process(kernel, pid)
         map = read(kernel, objects[0], with_fdinfo=False)
         reader = StackReader(kernel, objects[0], map)
         if not form and counts is None:
@@ -51,12 +53,22 @@ def dump(ctx: Context, args: Args, objects: list[BpfObject]) -> None:
     finally:
         if counts is not None:
             kernel.close(counts)
-    if ctx.json is not None:
-        ctx.json.value([_json(stack) for stack in stacks])
-    elif form == "svg":
+    if form == "svg" and (ctx.json is None or path != "-"):
         _draw(ctx, map, stacks, path)
+        if ctx.json is not None:
+            ctx.json.value(None)
+    elif ctx.json is not None:
+        ctx.json.value([_json(stack) for stack in stacks])
     else:
         ctx.out.write(folded(stacks))
+
+
+def _check_process(kernel: Kernel, pid: int) -> None:
+    """Refuse a process that tells no names: it has ended, or it is another user's."""
+    try:
+        kernel.file(f"/proc/{pid}/maps")
+    except BpfError as error:
+        raise BpfError(f"process {pid} tells no names of its functions: {error}") from None
 
 
 def _counted(ctx: Context, reader: StackReader, counts: BpfObject, pid: int) -> list[Counted]:

@@ -65,8 +65,13 @@ def _collected(ctx: Context) -> Collector:
 
 
 def _report_refused(ctx: Context, collector: Collector) -> None:
+    from pybpftool.inspect.owners import processes_hidden
+
     for error in collector.refused:
         ctx.say(f"left out: {error}")
+    hidden = processes_hidden(ctx.kernel)
+    if hidden:
+        ctx.say(f"owners may be missing: {hidden}")
 
 
 def _show(ctx: Context, args: Args) -> None:
@@ -144,22 +149,30 @@ class _statistics:
 
 def address(word: str) -> tuple[str, int]:
     """``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``; hosts are addresses or ``localhost``."""
-    import ipaddress
-
     host, _, digits = word.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise UsageError(f"an IPv6 address stands in brackets: [{host}]:{digits}")
+        bare = word.strip("[]")
+        meant = f"[{host}]:{digits}" if _is_address(host) else f"[{bare}]:{_PORT}"
+        raise UsageError(f"an IPv6 address stands in brackets, its port behind them: {meant}")
     if host in ("", "localhost"):
         host = _HOST
     if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and int(digits) < 1 << 16):
         raise UsageError(f"cannot read '{word}' as an address like 127.0.0.1:{_PORT}")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        raise UsageError(f"'{host}' is no address of IPv4 or IPv6") from None
+    if not _is_address(host):
+        raise UsageError(f"'{host}' is no address of IPv4 or IPv6")
     return host, int(digits)
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 VERBS = (

@@ -90,6 +90,7 @@ def run(ctx: Context, args: Args) -> None:
         raise BpfError("the programs of a recorded kernel do not run")
     from pybpftool.cli.stopping import Stopping
     from pybpftool.control.stats import RunTimeStats
+    from pybpftool.inspect.owners import processes_hidden
     from pybpftool.inspect.top import Sampler
 
     show = _form(ctx, wanted)
@@ -103,6 +104,9 @@ def run(ctx: Context, args: Args) -> None:
             ctx.out.flush()
         if ctx.json is not None:
             ctx.json.end()
+    hidden = processes_hidden(ctx.kernel)
+    if hidden:  # at the end: tables on a terminal take its place
+        ctx.say(f"owners may be missing: {hidden}")
 
 
 def _samples(sampler: Sampler, wanted: _Wanted, stopping: Stopping) -> Iterator[list[Row]]:

@@ -147,6 +147,11 @@ def _pid(ctx: Context, args: Args) -> None:
         try:
             graph.add_process(pid)
         except BpfError:
+            from pybpftool.inspect.owners import processes_hidden
+
+            hidden = processes_hidden(ctx.kernel)
+            if hidden:
+                raise NotFoundError(f"no process {pid} can be seen: {hidden}") from None
             raise NotFoundError(f"there is no process {pid}, or it holds no BPF object") from None
     _answer(ctx, graph, [Why(graph).of_holder(("pid", pid))])
 

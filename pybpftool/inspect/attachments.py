@@ -271,11 +271,12 @@ class Attachments(ShownNames):
             from pybpftool.objects.cgroup import below
 
             kernel = self._inventory.kernel
-            root = kernel.cgroup_root() or ""
+            root = ""
             try:
+                root = kernel.cgroup_root() or ""
                 ids = kernel.cgroup_ids(root) if root else {}
             except BpfError:
-                ids = {}  # an older recording: links meet by what they run
+                ids = {}  # no /proc, or an older recording: links meet by what they run
             self._cgroups = {id: below(path, root) for id, path in ids.items()}
         return self._cgroups
 

@@ -8,6 +8,7 @@ from pybpftool.inspect.guesses import beyond
 from pybpftool.inspect.tail_calls import empty_slots
 from pybpftool.inspect.unknown import Hidden
 from pybpftool.inspect.why import SYSCALL, Why, untold
+from pybpftool.inspect.wording import shell_quoted
 from pybpftool.records import Record
 
 TYPE_CHECKING = False
@@ -144,7 +145,7 @@ class Doctor:
             if pins and "pid" not in holders and not self._why.acts(key):
                 yield self._finding(
                     "unattached", item, f"pinned at {pins[0]}, and acts nowhere{self._limit}",
-                    f"attach it, or remove the pin: rm {_quoted(pins[0])}",
+                    f"attach it, or remove the pin: rm {shell_quoted(pins[0])}",
                 )  # fmt: skip
         for item in self._graph.items("link").values():
             rows = self._graph.attachments.by_link.get(item.id, ())
@@ -152,7 +153,7 @@ class Doctor:
                 pins = self._pins(item)
                 yield self._finding(
                     "unattached", item, "what it was attached to is gone",
-                    f"remove the pin: rm {_quoted(pins[0])}" if pins
+                    f"remove the pin: rm {shell_quoted(pins[0])}" if pins
                     else "have its holder close it, or attach again",
                 )  # fmt: skip
 
@@ -164,7 +165,7 @@ class Doctor:
                 users = f"no program and no process{self._limit}"
                 yield self._finding(
                     "unused", item, f"pinned at {pins[0]}; {users} uses it",
-                    f"remove the pin if nobody comes back for it: rm {_quoted(pins[0])}",
+                    f"remove the pin if nobody comes back for it: rm {shell_quoted(pins[0])}",
                 )  # fmt: skip
 
     def _twice(self) -> Iterator[Finding]:
@@ -259,9 +260,3 @@ class Doctor:
                 "something may hide objects from listings: compare with a kernel that is trusted",
                 f"pybpftool why {kind} id {id}" if kind and id else "",
             )  # fmt: skip
-
-
-def _quoted(path: str) -> str:
-    from shlex import quote
-
-    return quote(path)

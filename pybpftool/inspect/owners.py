@@ -9,8 +9,9 @@ holds is gone, so each object hangs by edges on pins, processes or places.
 from __future__ import annotations
 
 import struct
+from errno import ENOENT
 
-from pybpftool.errors import BpfError, NotFoundError
+from pybpftool.errors import BpfError, KernelError, NotFoundError
 from pybpftool.inspect import guesses
 from pybpftool.inspect.attachment import Attachment
 from pybpftool.inspect.attachments import REGISTERED, Attachments
@@ -405,7 +406,9 @@ def processes_hidden(kernel: Kernel) -> str:
     try:
         _, _, rest = kernel.file("/proc/self/status").partition(b"\nCapEff:")
         rights = int(rest.split()[0], 16)
-    except (BpfError, ValueError, IndexError):
+    except (BpfError, ValueError, IndexError) as error:
+        if isinstance(error, KernelError) and error.errno == ENOENT:
+            return "cannot see processes: /proc is not mounted"
         return "cannot tell whose descriptors may be seen: /proc/self/status tells nothing"
     missing = [
         name

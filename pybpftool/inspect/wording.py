@@ -24,6 +24,23 @@ def _escaped(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
+def shell_quoted(path: str) -> str:
+    """A path for a command that is copied into bash, which names the same file."""
+    if shown(path) == path:
+        from shlex import quote
+
+        return quote(path)
+    pieces = []
+    for c in path:
+        if c in "'\\":
+            pieces.append(f"\\{c}")
+        elif shown(c) == c:
+            pieces.append(c)
+        else:
+            pieces += [f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape")]
+    return f"$'{''.join(pieces)}'"
+
+
 def value_text(value: Any) -> str:
     """A field's value for a person."""
     if value is None:

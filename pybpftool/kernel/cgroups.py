@@ -35,12 +35,18 @@ _queries: dict[tuple[int, tuple[int, ...], int], _Query] = {}
 
 
 def cgroup_root() -> str | None:
-    """The mount point of the first cgroup2 hierarchy, None when there is none."""
-    from pybpftool.kernel.pins import mount_points
+    """The mount point of the first cgroup2 hierarchy, None when there is none.
 
-    for point in mount_points(b"cgroup2"):
-        return point
-    return None
+    Raises KernelError where /proc does not tell.
+    """
+    from pybpftool.kernel.pins import told_mount_points
+
+    try:
+        points = told_mount_points(b"cgroup2")
+    except OSError as error:
+        what = "cannot tell where cgroups are mounted: cannot read /proc/mounts"
+        raise KernelError.of(what, error.errno or 0) from None
+    return points[0] if points else None
 
 
 def cgroup_programs(

@@ -392,7 +392,10 @@ class Kernel:
         raise NotImplementedError
 
     def cgroup_root(self) -> str | None:
-        """Where the cgroup2 hierarchy is mounted, None when it is not."""
+        """Where the cgroup2 hierarchy is mounted, None when it is not.
+
+        Raises KernelError where that cannot be told.
+        """
         raise NotImplementedError
 
     def cgroup_programs(

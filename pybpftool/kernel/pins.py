@@ -43,12 +43,20 @@ def is_bpffs(path: str) -> bool:
 
 
 def mount_points(fs_type: bytes = b"bpf") -> list[str]:
-    """The mount points of file systems of a type, in the order of /proc/mounts."""
+    """The mount points of file systems of a type, in the order of /proc/mounts.
+
+    None where that cannot be read; see :func:`told_mount_points`.
+    """
     try:
-        with open("/proc/mounts", "rb") as mounts:
-            lines = (mounts.read() or b"").split(b"\n")  # None: EAGAIN
+        return told_mount_points(fs_type)
     except OSError:
         return []
+
+
+def told_mount_points(fs_type: bytes) -> list[str]:
+    """As :func:`mount_points`; raises OSError where /proc/mounts cannot be read."""
+    with open("/proc/mounts", "rb") as mounts:
+        lines = (mounts.read() or b"").split(b"\n")  # None: EAGAIN
     points = []
     for line in lines:
         fields = line.split(b" ")

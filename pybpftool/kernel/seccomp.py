@@ -25,12 +25,24 @@ def status_of(pid: int) -> tuple[str, int]:
             lines = (file.read() or b"").decode("utf-8", "surrogateescape").split("\n")
     except OSError as error:
         if error.errno in (ENOENT, ESRCH):
+            if _exists(pid):
+                reason = "/proc is not mounted, or hides it (hidepid=)"
+                raise KernelError(f"process {pid} cannot be looked at: {reason}", ESRCH) from None
             raise KernelError(f"there is no process {pid}", ESRCH) from None
         raise KernelError.of(f"cannot read /proc/{pid}/status", error.errno or 0) from None
     fields = dict(line.partition(":\t")[::2] for line in lines)
     if not fields.get("Seccomp", "").isdecimal():
         raise BpfError("this kernel has no seccomp (CONFIG_SECCOMP)")
     return fields.get("Name", ""), int(fields["Seccomp"])
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process or thread, whatever /proc shows."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == EPERM
+    return True
 
 
 def filters_of(pid: int) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -15,9 +16,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from pybpftool.errors import KernelError
+from pybpftool.kernel.seccomp import status_of
 from tests.support import load, netdevs
 from tests.support.classic import ICMP, ICMP_C, ICMP_DECIMAL
 from tests.support.cli import assert_one_sentence, run
@@ -248,10 +252,28 @@ class TestProcesses:
             process.kill()
         assert_one_sentence(run("cbpf", "seccomp", str(process.pid)), "there is no process")
 
+    def test_a_process_that_proc_does_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def hidden(*_: object) -> NoReturn:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+        monkeypatch.setattr("builtins.open", hidden)
+        for pid in (os.getpid(), 1):
+            with pytest.raises(KernelError, match=rf"^process {pid} cannot be looked at: /proc"):
+                status_of(pid)
+        with pytest.raises(KernelError, match="there is no process 2147483647"):
+            status_of(2147483647)
+
+    def test_processes_that_nobody_may_look_into(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pybpftool.kernel.socket_filters.filtered_sockets", lambda: ([], 1))
+        monkeypatch.setattr("pybpftool.inspect.owners.processes_hidden", lambda kernel: "")
+        told = "cannot look at the sockets of 1 process, which Linux lets nobody look into here\n"
+        assert run("cbpf", "sockets").errors == told
+
     def test_unprivileged(self, child: int) -> None:
         done = as_nobody("cbpf", "sockets")
         assert done.returncode == 0
-        assert "could not be looked at: this needs the capabilities CAP_SYS_PTRACE" in done.stderr
+        assert "cannot look at the sockets of" in done.stderr
+        assert "this needs the capabilities CAP_SYS_PTRACE and CAP_DAC_READ" in done.stderr
         done = as_nobody("-j", "cbpf", "seccomp", str(child))
         assert done.returncode == 255
         assert "this needs the capability CAP_SYS_" in json.loads(done.stdout)["error"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 
 from pybpftool.errors import KernelError
 from pybpftool.inspect.tail_calls import jumps_in
+from pybpftool.inspect.wording import shell_quoted, shown
 from pybpftool.kernel.interface import BpfObject
 from tests.support import asm
 from tests.support.cli import Result, run
@@ -403,4 +407,17 @@ def test_names_stay_text() -> None:
     kernel.pins["map"] = {40: ["/sys/fs/bpf/\x1b[2J\n$(reboot)"]}
     text = doctor(kernel, "unused").text
     assert "\x1b" not in text and len(text.splitlines()) == 4
-    assert "rm '/sys/fs/bpf/\\x1b[2J\\x0a$(reboot)'" in text
+    assert "rm $'/sys/fs/bpf/\\x1b[2J\\x0a$(reboot)'" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "\t'\\x\n$(rm)", "é", "\udcff1", "\u202e2", "\x7f'"]
+)
+def test_quoted_paths_name_the_file(name: str) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    quoted = shell_quoted(name)
+    assert shown(quoted) == quoted
+    done = subprocess.run([bash, "-c", f"printf %s {quoted}"], capture_output=True, check=True)
+    assert done.stdout == os.fsencode(name)

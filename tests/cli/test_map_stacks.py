@@ -57,6 +57,12 @@ def test_svg(tmp_path: Path) -> None:
     words = ["map", "dump", "id", "30", "stacks", "svg", str(path), "pid", "44"]
     assert run(*words, kernel=kernel).out == b""
     assert "main (1 samples, 50.00%)" in path.read_text()
+    drawn = path.read_bytes()
+    path.unlink()
+    assert run("-j", *words, kernel=kernel).out == b"null\n"
+    assert path.read_bytes() == drawn
+    # Without a file, JSON has what would be drawn.
+    assert len(run("-j", *words[:6], kernel=kernel).json) == 2
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,8 @@ def test_svg(tmp_path: Path) -> None:
     [
         ("id 7 stacks", "map 7 is of type hash, not stack_trace"),
         ("id 30 stacks foo", "expected 'folded', 'svg', 'counts' or 'pid', got 'foo'"),
+        ("id 30 stacks pid 45", "process 45 tells no names of its functions: "),
+        ("id 30 stacks pid 0", "'0' is no process id"),
         ("id 30 stacks pid x", "cannot read 'x' as a process id"),
         ("id 30 stacks counts", "expected 'id', 'name' or 'pinned'"),
         ("id 30 stacks counts id 99", "no map with id 99"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,11 @@ def test_json() -> None:
         (["write"], "expected a file"),
         (["write", "/nonexistent/x.prom"], "/nonexistent/x.prom"),
         (["serve", "nowhere"], "cannot read 'nowhere' as an address"),
-        (["serve", "::1:80"], "stands in brackets: [::1]:80"),
+        (["serve", "::1:80"], "stands in brackets, its port behind them: [::1]:80"),
+        (["serve", "[::1]"], "its port behind them: [::1]:9435"),
+        (["serve", "[::1"], "its port behind them: [::1]:9435"),
+        (["serve", "::1"], "its port behind them: [::1]:9435"),
+        (["serve", "fe80::1"], "its port behind them: [fe80::1]:9435"),
         (["serve", "example.org:80"], "no address of IPv4 or IPv6"),
         (["serve", "127.0.0.1:70000"], "cannot read '127.0.0.1:70000'"),
         (["serve", "192.0.2.1:1"], "cannot serve at 192.0.2.1:1"),
@@ -133,3 +138,13 @@ def test_unprivileged() -> None:
         done = as_nobody(*words)
         assert done.returncode == 255
         assert "CAP_" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["metrics", "show"], ["top", "--once", "--interval", "100ms"]])
+def test_owners_that_cannot_be_found(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pybpftool.inspect.owners.processes_hidden", lambda kernel: "no /proc")
+    kernel = host()
+    kernel.is_live = True
+    monkeypatch.setattr("pybpftool.control.stats.RunTimeStats", lambda kernel: nullcontext())
+    result = run(*words, kernel=kernel)
+    assert (result.status, result.errors) == (0, "owners may be missing: no /proc\n")

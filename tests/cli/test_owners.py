@@ -89,7 +89,8 @@ def test_order_filter_and_names() -> None:
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, "tells nothing"),
+        ({}, "/proc is not mounted"),
+        ({"self/status": b""}, "tells nothing"),
         ({"self/status": b"x\nCapEff:\t0\n"}, "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"),
         ({"self/status": b"x\nCapEff:\t80000\n"}, "the capability CAP_DAC_READ_SEARCH ("),
         ({"self/status": b"x\nCapEff:\t4\n"}, "the capability CAP_SYS_PTRACE ("),

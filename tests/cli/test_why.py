@@ -146,7 +146,7 @@ def test_nothing_is_only_what_can_be_seen() -> None:
         (["prog", "id", "4242"], ["no prog with id 4242"]),
         (["prog", "nosuch"], ["no program has the name 'nosuch'"]),
         (["map", "id", "7", "8"], ["unexpected argument '8'"]),
-        (["pid", "1"], ["no process 1"]),
+        (["pid", "1"], ["there is no process 1, or it holds no"]),
         (["pid", "x"], ["cannot read 'x'"]),
         (["pin", "/nothing"], ["pinned at '/nothing'"]),
         (["dev", "nosuch"], ["no network device 'nosuch'"]),
@@ -166,3 +166,9 @@ def test_socket_filters_may_be_at_sockets() -> None:
     text = run("why", "prog", "id", "1", kernel=kernel).text
     assert "acts nowhere that the kernel tells of: it may be attached to a socket" in text
     assert "kept alive by nothing that can be seen" in text
+
+
+def test_a_process_that_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pybpftool.inspect.owners.processes_hidden", lambda kernel: "no /proc")
+    result = run("why", "pid", "1", kernel=host())
+    assert_one_sentence(result, "no process 1 can be seen: no /proc")

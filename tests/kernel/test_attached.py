@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -180,8 +180,16 @@ class TestCgroupQuery:
         assert query._types == (0, 1)
 
     def test_no_hierarchy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pybpftool.kernel.pins.mount_points", lambda _: [])
+        monkeypatch.setattr("pybpftool.kernel.pins.told_mount_points", lambda _: [])
         assert cgroups.cgroup_root() is None
+
+    def test_no_proc(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unmounted(*_: object) -> NoReturn:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+        monkeypatch.setattr("builtins.open", unmounted)
+        with pytest.raises(KernelError, match="cannot tell where cgroups are mounted"):
+            cgroups.cgroup_root()
 
     def test_walk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """What the walk does with directories that it cannot open, list or that are elsewhere."""
