@@ -20,12 +20,23 @@ class Edge(Record):
     how: str = ""
 
 
+SLOT, ELEMENT = "slot ", "key "
+"""How an edge begins that says in which slot, or by which key, a map holds something."""
+
+
+def slot_of(how: str) -> int:
+    """The number of the slot of which an edge says that it holds something; -1 for other edges."""
+    number = how[len(SLOT) :] if how.startswith(SLOT) else ""
+    return int(number) if number.isdecimal() else -1
+
+
 def ordered(edges: Iterable[Edge], of_holder: bool = True) -> list[Edge]:
     """Edges in the order of a tree: pins, processes, links, places, maps, programs, BTF."""
     ranks = ("pin", "pid", "link", "kernel", "netns", "dev", "cgroup", "map", "prog", "btf")
 
-    def rank(edge: Edge) -> tuple[int, int, str, str]:
+    def rank(edge: Edge) -> tuple[int, int, str, int, str]:
         kind, id = edge.holder if of_holder else edge.held
-        return ranks.index(kind), id if isinstance(id, int) else 0, str(id), edge.how
+        number = id if isinstance(id, int) else 0
+        return ranks.index(kind), number, str(id), slot_of(edge.how), edge.how
 
     return sorted(edges, key=rank)

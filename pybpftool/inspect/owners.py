@@ -15,7 +15,7 @@ from pybpftool.errors import BpfError, KernelError, NotFoundError
 from pybpftool.inspect import guesses
 from pybpftool.inspect.attachment import Attachment
 from pybpftool.inspect.attachments import REGISTERED, Attachments
-from pybpftool.inspect.edge import Edge
+from pybpftool.inspect.edge import ELEMENT, SLOT, Edge
 from pybpftool.inspect.inventory import Inventory
 from pybpftool.inspect.items import KINDS
 from pybpftool.inspect.roots import Roots
@@ -256,7 +256,7 @@ class Graph:
         item.asked(read)
         self.slots[item.id] = found
         for key, id in found:
-            self._edge(("map", item.id), (kind, id), f"{'slot' if is_index else 'key'} {key}")
+            self._edge(("map", item.id), (kind, id), f"{SLOT if is_index else ELEMENT}{key}")
 
     def _struct_ops(self, item: Item) -> None:
         found = self.attachments.implementations.get(item.id)

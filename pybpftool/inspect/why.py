@@ -47,12 +47,12 @@ def _tree(
     name: str,
     ways: Callable[[Key], Iterable[tuple[Branch, Key | None]]],
     most: int = 0,
-) -> list[Branch]:
+) -> tuple[list[Branch], bool]:
     """The branches that lead on from a node, and in their group ``name`` those behind each.
 
     ``ways`` gives a node's branches, each with the node to go on from, if any. A node
     stands once with what belongs to it, where it is nearest; elsewhere it is marked ``again``.
-    It ends at ``most`` branches, if that is not 0.
+    It ends at ``most`` branches, if that is not 0; the second value tells whether there are more.
     """
     count = 0
     top: list[Branch] = []
@@ -62,7 +62,7 @@ def _tree(
         for branch, next_key in ways(key):
             count += 1
             if most and count > most:
-                return top
+                return top, True
             into.append(branch)
             if next_key is None:
                 continue
@@ -72,17 +72,19 @@ def _tree(
                 continue
             expanded.add(next_key)
             waiting.append((next_key, branch.group(name, "", [])))
-    return top
+    return top, False
 
 
 class Why:
     """Trees about the nodes of one graph, each of ``most`` branches if that is not 0."""
 
-    __slots__ = ("_graph", "_limit", "_lines", "_links", "_most", "_sorted")
+    __slots__ = ("_graph", "_limit", "_lines", "_links", "_most", "_sorted", "is_cut")
 
     def __init__(self, graph: Graph, most: int = 0) -> None:
         self._graph = graph
         self._most = most
+        self.is_cut = False
+        """Whether a tree since this was set to False has more branches than it shows."""
         # What stands in many trees is made once.
         self._lines: dict[Key, tuple[str, dict[str, Any]]] = {}
         self._links: dict[Key, list[Key]] = {}
@@ -109,7 +111,7 @@ class Why:
         if how:
             fields["how"] = how
             text += f" ({how})"
-        return Branch(text, fields)
+        return Branch(text, fields, how)
 
     def _line(self, key: Key) -> tuple[str, dict[str, Any]]:
         kind, id = key
@@ -190,7 +192,14 @@ class Why:
                     self._unheld(branch, name)
                 yield branch, None
 
-        return _tree(start, name, ways, self._most)
+        return self._tree(start, name, ways)
+
+    def _tree(
+        self, start: Key, name: str, ways: Callable[[Key], Iterable[tuple[Branch, Key | None]]]
+    ) -> list[Branch]:
+        branches, is_cut = _tree(start, name, ways, self._most)
+        self.is_cut |= is_cut
+        return branches
 
     @staticmethod
     def _told(edge: Edge, upwards: bool) -> str:
@@ -209,7 +218,7 @@ class Why:
 
     def acts(self, start: Key) -> list[Branch]:
         """The places at which a program or what uses a map acts; calls through maps as well."""
-        return _tree(start, "acts_at", self._ways, self._most)
+        return self._tree(start, "acts_at", self._ways)
 
     def _ways(self, key: Key) -> Iterator[tuple[Branch, Key | None]]:
         graph = self._graph

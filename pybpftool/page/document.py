@@ -171,9 +171,10 @@ def _tree_lines(sheets: int) -> int:
 
 
 def _tree(why: Why, item: Item, most: int) -> list[str]:
+    why.is_cut = False
     tree = why.of_object((item.kind, item.id))
     lines = list(islice(tree.lines(), 1, most + 2))
-    if len(lines) <= most:
+    if len(lines) <= most and not why.is_cut:  # many branches may be few lines
         return lines
     return [*lines[:most], f"… (pybpftool why {item.kind} id {item.id})"]
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from pybpftool.errors import KernelError
+from pybpftool.inspect.inventory import Inventory
+from pybpftool.inspect.owners import Graph
+from pybpftool.inspect.why import Why
 from tests.support import asm
 from tests.support.cli import assert_one_sentence, run
 from tests.support.fakeprogs import add_prog
@@ -50,6 +53,46 @@ def test_tail_calls_in_a_circle() -> None:
     assert "prog 31 xdp round (uses it) (itself)" in text
     tree = run("-j", "why", "map", "jumps", kernel=kernel).json
     assert tree["held_by"][0]["held_by"][0]["again"] is True
+
+
+@pytest.mark.parametrize(
+    ("slots", "told"),
+    [
+        ([*range(300)], "slots 0-299"),
+        ([2, 10, 1, 100], "slots 1-2, 10, 100"),
+        ([*range(0, 40, 2)], "slots 0, 2, 4, 6, 8, 10, 12, 14, … (20 in all)"),
+        ([5], "slot 5"),
+    ],
+)
+def test_many_slots_are_one_line(slots: list[int], told: str) -> None:
+    kernel = host()
+    code = load_map(2, 9) + asm.mov64(asm.R0, 0) + asm.exit_()
+    add_prog(kernel, 31, code, name=b"round", type=6, maps=(9,))
+    kernel.map(9, type=3, key_size=4, value_size=4, max_entries=300, name=b"jumps")
+    kernel.elems[9] = {struct.pack("<I", slot): struct.pack("<I", 31) for slot in slots}
+    kernel.elems[9][struct.pack("<I", 299)] = struct.pack("<I", 31 if 299 in slots else 1)
+    text = run("why", "prog", "round", kernel=kernel).text
+    assert f"├─ acts at\n│  └─ map 9 prog_array jumps ({told})\n" in text
+    assert f"│  └─ map 9 prog_array jumps ({told})\n│     └─ prog 31 xdp round (" in text
+    assert text.count("prog_array jumps (") == 2
+    text = run("why", "map", "jumps", kernel=kernel).text
+    assert text.count(f"map 9 prog_array jumps ({told}) (itself)\n") == 2
+    assert len(text.splitlines()) == 7
+    tree = run("-j", "why", "prog", "round", kernel=kernel).json
+    for name in ("acts_at", "held_by"):
+        assert [branch["how"] for branch in tree[name]] == [f"slot {n}" for n in sorted(slots)]
+        assert [branch.get("again", False) for branch in tree[name]] == [
+            False, *[True] * (len(slots) - 1)
+        ]  # fmt: skip
+
+
+def test_many_keys_are_one_line() -> None:
+    kernel = host()
+    kernel.map(9, type=13, key_size=2, value_size=4, max_entries=30, name=b"outer")
+    kernel.elems[9] = {bytes([0, n]): struct.pack("<I", 7) for n in range(12)}
+    text = run("why", "map", "flows", kernel=kernel).text
+    assert "map 9 hash_of_maps outer (keys 00 00, 00 01, 00 02, 00 03, 00 04," in text
+    assert text.count("hash_of_maps outer") == 2 and "00 07, … (12 in all))" in text
 
 
 def test_the_parts_of_a_program_at_a_device() -> None:
@@ -172,3 +215,16 @@ def test_a_process_that_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pybpftool.inspect.owners.processes_hidden", lambda kernel: "no /proc")
     result = run("why", "pid", "1", kernel=host())
     assert_one_sentence(result, "no process 1 can be seen: no /proc")
+
+
+def test_a_tree_that_is_cut_says_so() -> None:
+    kernel = host()
+    code = load_map(2, 9) + asm.mov64(asm.R0, 0) + asm.exit_()
+    add_prog(kernel, 31, code, name=b"round", type=6, maps=(9,))
+    kernel.map(9, type=3, key_size=4, value_size=4, max_entries=300, name=b"jumps")
+    kernel.elems[9] = {struct.pack("<I", slot): struct.pack("<I", 31) for slot in range(300)}
+    graph = Graph(Inventory(kernel))
+    for most, is_cut in ((5, True), (0, False), (1000, False)):
+        why = Why(graph, most)
+        why.of_object(("prog", 31))
+        assert why.is_cut == is_cut
