@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from pybpftool.control.bpf_object import object_id, object_info
 from pybpftool.control.elements import BPF_ANY, BPF_NOEXIST, MapWriter
 from pybpftool.errors import BpfError, KernelError
-from pybpftool.kernel.interface import BpfObject
+from pybpftool.kernel.interface import Batch, BpfObject
 from pybpftool.kernel.live import LiveKernel
 from pybpftool.skeleton.loaded import open_library
 from pybpftool.skeleton.memory import Codec
@@ -152,7 +152,7 @@ class _Keyed(AnyMap, Generic[KeyGet, KeySet, ValueGet, ValueSet]):
         """All keys and values, read in batches; those whose value cannot be read are left out."""
         elements = self._elements()
         size, stride = elements.key_size, elements.value_size
-        for batch in elements.batches():
+        for batch in self._batches():
             if batch.values is None:
                 continue
             for number in range(batch.count):
@@ -164,7 +164,7 @@ class _Keyed(AnyMap, Generic[KeyGet, KeySet, ValueGet, ValueSet]):
         """All keys."""
         elements = self._elements()
         size = elements.key_size
-        for batch in elements.batches():
+        for batch in self._batches():
             for number in range(batch.count):
                 yield self._key.decode(bytes(batch.keys[number * size : (number + 1) * size]))
 
@@ -177,7 +177,12 @@ class _Keyed(AnyMap, Generic[KeyGet, KeySet, ValueGet, ValueSet]):
 
     def __len__(self) -> int:
         """How many elements there are; all keys are read to count them."""
-        return sum(batch.count for batch in self._elements().batches())
+        return sum(batch.count for batch in self._batches())
+
+    def _batches(self) -> Iterator[Batch]:
+        for batch in self._elements().batches():
+            yield batch
+            _ = self.fd  # if it was closed meanwhile, the descriptor may be another map's now
 
     def __bool__(self) -> bool:
         """True: a map is there, whatever it holds."""

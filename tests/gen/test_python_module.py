@@ -191,6 +191,10 @@ def test_running(directory: Path) -> None:
         assert skel.progs.entry.link is None
         assert skel.progs.enter.link.fd > 0
         kept = skel.bss
+        halfway = skel.maps.flows.items()
+        next(halfway)
+    with pytest.raises(BpfError, match="is not loaded"):
+        list(halfway)
     with pytest.raises(BpfError, match="is closed"):
         kept.count  # noqa: B018
     for ask in (lambda: skel.maps.flows.max_entries, lambda: skel.progs.enter.fd, skel.load):
