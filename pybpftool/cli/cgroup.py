@@ -112,7 +112,7 @@ def _change(ctx: Context, args: Args, verb: str) -> None:
     prog = one_program(kernel, args)
     try:
         if verb == "detach":
-            args.end()
+            # Upstream quirk: what follows is not looked at.
             cgroup.detach(kernel, path, prog, number)
         else:
             flags = 0

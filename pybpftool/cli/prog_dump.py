@@ -35,6 +35,8 @@ def dump(ctx: Context, args: Args) -> None:
         from pybpftool.cli.prog_joined import JoinedDump
 
         form = JoinedDump(ctx, reader, code)
+    elif ctx.json is not None and options.visual is not None and options.visual.form == "dot":
+        raise UsageError("'visual' prints a graph's text, not JSON; see 'visual json'")
     elif mode == "jited":
         from pybpftool.cli.prog_jited import JitedDump
 
@@ -42,8 +44,6 @@ def dump(ctx: Context, args: Args) -> None:
     elif options.visual is not None:
         from pybpftool.cli.prog_visual import VisualDump
 
-        if ctx.json is not None and options.visual.form == "dot":
-            raise UsageError("'visual' prints a graph's text, not JSON; see 'visual json'")
         form = VisualDump(ctx, code, options.visual)
     else:
         from pybpftool.cli.prog_xlated import XlatedDump

@@ -45,6 +45,8 @@ class MapWriter(MapElements):
 
     def _error(self, what: str, errno: int) -> KernelError:
         reason = _REASONS.get((what, errno))
+        if errno == E2BIG and self.traits.lists_all_slots:
+            reason = f"its indexes end at {self.max_entries - 1} (E2BIG)"
         if reason is None:
             return super()._error(what, errno)
         return KernelError(f"cannot {what} map {self.id}: {reason}", errno)

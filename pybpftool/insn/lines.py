@@ -271,24 +271,51 @@ def jited_line_ranges(
     :param addresses: native address of each line record (``jited_line_info``).
     :param ksyms: address of each function.
     :param func_lens: bytes of each function.
-    :return: None when the addresses do not fit the functions (then upstream shows no
-        source lines at all, in translated dumps neither).
+    :return: None when the addresses do not fit the functions. One may have no records (what the
+        verifier adds to a program that throws), and of two records with one address the first
+        is of an instruction without machine code (``r9 = r9``): libbpf gives up on both, for
+        translated dumps as well (dissect_jited_func() in src/bpf_prog_linfo.c).
     """
-    if not addresses or not ksyms or len(ksyms) != len(func_lens) or ksyms[0] != addresses[0]:
+    if not addresses or not ksyms or len(ksyms) != len(func_lens):
         return None
-    begins = [0]
-    for i in range(1, len(addresses)):
-        if len(begins) == len(ksyms):
-            break
-        previous = addresses[i - 1]
-        func = len(begins)
-        if addresses[i] == ksyms[func]:
-            # A 32-bit length is compared with a 64-bit distance, unsigned.
-            if (previous - ksyms[func - 1] + 1) & 0xFFFFFFFFFFFFFFFF > func_lens[func - 1]:
-                return None
-            begins.append(i)
-        elif addresses[i] <= previous:
-            return None
-    if len(begins) != len(ksyms):
-        return None
-    return [range(a, b) for a, b in zip(begins, [*begins[1:], len(addresses)])]
+    ranges = []
+    at, count = 0, len(addresses)
+    for func, (begin, length) in enumerate(zip(ksyms, func_lens)):
+        first = at
+        if at < count and addresses[at] == begin:
+            if func + 1 == len(ksyms):
+                at = count
+            else:
+                beyond, end = ksyms[func + 1], begin + length
+                at += 1
+                while at < count and addresses[at - 1] <= addresses[at] <= end:
+                    if addresses[at] == beyond:
+                        break
+                    at += 1
+        ranges.append(range(first, at))
+    return ranges if at == count else None
+
+
+def line_addresses_mended(
+    addresses: Sequence[int], ksyms: Sequence[int], func_lens: Sequence[int]
+) -> Sequence[int]:
+    """The address of each line record, where the kernel wrote others over the first two.
+
+    The function of two instructions that the verifier adds to a program that throws (v6.7) has
+    no records, but its addresses are put into the program's first ones
+    (bpf_prog_fill_jited_linfo() in kernel/bpf/core.c, with a linfo_idx of 0).
+    """
+    if not addresses or not ksyms or len(ksyms) != len(func_lens):
+        return addresses
+    spans = list(zip(ksyms, func_lens)) if addresses[0] != ksyms[0] else ()
+
+    def is_lost(address: int) -> bool:
+        return not any(begin <= address <= begin + length for begin, length in spans)
+
+    if not spans or not is_lost(addresses[0]):
+        return addresses
+    mended = [ksyms[0], *addresses[1:]]
+    if len(mended) > 1 and is_lost(mended[1]):
+        # Where it was is not known: the next one, which is right, counts in its place.
+        mended[1] = mended[2] if len(mended) > 2 else ksyms[0] + func_lens[0]
+    return mended

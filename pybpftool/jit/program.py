@@ -5,7 +5,12 @@ from __future__ import annotations
 from _operator import lt  # without the Python of operator
 from itertools import compress, count
 
-from pybpftool.insn.lines import LineCursor, LineInfo, jited_line_ranges
+from pybpftool.insn.lines import (
+    LineCursor,
+    LineInfo,
+    jited_line_ranges,
+    line_addresses_mended,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +94,7 @@ class JitedProgram:
         self.func_info_rec_size = func_info_rec_size
         self.line_info = line_info
         self.line_info_rec_size = line_info_rec_size
-        self.line_addresses = line_addresses
+        self.line_addresses = line_addresses_mended(line_addresses, ksyms, func_lens)
         self.btf = btf
         self.machine = machine
         self.byteorder = byteorder
@@ -175,12 +180,16 @@ class JitedProgram:
         if not function.records or function.address is None:
             return []
         base = function.address
-        wanted = [self.line_addresses[record] - base for record in function.records]
+        records: Sequence[int] = function.records
+        wanted = [self.line_addresses[record] - base for record in records]
+        if not all(map(lt, wanted, wanted[1:])):
+            # Of those with one address the last is of the instruction that has machine code.
+            last = dict(zip(wanted, records))
+            wanted, records = list(last), list(last.values())
         at = list(compress(count(), map(set(wanted).__contains__, pcs)))
-        if len(at) == len(wanted) and all(map(lt, wanted, wanted[1:])):
-            return list(zip(at, function.records))
-        # Records between instructions, or several for one: the general rule.
+        if len(at) == len(wanted):
+            return list(zip(at, records))
+        # Records between instructions: the general rule.
         cursor = LineCursor(wanted)
-        first = function.records.start
         found = ((i, cursor.find(pc)) for i, pc in enumerate(pcs))
-        return [(i, first + record) for i, record in found if record is not None]
+        return [(i, records[record]) for i, record in found if record is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import pybpftool.control.cgroup as control_cgroup
 from pybpftool.objects.cgroup import SHOWN_TYPES, attach_type_number
 from pybpftool.uapi.bpf import ATTACH_TYPES
 from tests.support.btfbuild import BtfBuilder
@@ -187,3 +188,16 @@ def test_every_attach_type_takes_some_type_of_programs() -> None:
     names = [ATTACH_TYPES[number] for number in attach_types({"cgroup_skb", "xdp", "lsm"})]
     assert names == ["cgroup_inet_ingress", "cgroup_inet_egress", "lsm_cgroup"]
     assert len(attach_types({"cgroup_sock_addr"})) == 17
+
+
+def test_what_follows_a_detach_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a line of `attach` that was copied."""
+    called = []
+    monkeypatch.setattr(AttachedKernel, "is_live", True)
+    monkeypatch.setattr(control_cgroup, "detach", lambda *given: called.append(given[1:]))
+    kernel = AttachedKernel()
+    prog = kernel.prog(5, type=8)
+    words = ("cgroup", "detach", "/cg", "egress", "id", "5")
+    assert run(*words, "multi", kernel=kernel).out == b""
+    assert run("-j", *words, "no", "more", kernel=kernel).json is None
+    assert called == [("/cg", prog, 1)] * 2

@@ -165,9 +165,10 @@ class TestVisual:
         assert " line:" in text
 
     def test_not_with_json(self, kernel: FakeKernel) -> None:
-        result = run("-j", "prog", "dump", "xlated", "id", "1", "visual", kernel=kernel)
-        assert result.status != 0
-        assert "error" in result.json
+        for mode in ("xlated", "jited"):
+            result = run("-j", "prog", "dump", mode, "id", "1", "visual", kernel=kernel)
+            assert result.status == 255
+            assert "not JSON" in result.json["error"]
 
     def test_not_with_several(self, kernel: FakeKernel) -> None:
         result = run("prog", "dump", "xlated", "tag", "02" * 8, "visual", kernel=kernel)

@@ -43,6 +43,16 @@ def test_recorded_maps_cannot_be_changed() -> None:
 
 
 @pytest.mark.live
+def test_indexes_have_an_end() -> None:
+    with (
+        load.map_create("array", 4, 8, 2) as fd,
+        opened(fd) as elements,
+        pytest.raises(KernelError, match="its indexes end at 1"),
+    ):
+        elements.update(u32(2), bytes(8))
+
+
+@pytest.mark.live
 def test_element_operations() -> None:
     with load.map_create("hash", 4, 8, 2) as fd, opened(fd) as elements:
         elements.update(u32(1), b"first123", BPF_NOEXIST)

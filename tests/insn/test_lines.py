@@ -13,6 +13,7 @@ from pybpftool.insn.lines import (
     LineInfo,
     jited_line_ranges,
     json_formats,
+    line_addresses_mended,
     plain_formats,
 )
 
@@ -152,6 +153,39 @@ def test_jited_ranges() -> None:
         range(2, 4),
     ]
     assert jited_line_ranges([100, 104], [100], [50]) == [range(2)]
+    # Functions lie anywhere, one after the other too; an instruction may have no machine code.
+    assert jited_line_ranges([200, 250, 250, 100, 150, 150, 150], [200, 100, 150], [50, 50, 9]) == [
+        range(3),
+        range(3, 4),
+        range(4, 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "mended"),
+    [
+        ([100, 104, 200], [100, 104, 200]),
+        ([900, 904, 110, 200], [100, 110, 110, 200]),
+        ([900, 104, 110, 200], [100, 104, 110, 200]),
+        ([900, 904], [100, 150]),
+        ([900], [100]),
+        ([120, 900], [120, 900]),
+        ([], []),
+    ],
+)
+def test_addresses_that_the_kernel_wrote_over_the_first_ones(
+    given: list[int], mended: list[int]
+) -> None:
+    assert list(line_addresses_mended(given, [100, 200], [50, 50])) == mended
+
+
+def test_functions_without_records() -> None:
+    assert jited_line_ranges([100, 104], [100, 200], [50, 50]) == [range(2), range(2, 2)]
+    assert jited_line_ranges([100, 300], [100, 200, 300], [5, 5, 5]) == [
+        range(1),
+        range(1, 1),
+        range(1, 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -162,8 +196,8 @@ def test_jited_ranges() -> None:
         ([100], [100], []),
         ([101], [100], [5]),
         ([100, 160, 200], [100, 200], [50, 50]),
-        ([100, 100, 200], [100, 200], [50, 50]),
-        ([100, 104], [100, 200], [50, 50]),
+        ([100, 110, 105, 200], [100, 200], [50, 50]),
+        ([100, 104, 201], [100, 200], [50, 50]),
     ],
 )
 def test_jited_records_that_do_not_fit(

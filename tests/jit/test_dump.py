@@ -158,12 +158,34 @@ def test_lengths_beyond_the_image() -> None:
 def test_line_records_that_do_not_fit() -> None:
     recorded = programs()["count_ports"]
     addresses = recorded.record["line_addresses"]
-    bad = recorded.jited(line_addresses=[addresses[0], addresses[0], *addresses[2:]])
+    bad = recorded.jited(line_addresses=[addresses[0], addresses[1] + (1 << 30), *addresses[2:]])
     assert bad.has_bad_lines()
     assert "; if" not in plain(bad)
     assert not recorded.jited().has_bad_lines()
     assert not recorded.jited(line_addresses=addresses[:-1]).has_bad_lines()
     assert "; if" not in plain(recorded.jited(line_addresses=addresses[:-1]))
+
+
+def test_an_instruction_without_machine_code_loses_its_own_line_alone() -> None:
+    recorded = programs()["count_ports"]
+    addresses = list(recorded.record["line_addresses"])
+    addresses[1] = addresses[2]
+    few = recorded.jited(line_addresses=addresses)
+    assert not few.has_bad_lines()
+    assert plain(few).count("\n; ") == plain(recorded.jited()).count("\n; ") - 1
+
+
+def test_a_function_without_records_takes_no_lines_from_others() -> None:
+    """As what the verifier adds to a program that throws."""
+    recorded = programs()["count_ports"]
+    whole = recorded.jited()
+    more = recorded.jited(
+        image=whole.image + b"\xc3",
+        func_lens=(*whole.func_lens, 1),
+        ksyms=(*whole.ksyms, whole.ksyms[0] + (1 << 20)),
+    )
+    assert not more.has_bad_lines()
+    assert plain(more).count("\n; ") == plain(whole).count("\n; ")
 
 
 def test_line_records_between_instructions() -> None:
