@@ -64,14 +64,18 @@ def _collected(ctx: Context) -> Collector:
     return collector
 
 
-def _report_refused(ctx: Context, collector: Collector) -> None:
+def _remarks(ctx: Context, collector: Collector) -> list[str]:
+    """What was not seen, in sentences."""
     from pybpftool.inspect.owners import processes_hidden
 
-    for error in collector.refused:
-        ctx.say(f"left out: {error}")
+    found = [f"left out: {error}" for error in collector.refused]
     hidden = processes_hidden(ctx.kernel)
-    if hidden:
-        ctx.say(f"owners may be missing: {hidden}")
+    return [*found, f"owners may be missing: {hidden}"] if hidden else found
+
+
+def _say(ctx: Context, remarks: list[str]) -> None:
+    for remark in remarks:
+        ctx.say(remark)
 
 
 def _show(ctx: Context, args: Args) -> None:
@@ -81,12 +85,13 @@ def _show(ctx: Context, args: Args) -> None:
     args.end()
     collector = _collected(ctx)
     metrics = collector.collect()
+    remarks = _remarks(ctx, collector)
     if ctx.json is not None:
         ctx.json.value([metric.json() for metric in metrics])
     else:
         ctx.out.set_errors("backslashreplace")
         ctx.out.write(render(metrics))
-    _report_refused(ctx, collector)
+    _say(ctx, remarks)
 
 
 def _write(ctx: Context, args: Args) -> None:
@@ -98,10 +103,11 @@ def _write(ctx: Context, args: Args) -> None:
     args.end()
     collector = _collected(ctx)
     text = render(collector.collect())
+    remarks = _remarks(ctx, collector)  # what can fail comes before the file is there
     write_file(path, text.encode("utf-8", "backslashreplace"))
     if ctx.json is not None:
         ctx.json.value(None)
-    _report_refused(ctx, collector)
+    _say(ctx, remarks)
 
 
 def _serve(ctx: Context, args: Args) -> None:
@@ -117,7 +123,7 @@ def _serve(ctx: Context, args: Args) -> None:
         raise UsageError("--interval is for 'show' and 'write': 'serve' counts while it runs")
     collector = Collector(ctx.kernel, "stats" in options)
     collector.collect()  # what is refused altogether is said now
-    _report_refused(ctx, collector)
+    _say(ctx, _remarks(ctx, collector))
     ctx.stay()
     with _statistics(ctx, "stats" in options), Stopping() as stopping:
         server = TextServer(host, port, lambda: render(collector.collect()))
