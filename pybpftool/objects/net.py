@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EINVAL, ENODEV, ENOENT, ENXIO, EOPNOTSUPP
 
 from pybpftool.errors import KernelError
-from pybpftool.objects.rtnetlink import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER, Codec
+from pybpftool.objects.rtnetlink import RTM_GETTCLASS, RTM_GETTFILTER, Codec, Qdiscs
 from pybpftool.records import Record
 from pybpftool.uapi.bpf import ATTACH_TYPES, BPF_LINK_TYPE_NETFILTER
 
@@ -266,7 +266,7 @@ class NetworkReader:
     """Reads networks of one kernel. ``resolve``: names of programs that upstream does not show."""
 
     __slots__ = (
-        "_codec", "_first", "_has_qdiscs", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
+        "_codec", "_kernel", "_names", "_qdiscs", "_resolver", "_unseen",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, resolve: bool = False) -> None:
@@ -295,16 +295,16 @@ class NetworkReader:
         self._unseen = ""
         devices: dict[int, str] = {}
         xdp: list[XdpDevice] = []
-        self._qdiscs: dict[int, list[tuple[int, str]]] = {}
-        self._has_qdiscs, self._first = False, 0
+        first: list[int] = []
         for message in kernel.netlink_dump(codec.request_links(), netns):
             index, name, attributes = codec.link(message)
-            self._first = self._first or index
+            first.append(index)
             if ifindex not in (0, index):
                 continue
             devices[index] = name
             if attributes is not None:
                 xdp += self._xdp_device(name, index, attributes)
+        self._qdiscs = Qdiscs(codec, first, lambda request: self._asked(request, netns))
         all_tc: list[DeviceProgram | Filter] = []
         for index, name in devices.items():
             all_tc += self._device_programs(netns, index, name)
@@ -312,7 +312,7 @@ class NetworkReader:
         tc = [each for each in all_tc if isinstance(each, DeviceProgram) or not each.classifier]
         dissector = self._prog(flow_dissector) if flow_dissector else None
         qdiscs = {
-            (name, kind) for i, name in devices.items() for _, kind in self._qdiscs.get(i, ())
+            (name, kind) for i, name in devices.items() for _, kind in self._qdiscs.known.get(i, ())
         }
         return Network(list(devices.values()), xdp, tc, dissector, self._unseen, all_tc, qdiscs)
 
@@ -359,7 +359,7 @@ class NetworkReader:
 
     def _filter_parents(self, netns: str, ifindex: int) -> list[tuple[int, str]]:
         """(handle, kind) of what may have filters on a device: classes, qdiscs, hooks."""
-        told = self._qdiscs_of(netns, ifindex)
+        told = self._qdiscs.of(ifindex)
         is_known, qdiscs = told is not None, told or []
         parents = []
         if not is_known or not _CLASSLESS.issuperset([kind for _, kind in qdiscs]):
@@ -372,22 +372,6 @@ class NetworkReader:
         if not is_known or any(handle == _HOOKS_HANDLE for handle, _ in qdiscs):
             parents += _FILTER_PARENTS
         return parents
-
-    def _qdiscs_of(self, netns: str, ifindex: int) -> list[tuple[int, str]] | None:
-        """(handle, kind) of a device's qdiscs, None where the kernel refuses to tell.
-
-        A kernel answers with those of all devices, whichever one it is asked for
-        (tc_dump_qdisc()): it is asked once, for the first, which a recording knows as well.
-        """
-        if not self._has_qdiscs:
-            messages = self._asked(self._codec.request_tc(RTM_GETQDISC, self._first), netns)
-            if messages is None:
-                return None
-            self._has_qdiscs = True
-            for message in messages:
-                index, handle, kind = self._codec.handle(message)
-                self._qdiscs.setdefault(index, []).append((handle, kind or "unknown"))
-        return self._qdiscs.get(ifindex, [])
 
     def _known(self, id: int | None) -> Prog | None:
         return None if id is None else self._prog(id)

@@ -16,7 +16,7 @@ from pybpftool.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 RTM_GETLINK, RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER = 18, 38, 42, 46
@@ -189,6 +189,44 @@ class Codec:
                     yield {}
                 else:
                     yield self._named(data, options, _TCA_ACT_BPF_NAME, _TCA_ACT_BPF_ID)
+
+
+class Qdiscs:
+    """The qdiscs of the devices of a network namespace, asked for as they are needed.
+
+    Most kernels answer with those of all devices, whichever one they are asked for, newer ones
+    (7.3) do not. The ``first`` two devices tell which it is, and are in every recording.
+    """
+
+    __slots__ = ("_are_all", "_ask", "_asked_for", "_codec", "_first", "known")
+
+    def __init__(
+        self, codec: Codec, first: Sequence[int], ask: Callable[[bytes], list[bytes] | None]
+    ) -> None:
+        self._codec = codec
+        self._first = first[:2]
+        self._ask = ask
+        self._are_all = False
+        self._asked_for: set[int] = set()
+        self.known: dict[int, list[tuple[int, str]]] = {}
+        """(handle, kind) of each, by device; of devices that were asked for."""
+
+    def of(self, ifindex: int) -> list[tuple[int, str]] | None:
+        """(handle, kind) of a device's qdiscs, None where the kernel refuses to tell."""
+        for index in (*self._first, ifindex):
+            if self._are_all or index in self._asked_for:
+                continue
+            messages = self._ask(self._codec.request_tc(RTM_GETQDISC, index))
+            if messages is None:
+                return None
+            self._asked_for.add(index)
+            found: dict[int, list[tuple[int, str]]] = {}
+            for message in messages:
+                device, handle, kind = self._codec.handle(message)
+                found.setdefault(device, []).append((handle, kind or "unknown"))
+            self.known.update(found)
+            self._are_all = not found.keys() <= {index}
+        return self.known.get(ifindex, [])
 
 
 def _text(data: bytes, begin: int, end: int) -> str:

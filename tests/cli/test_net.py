@@ -198,7 +198,14 @@ def test_the_same_handle_on_two_devices(kernel: AttachedKernel) -> None:
     ]
 
 
-def test_a_recording_answers_for_each_device(kernel: AttachedKernel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tells_of_one", [False, True])
+@pytest.mark.parametrize("others", [(), (1,), (4, 5)])
+def test_a_recording_answers_for_each_device(
+    kernel: AttachedKernel, tmp_path: Path, tells_of_one: bool, others: tuple[int, ...]
+) -> None:
+    kernel.tells_qdiscs_of_one = tells_of_one
+    for index in others:
+        kernel.message("", (QDISC, index, 0), tc_message(36, index, 0, "noqueue"))
     kernel.indices.update({"lo": 1, "eth0": 2, "eth1": 3})
     kernel.message("", (QDISC, 3, 0), tc_message(36, 3, 0xFFFF0000, "clsact"))
     kernel.message("", (FILTER, 3, INGRESS), tc_message(44, 3, 1, "bpf", bpf_filter(5, "x")))
@@ -211,6 +218,7 @@ def test_a_recording_answers_for_each_device(kernel: AttachedKernel, tmp_path: P
         again = run("--snapshot", str(saved), "net", "show", "dev", device)
         assert (again.status, again.out) == (live.status, live.out) == (0, live.out)
     assert "eth1(3) clsact/ingress x id 5" in again.text
+    assert "eth1(3) clsact/ingress x id 5" in run("net", kernel=kernel).text
 
 
 def test_device_that_vanishes(kernel: AttachedKernel) -> None:

@@ -21,6 +21,8 @@ class AttachedKernel(FakeKernel):
     """Answers of links, perf, cgroup and net from what a test puts in."""
 
     release = "6.12.0-fake"
+    tells_qdiscs_of_one = False
+    """Whether qdiscs are told of the device alone that was asked for, as since 7.3."""
 
     def __init__(self, byteorder: str = "<") -> None:
         super().__init__(byteorder)
@@ -112,7 +114,7 @@ class AttachedKernel(FakeKernel):
         if netns not in self.dumps:
             raise KernelError.of("a netlink request failed", errno.ENOENT)
         found = self.dumps[netns].get(key)
-        if kind == _QDISC:  # the kernel answers with those of all devices
+        if kind == _QDISC and not self.tells_qdiscs_of_one:
             every = [found for key, found in self.dumps[netns].items() if key[0] == _QDISC]
             found = [message for some in every for message in some] if every else None
         if found is None:
