@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pybpftool.insn.program import XlatedProgram
 
-_OF_MAPS = (BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE)
+OF_MAPS = (BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, BPF_PSEUDO_MAP_IDX, BPF_PSEUDO_MAP_IDX_VALUE)
 _KINDS = {0: "helper", BPF_PSEUDO_CALL: "subprogram", BPF_PSEUDO_KFUNC_CALL: "kfunc"}
 
 
@@ -69,7 +69,7 @@ class Instruction(Record):
     @property
     def map_id(self) -> int | None:
         """The id of the map that a 64-bit load refers to, None for all else."""
-        if self.code != LDIMM64 or self.src_reg not in _OF_MAPS:
+        if self.code != LDIMM64 or self.src_reg not in OF_MAPS:
             return None
         return self.imm & 0xFFFFFFFF
 

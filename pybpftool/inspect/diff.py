@@ -311,7 +311,7 @@ class Difference:
             elif name == "code":
                 if old != new or not self._is_one_build:
                     yield from self._code(before, after)
-                elif hides_callees(new) and not _is_one_source(before, after):
+                elif not _is_one_source(before, after) and hides_callees(new):
                     self._note(after, "code", _HIDDEN_CALLEES)
             elif name == "frozen_content":
                 if old is not None and new is not None and old != new:
@@ -335,11 +335,10 @@ class Difference:
         if old is None or new is None:
             self._note(after, "code", "the kernel does not show its instructions")
             return
-        is_hidden = any(line.is_hidden for line in (*old, *new))
-        if is_hidden and not _is_one_source(before, after):
+        shown_old, shown_new = comparable(old, new)
+        if shown_old is not old and not _is_one_source(before, after):
             self._note(after, "code", _HIDDEN_CALLEES)
-        old, new = comparable(old, new)
-        if [line.text for line in old] != [line.text for line in new]:
+        if [line.text for line in shown_old] != [line.text for line in shown_new]:
             yield FieldChange("code", f"{len(old)} instructions", f"{len(new)} instructions")
 
     def _elements(self, before: Item, after: Item) -> list[str]:
@@ -377,7 +376,7 @@ def _without(values: tuple[Any, ...], others: tuple[Any, ...]) -> list[Any]:
 
 
 def comparable(old: list[Line], new: list[Line]) -> tuple[list[Line], list[Line]]:
-    """Instructions without what one of both sides hides, if one does."""
+    """Instructions without what one of both sides hides; as they are if none does."""
     if not any(line.is_hidden for line in (*old, *new)):
         return old, new
     return [row._replace(text=row.shown) for row in old], [

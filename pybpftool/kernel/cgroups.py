@@ -162,14 +162,8 @@ def _walk(query: _Query, fd: int, root: str, device: int, rows: list[CgroupRow])
                     waiting.append(iter(_inside(way, len(waiting), rows)))
                     break
             else:
-                waiting.pop()
-                if not waiting:
+                if not way.go_up(waiting, lambda error: _note(root, 0, error, rows)):
                     return
-                try:
-                    way.leave()
-                except OSError as error:
-                    del waiting[1:]
-                    _note(root, 0, error, rows)
     finally:
         way.close()
 

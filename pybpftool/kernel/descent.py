@@ -5,6 +5,11 @@ from __future__ import annotations
 import posix
 from errno import ESTALE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 _FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 LONG = 1000
 """Characters of a path, of up to four bytes each; all shorter ones are below PATH_MAX."""
@@ -62,6 +67,22 @@ class Descent:
             posix.close(self._fds[high])
             self._closed.append((status.st_dev, status.st_ino))
             self._fds[high] = -1
+
+    def go_up(self, waiting: list[Any], refused: Callable[[OSError], None]) -> bool:
+        """Leave the lowest directory, which is done; False at the first one.
+
+        ``waiting`` has what is left of each from the first one down. If the way up is gone,
+        ``refused`` hears why, and all but the first one is.
+        """
+        waiting.pop()
+        if not waiting:
+            return False
+        try:
+            self.leave()
+        except OSError as error:
+            refused(error)
+            del waiting[1:]
+        return True
 
     def leave(self) -> None:
         """Go back up. Raises OSError, and stands at the first directory, if the way is gone."""

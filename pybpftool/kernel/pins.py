@@ -118,14 +118,8 @@ def files_below(
                     waiting.append((iter(_entries(way, refused)), inner))
                     break
             else:
-                waiting.pop()
-                if not waiting:
+                if not way.go_up(waiting, refused):
                     return
-                try:
-                    way.leave()
-                except OSError as error:
-                    refused(error)
-                    del waiting[1:]
     finally:
         way.close()
         posix.close(first)

@@ -294,16 +294,17 @@ class NetworkReader:
         flow_dissector = kernel.flow_dissector(netns)
         self._unseen = ""
         devices: dict[int, str] = {}
-        xdp: list[XdpDevice] = []
+        xdp = []
         first: list[int] = []
         for message in kernel.netlink_dump(codec.request_links(), netns):
             index, name, attributes = codec.link(message)
             first.append(index)
-            if ifindex not in (0, index):
+            if ifindex and index != ifindex:
                 continue
             devices[index] = name
-            if attributes is not None:
-                xdp += self._xdp_device(name, index, attributes)
+            device = None if attributes is None else self._xdp_device(name, index, attributes)
+            if device is not None:
+                xdp.append(device)
         self._qdiscs = Qdiscs(codec, first, lambda request: self._asked(request, netns))
         all_tc: list[DeviceProgram | Filter] = []
         for index, name in devices.items():
@@ -391,16 +392,16 @@ class NetworkReader:
         if error.errno not in _NOTHING_THERE and not self._unseen:
             self._unseen = str(error)
 
-    def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> list[XdpDevice]:
+    def _xdp_device(self, name: str, ifindex: int, attributes: dict[str, int]) -> XdpDevice | None:
         attached = attributes.get("attached", 0)
         if not attached:
-            return []
+            return None
         is_multi = attached == _MULTI
         modes = _MULTI_MODES if is_multi else ((_MODES.get(attached, ""), "prog_id"),)
         programs = [
             (mode, self._prog(attributes[key])) for mode, key in modes if mode and key in attributes
         ]
-        return [XdpDevice(name, ifindex, programs, is_multi)]
+        return XdpDevice(name, ifindex, programs, is_multi)
 
     def netfilter(self) -> list[NetfilterProgram]:
         """The programs of netfilter links in the order of families, hooks, priorities.

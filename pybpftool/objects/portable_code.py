@@ -7,7 +7,8 @@ these, names of subprograms lose the tag: equal sources give equal texts on two 
 from __future__ import annotations
 
 from pybpftool.errors import BpfError
-from pybpftool.insn.disasm import LDIMM64
+from pybpftool.insn.disasm import CALL, LDIMM64
+from pybpftool.insn.instruction import OF_MAPS
 from pybpftool.objects.prog_code import XLATED_ARRAYS, xlated_program
 from pybpftool.records import Record
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pybpftool.kernel.interface import BpfObject, Kernel
     from pybpftool.objects.kernel_symbols import SymbolSource
     from pybpftool.objects.prog import ProgramReader
-
-_CALL = 0x85
-_OF_MAPS = (1, 2, 5, 6)  # BPF_PSEUDO_MAP_FD, _MAP_VALUE, _MAP_IDX, _MAP_IDX_VALUE
 
 
 class Line(Record):
@@ -107,7 +105,7 @@ class PortableReader:
         if code is None:
             return None
         names = set()
-        for insn in code.of_code(_CALL):
+        for insn in code.of_code(CALL):
             kind = insn.call_kind
             if kind in ("helper", "kfunc"):
                 name = insn.text.partition(" call ")[2].partition("#")[0]
@@ -125,10 +123,10 @@ class PortableReader:
 
 def _shown(text: str, code: int, source: int, imm: int) -> tuple[str, bool]:
     """What stays of a text without what kernel.kptr_restrict and CAP_SYSLOG decide about."""
-    if code == _CALL:
+    if code == CALL:
         head, _, callee = text.partition(" call ")
         return f"{head} call", not imm or callee.startswith("0x")
-    if code == LDIMM64 and source not in _OF_MAPS:
+    if code == LDIMM64 and source not in OF_MAPS:
         return text.partition(" = ")[0] + " =", not imm
     return text, False
 
@@ -136,11 +134,11 @@ def _shown(text: str, code: int, source: int, imm: int) -> tuple[str, bool]:
 def hides_callees(insns: bytes) -> bool:
     """Whether some call goes to 0, as the kernel shows it to who may not see addresses."""
     codes = insns[::8]
-    slot = codes.find(_CALL)
+    slot = codes.find(CALL)
     while slot >= 0:
         if insns[slot * 8 + 4 : slot * 8 + 8] == bytes(4):
             return True
-        slot = codes.find(_CALL, slot + 1)
+        slot = codes.find(CALL, slot + 1)
     return False
 
 
@@ -158,7 +156,7 @@ def masked(insns: bytes, byteorder: str, map_key: Callable[[int], int]) -> bytes
     while slot >= 0:
         at = slot * 8
         registers = data[at + 1]
-        if (registers >> 4 if byteorder == "<" else registers & 15) in _OF_MAPS:
+        if (registers >> 4 if byteorder == "<" else registers & 15) in OF_MAPS:
             id = int.from_bytes(data[at + 4 : at + 8], order)
             data[at + 4 : at + 8] = map_key(id).to_bytes(4, order)
         slot = codes.find(LDIMM64, slot + 2)
@@ -175,12 +173,12 @@ def _portable(
 ) -> str:
     """The text of an instruction without ids and addresses."""
     if code == LDIMM64:
-        if source in _OF_MAPS:
+        if source in OF_MAPS:
             id = imm & 0xFFFFFFFF
             return text.replace(f"[id:{id}]", f"[{map_name(id)}]", 1)
         name = symbol(imm)
         return text if name is None else text.rpartition("0x")[0] + name
-    if code != _CALL:
+    if code != CALL:
         return text
     head, _, callee = text.partition(" call ")
     before, _, after = callee.partition("#")

@@ -14,9 +14,22 @@ from operator import attrgetter
 from pybpftool.btf.core.resolve import Resolver, Targets
 from pybpftool.btf.ext import BtfExt
 from pybpftool.btf.table import Btf
-from pybpftool.elf.relocatable import SHT_REL, Relocatable, read_file
+from pybpftool.elf.relocatable import (
+    SHN_UNDEF,
+    SHT_REL,
+    STT_FUNC,
+    STT_SECTION,
+    Relocatable,
+    read_file,
+)
 from pybpftool.errors import BpfError, FormatError
-from pybpftool.insn.disasm import LDIMM64
+from pybpftool.insn.disasm import CALL, LDIMM64
+from pybpftool.uapi.bpf import (
+    BPF_PSEUDO_CALL,
+    BPF_PSEUDO_FUNC,
+    BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_MAP_VALUE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +39,6 @@ if TYPE_CHECKING:
     from pybpftool.elf.relocatable import Section, Symbol
     from pybpftool.kernel.interface import Kernel
 
-_CALL = 0x85
-_PSEUDO_CALL = 1
-_MAP_FD, _MAP_VALUE = 1, 2
-_STT_FUNC, _STT_SECTION = 2, 3
-_UNDEFINED = 0
 _INVALID_CALL = 195896080  # what libbpf puts where a relocation finds nothing
 
 
@@ -49,7 +57,7 @@ class ObjectTags:
         self._functions: dict[str, Symbol] = {}
         self._by_place: dict[tuple[int, int], Symbol] = {}  # section and offset -> function
         for symbol in self._elf.symbols:
-            if symbol.type == _STT_FUNC and symbol.section != _UNDEFINED:
+            if symbol.type == STT_FUNC and symbol.section != SHN_UNDEF:
                 self._functions[symbol.name] = symbol
         for symbol in self._functions.values():
             self._by_place.setdefault((symbol.section, symbol.value), symbol)
@@ -208,9 +216,9 @@ class _Linker:
         while at < len(size):
             code = self.insns[begin + at]
             target = relocations.get(at)
-            if code == _CALL and self._source(begin + at) == _PSEUDO_CALL:
+            if code == CALL and self._source(begin + at) == BPF_PSEUDO_CALL:
                 self._call(function, begin + at, target, depth)
-            elif code == _CALL and target is not None:
+            elif code == CALL and target is not None:
                 raise Unsure(f"it calls the kernel function '{target.name}'")
             elif code == LDIMM64:
                 if target is not None:
@@ -225,10 +233,10 @@ class _Linker:
             own = self._placed[function.name] * 8
             offset = at - own + 8 * (imm + 1)
             callee = self._obj.function_at(function, offset)
-        elif target.section == _UNDEFINED:
+        elif target.section == SHN_UNDEF:
             raise Unsure(f"it calls '{target.name}', which is not in the object")
         else:
-            offset = 8 * (imm + 1) if target.type == _STT_SECTION else 0
+            offset = 8 * (imm + 1) if target.type == STT_SECTION else 0
             callee = self._obj.function_at(target, offset)
         self._place(callee, depth)
         self._set(at + 4, self._placed[callee.name] - at // 8 - 1)
@@ -239,7 +247,7 @@ class _Linker:
             self._link(callee, depth + 1)
 
     def _load(self, at: int, target: Symbol, depth: int) -> None:
-        if target.section == _UNDEFINED:
+        if target.section == SHN_UNDEF:
             raise Unsure(f"it refers to '{target.name}', which the kernel or its configuration has")
         section = self._obj.section(target)
         name = section.name or ""
@@ -247,9 +255,9 @@ class _Linker:
             callee = self._obj.function_at(target, 8 * (self._number(at + 4) // 8))
             self._place(callee, depth)
             self._set(at + 4, self._placed[callee.name] - at // 8 - 1)
-            self._mark(at, 4)
+            self._mark(at, BPF_PSEUDO_FUNC)
             return
-        self._mark(at, _MAP_FD if name in (".maps", "maps") else _MAP_VALUE)
+        self._mark(at, BPF_PSEUDO_MAP_FD if name in (".maps", "maps") else BPF_PSEUDO_MAP_VALUE)
         # What the kernel leaves out of the tag: the descriptor and the offset behind it.
         self._set(at + 4, 0)
         self._set(at + 12, 0)
@@ -266,7 +274,7 @@ class _Linker:
         new, old = resolved.new, resolved.old
         if new is None:
             registers = 0
-            self.insns[at : at + 8] = bytes((_CALL, registers, 0, 0, 0, 0, 0, 0))
+            self.insns[at : at + 8] = bytes((CALL, registers, 0, 0, 0, 0, 0, 0))
             self._set(at + 4, _INVALID_CALL)
             return
         code = self.insns[at]
